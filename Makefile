@@ -1,0 +1,46 @@
+# Postwarden's development commands. `make` alone lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test unit e2e lint generate lock clean
+help:  ## list the commands
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.installed  ## make .venv with postwarden and all that it is developed with
+
+# A new lock file or a new pyproject.toml installs anew; --no-deps, for the lock file has them all with their hashes.
+$(VENV)/.installed: requirements/dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Postwarden needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV) 2>/dev/null || { bash e2e/harness/python_venv.sh && $(PYTHON) -m venv --clear $(VENV); }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup  ## see it work: sample clients of every kind against a screened mail server, on this machine
+	$(BIN)/postwarden demo
+
+test: setup lint unit e2e  ## all checks and tests; starts real programs for the end-to-end tests
+
+unit: setup  ## the fast tests
+	$(BIN)/pytest tests
+
+e2e: setup  ## the tests with real Postfix and a real API server (builds them once, in a cache outside this tree)
+	$(BIN)/pytest e2e
+
+lint: setup  ## ruff, mypy, import contracts, generated files up to date
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar cli/postwarden_cli tests e2e
+	$(BIN)/lint-imports
+
+generate: setup  ## write anew what is generated: protobuf code, CRD, reference tables
+	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto --grpc_python_out=proto proto/postwarden/screening/v1/screening.proto
+
+lock: $(VENV)/.installed  ## pin all dependencies anew, with hashes, for every platform
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --all-extras --output-file requirements/dev.lock pyproject.toml requirements/build.in
+	@! grep -E 'https?://|index-url' requirements/dev.lock
+
+clean:  ## remove what `make setup` made
+	rm -rf $(VENV)

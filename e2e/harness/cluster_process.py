@@ -1,0 +1,46 @@
+"""A child process with its output in a file, that never outlives the test run.
+
+Contract: `LoggedProcess` starts a command, tells whether it lives, gives the tail of its log and ends it by its pid. The kernel kills
+it (PR_SET_PDEATHSIG) when the thread that started it ends, so start it from a thread that lives as long as it is wanted: pytest's
+main thread. setpriv(1) sets that signal rather than `preexec_fn`, which may deadlock in a process with threads.
+"""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+LOG_TAIL = 4000
+"""Bytes of a log that are shown when something went wrong: some 25 lines."""
+
+
+class LoggedProcess:
+    def __init__(self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str]) -> None:
+        """Start `command`; stdout and stderr are appended to `log`. Raises OSError if setpriv is missing."""
+        self.name = Path(command[0]).name
+        self.log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", *map(str, command)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def tail(self) -> str:
+        """The end of its log, under a heading that names it."""
+        text = self.log.read_bytes()[-LOG_TAIL:].decode(errors="replace")
+        state = "running" if self.alive() else f"exited with {self._process.returncode}"
+        return f"--- {self.name} ({state}), end of {self.log}:\n{text}"
+
+    def kill(self) -> None:
+        """End it at once, and wait until it is gone. Its data is thrown away with it, so it needs no time to tidy up."""
+        self._process.kill()
+        self._process.wait()

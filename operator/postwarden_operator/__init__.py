@@ -1,0 +1,1 @@
+"""The operator: watches ScreeningPolicy resources, compiles them and pushes the rules to the sidecars."""

@@ -1,0 +1,1 @@
+"""Policies and lists in, rules out. Pure."""

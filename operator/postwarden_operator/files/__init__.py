@@ -1,0 +1,1 @@
+"""The source and the sink of the operator without a cluster: a directory of YAML."""

@@ -1,0 +1,1 @@
+"""The sidecar's end of the control plane's stream."""

@@ -1,0 +1,111 @@
+"""One record a connection: all that logs, traces and metrics say of it.
+
+The engine writes it, `ipc` carries it, `telemetry` renders it. Texts are the client's own bytes decoded as latin-1 (each character
+one byte), bounded by the engine; they are escaped where they are shown, not here. A record encodes to at most 4 KiB.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+MAX_TEXT = 200  # characters of any text from a client that are kept; postscreen keeps 100 to 150 in its own log lines
+MAX_EVENTS = 12  # events kept a connection; the rest is counted in `events_lost`
+
+
+class Verdict(enum.StrEnum):
+    """Exactly one a connection."""
+
+    ALLOWLISTED = "allowlisted"
+    PASS_OLD = "pass_old"  # noqa: S105  (no password)
+    PASS_NEW = "pass_new"  # noqa: S105
+    TOLERATED = "tolerated"  # failed a test whose action is Ignore
+    EXEMPTED = "exempted"
+    UNSCREENED = "unscreened"  # no rules, or no test is on
+    REJECTED = "rejected"  # under Enforce
+    DROPPED = "dropped"
+    HANGUP = "hangup"
+    DEFERRED = "deferred"  # the hand-off failed, or no rules and bootstrap says Defer, or draining
+    OVERLOADED = "overloaded"
+    ERROR = "error"
+
+
+class EventKind(enum.StrEnum):
+    """What happened, in postscreen's vocabulary; `telemetry.postscreen` has the words."""
+
+    CONNECT = "connect"
+    ALLOWLISTED = "allowlisted"
+    DENYLISTED = "denylisted"
+    PASS_OLD = "pass_old"  # noqa: S105
+    PASS_NEW = "pass_new"  # noqa: S105
+    PREGREET = "pregreet"  # text: what the client said; count: bytes seen
+    HANGUP = "hangup"  # text: "before" or "after" (the SMTP handshake)
+    REJECT = "reject"  # text: our reply; sender, recipient, helo, proto: of that moment
+    COMMAND_TIME_LIMIT = "command_time_limit"  # text: the last command
+    COMMAND_COUNT_LIMIT = "command_count_limit"
+    COMMAND_LENGTH_LIMIT = "command_length_limit"
+    DATA_WITHOUT_RCPT = "data_without_rcpt"  # text: DATA or BDAT
+    HANDOFF_FAILED = "handoff_failed"  # text: HandoffOutcome's value
+    DISCONNECT = "disconnect"
+
+
+@dataclass(slots=True)
+class Event:
+    """offset: seconds since the connection began."""
+
+    kind: EventKind
+    offset: float
+    text: str = ""
+    count: int = 0
+    sender: str = ""
+    recipient: str = ""
+    helo: str = ""
+    proto: str = ""
+
+
+@dataclass(slots=True)
+class TestResult:
+    """What one test said. outcome: pass | fail | unknown (could not be run; never counts against the client)."""
+
+    __test__ = False  # no test class of pytest's
+
+    test: str  # access, pregreet
+    outcome: str
+    action: str  # Ignore, Enforce, Drop, or "" for a pass; as acted upon (Observe turns all to Ignore)
+    start: float = 0.0  # seconds since the connection began
+    end: float = 0.0
+    detail: str = ""  # access: the rule's field and line
+
+
+@dataclass(slots=True)
+class Record:
+    """started: epoch seconds; duration: seconds up to the verdict or the hand-off. would: the verdict that Enforce would have given
+    (mode Observe), else "". helo, sender, recipient: the last seen in our own dialogue."""
+
+    started: float
+    duration: float
+    verdict: Verdict
+    reason: str  # one sentence for a person
+    client_address: str
+    client_port: int
+    server_address: str
+    server_port: int
+    peer_address: str
+    peer_port: int
+    proxied: bool
+    test: str = ""  # the test that decided
+    action: str = ""
+    would: str = ""
+    policy_namespace: str = ""
+    policy_name: str = ""
+    policy_revision: str = ""
+    handoff: str = ""  # Plain, ProxyV1 …: how it was handed over; "" if not
+    dialog_start: float = -1.0  # offset when our SMTP dialogue began; -1: it did not
+    handoff_start: float = -1.0
+    helo: str = ""
+    proto: str = ""  # SMTP or ESMTP once HELO or EHLO was said
+    sender: str = ""
+    recipient: str = ""
+    tests: list[TestResult] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    events_lost: int = 0

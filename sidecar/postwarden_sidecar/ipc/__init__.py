@@ -1,0 +1,1 @@
+"""What supervisor and workers tell each other, and the page of counters they share."""

@@ -1,0 +1,96 @@
+"""What supervisor and worker say to each other over the control pair (SOCK_SEQPACKET), encoded by msgspec as MessagePack.
+
+A message is one packet of at most 32 KiB; the rules travel as a descriptor of a sealed memory file (SCM_RIGHTS), never inline. Control
+messages are few and never dropped; records of connections go over a second pair (`ipc.records`) that may drop.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+MAX_MESSAGE = 32 * 1024  # bytes; well below the pair's buffer, so that one message always fits (design)
+
+
+class RulesInForce(msgspec.Struct, tag="rules", frozen=True):
+    """Supervisor -> worker, with one descriptor: the image of `rules.image`. serial grows by one with each; open connections keep the
+    rules they began with."""
+
+    serial: int
+
+
+class NoRules(msgspec.Struct, tag="no_rules", frozen=True):
+    """Supervisor -> worker: no policy. defer: turn clients away with 421, else hand everybody over (verdict unscreened)."""
+
+    serial: int
+    defer: bool
+
+
+class UpstreamInForce(msgspec.Struct, tag="upstream", frozen=True):
+    """Supervisor -> worker: where clients go, once proved, and what the proof learned.
+
+    usable: hand clients over. False: every client that would be handed over is told 421 4.3.2 (not proved, wrong answer, open relay);
+    detail says why in one sentence. banner: the first two words of the MTA's greeting, "" while not learned. ehlo: keywords to offer in our own
+    dialogue, None while not learned.
+    """
+
+    target: str  # HOST:PORT | [V6]:PORT | unix:PATH; "" if none is known
+    handoff: str  # rules.settings.Handoff's value
+    usable: bool
+    detail: str
+    banner: str
+    ehlo: tuple[str, ...] | None
+
+
+class PassAnswer(msgspec.Struct, tag="pass", frozen=True):
+    """Supervisor -> worker: expiries (test -> epoch seconds) of a key; empty: not known."""
+
+    query: int
+    expiries: dict[str, float]
+
+
+class Drain(msgspec.Struct, tag="drain", frozen=True):
+    """Supervisor -> worker. New clients and sessions in our dialogue get 421 4.3.2; relays may go on for so many seconds; then the worker
+    exits. Sent again with 0 to end at once."""
+
+    timeout: float
+
+
+class Ready(msgspec.Struct, tag="ready", frozen=True):
+    """Worker -> supervisor: it accepts connections."""
+
+    pid: int
+
+
+class Applied(msgspec.Struct, tag="applied", frozen=True):
+    """Worker -> supervisor: new connections are decided by these rules. error: one sentence if they can't be used (the previous stay)."""
+
+    serial: int
+    error: str
+
+
+class PassQuery(msgspec.Struct, tag="query", frozen=True):
+    """Worker -> supervisor. Not answered within 5 ms: the worker takes the client for unknown."""
+
+    query: int
+    key: str
+
+
+class PassStored(msgspec.Struct, tag="store", frozen=True):
+    """Worker -> supervisor."""
+
+    key: str
+    expiries: dict[str, float]
+
+
+class UpstreamFault(msgspec.Struct, tag="fault", frozen=True):
+    """Worker -> supervisor: a hand-off went wrong in a way that asks for a new proof. outcome: engine.actions.HandoffOutcome's value;
+    target, handoff: as they were in force then."""
+
+    outcome: str
+    detail: str
+    target: str
+    handoff: str
+
+
+ToWorker = RulesInForce | NoRules | UpstreamInForce | PassAnswer | Drain
+ToSupervisor = Ready | Applied | PassQuery | PassStored | UpstreamFault

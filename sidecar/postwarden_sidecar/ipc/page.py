@@ -1,0 +1,101 @@
+"""The shared page: one memory file that all processes of a sidecar map.
+
+Each worker writes the cells of its own slot only, so no lock is needed: an aligned 8-byte store is atomic on what we run on. Sums over
+all slots decide limits and are the metrics; counters are cumulative and survive a worker's death, gauges are zeroed by the supervisor then.
+Metrics are exact whatever is sampled, for they come from here and not from records.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator
+
+from postwarden_sidecar.engine.record import Verdict
+
+MAX_WORKERS = 64  # slots; more cores than this are left to other pods
+TESTS = ("access", "pregreet")
+OUTCOMES = ("pass", "fail", "unknown")
+ACTIONS = ("", "Ignore", "Enforce", "Drop")
+STAGES = ("screening", "dialog", "handoff", "relay")
+# Upper bounds, seconds, of postwarden.screening.duration; a drop takes about 30 us, the greeting's wait is 6 s, a time limit 300 s.
+DURATION_BOUNDS = (0.0001, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.0, 4.0, 6.0, 7.5, 10.0, 30.0, 60.0, 300.0)
+
+HEARTBEAT = "heartbeat_ms"  # gauge: CLOCK_MONOTONIC, milliseconds
+RECORDS_DROPPED = "records_dropped"
+DURATION_SUM_US = "duration_sum_us"
+
+
+def connections(verdict: Verdict) -> str:
+    """Name of the counter of connections by verdict."""
+    return f"connections/{verdict}"
+
+
+def tests(test: str, outcome: str, action: str) -> str:
+    """Name of the counter of test results."""
+    return f"tests/{test}/{outcome}/{action}"
+
+
+def duration_bucket(index: int) -> str:
+    """Name of the counter of one histogram bucket (not cumulative over buckets); index len(DURATION_BOUNDS) is the overflow."""
+    return f"duration/{index}"
+
+
+def active(stage: str) -> str:
+    """Name of the gauge of connections that are open now, by stage."""
+    return f"active/{stage}"
+
+
+GAUGES = (HEARTBEAT, *(active(stage) for stage in STAGES))
+COUNTERS = (
+    *(connections(verdict) for verdict in Verdict),
+    *(tests(test, outcome, action) for test in TESTS for outcome in OUTCOMES for action in ACTIONS),
+    *(duration_bucket(index) for index in range(len(DURATION_BOUNDS) + 1)),
+    DURATION_SUM_US,
+    RECORDS_DROPPED,
+)
+CELLS = {name: index for index, name in enumerate((*GAUGES, *COUNTERS))}
+_SLOT_CELLS = -(-len(CELLS) // 8) * 8  # whole cache lines of 64 bytes: two workers never write the same one
+SIZE = MAX_WORKERS * _SLOT_CELLS * 8  # bytes
+
+
+class Page:
+    """A mapping of the page. The supervisor creates it, workers open it by the inherited descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Map the memory file. Raises OSError or ValueError if it is not such a file."""
+        self.descriptor = descriptor
+        self._map = mmap.mmap(descriptor, SIZE)
+        self._cells = memoryview(self._map).cast("Q")
+
+    @classmethod
+    def create(cls) -> Page:
+        """A new page, all zero."""
+        descriptor = os.memfd_create("postwarden-page", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, SIZE)
+        return cls(descriptor)
+
+    def slot(self, worker: int) -> memoryview:
+        """The cells of one worker, to be indexed by CELLS; only that worker writes there."""
+        return self._cells[worker * _SLOT_CELLS : worker * _SLOT_CELLS + len(CELLS)]
+
+    def total(self, name: str) -> int:
+        """Sum of a cell over all workers."""
+        return sum(self._cells[CELLS[name] :: _SLOT_CELLS])
+
+    def totals(self) -> Iterator[tuple[str, int]]:
+        """Every counter and gauge with its sum over all workers; the sum of heartbeats has no meaning and is left out."""
+        for name in CELLS:
+            if name != HEARTBEAT:
+                yield name, self.total(name)
+
+    def zero_gauges(self, worker: int) -> None:
+        """The worker is dead: none of its connections are open."""
+        cells = self.slot(worker)
+        for name in GAUGES:
+            cells[CELLS[name]] = 0
+
+    def close(self) -> None:
+        """Unmap; the descriptor stays its owner's."""
+        self._cells.release()
+        self._map.close()

@@ -1,0 +1,1 @@
+"""Sockets: listeners, the epoll driver, the relay."""

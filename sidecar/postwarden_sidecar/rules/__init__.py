@@ -1,0 +1,1 @@
+"""What a worker decides by: settings and interval tables. Pure."""

@@ -1,0 +1,1 @@
+"""Where passes are kept."""

@@ -1,0 +1,1 @@
+"""The process that owns sockets, workers, stream, stores and telemetry."""

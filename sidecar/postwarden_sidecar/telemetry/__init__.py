@@ -1,0 +1,1 @@
+"""Verdicts as traces, metrics and logs."""

@@ -1,0 +1,1 @@
+"""The lean process that answers clients."""
