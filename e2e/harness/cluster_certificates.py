@@ -1,8 +1,9 @@
 """The certificates and keys of one test API server, made anew for each.
 
-Contract: `write_certificates(directory)` leaves there ca.crt, ca.key, apiserver.crt/.key (for 127.0.0.1, localhost and the Service's names),
-admin.crt/.key (group system:masters) and service-account.key/.pub, which sign and check ServiceAccount tokens. EC P-256 throughout:
-an RSA key would take longer to make than the API server to start.
+Contract: `write_certificates(directory)` leaves there ca.crt, ca.key, apiserver.crt/.key (for 127.0.0.1,
+localhost and the Service's names), admin.crt/.key (group system:masters) and service-account.key/.pub, which
+sign and check ServiceAccount tokens. EC P-256 throughout: an RSA key would take longer to make than the API
+server to start.
 """
 
 import datetime
@@ -18,11 +19,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 LIFETIME = datetime.timedelta(days=2)
 """No test run lasts longer."""
 
-SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+SERVICE_NAMES = (
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+)
 
 
 def write_certificates(directory: Path, service_address: str) -> None:
-    """Write all of them; `service_address` is the ClusterIP of the Service `kubernetes`, the first of its range."""
+    """Write all of them; `service_address` is the ClusterIP of the Service `kubernetes`."""
     authority = _Authority(directory)
     addresses = [ipaddress.ip_address(text) for text in ("127.0.0.1", service_address)]
     authority.issue(
@@ -66,7 +72,9 @@ class _Authority:
         _write_key(directory / "ca.key", self._key)
         (directory / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, subject: list[x509.NameAttribute[str]], alternatives: Sequence[x509.GeneralName]) -> None:
+    def issue(
+        self, name: str, subject: list[x509.NameAttribute[str]], alternatives: Sequence[x509.GeneralName]
+    ) -> None:
         """Write NAME.crt and NAME.key, for a server that is reached by `alternatives`, or for a client."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (

@@ -1,8 +1,9 @@
 """A child process with its output in a file, that never outlives the test run.
 
-Contract: `LoggedProcess` starts a command, tells whether it lives, gives the tail of its log and ends it by its pid. The kernel kills
-it (PR_SET_PDEATHSIG) when the thread that started it ends, so start it from a thread that lives as long as it is wanted: pytest's
-main thread. setpriv(1) sets that signal rather than `preexec_fn`, which may deadlock in a process with threads.
+Contract: `LoggedProcess` starts a command, tells whether it lives, gives the tail of its log and ends it by
+its pid. The kernel kills it (PR_SET_PDEATHSIG) when the thread that started it ends, so start it from a
+thread that lives as long as it is wanted: pytest's main thread. setpriv(1) sets that signal rather than
+`preexec_fn`, which may deadlock in a process with threads.
 """
 
 import subprocess
@@ -41,6 +42,6 @@ class LoggedProcess:
         return f"--- {self.name} ({state}), end of {self.log}:\n{text}"
 
     def kill(self) -> None:
-        """End it at once, and wait until it is gone. Its data is thrown away with it, so it needs no time to tidy up."""
+        """End it at once and wait until it is gone; its data is thrown away, so it has nothing to tidy up."""
         self._process.kill()
         self._process.wait()

@@ -1,11 +1,13 @@
-"""What the end-to-end tests need from outside the repository: commands built from Go modules, and Debian packages.
+"""What the end-to-end tests need from outside: commands built from Go modules, and Debian packages.
 
-Contract: `built(module)` gives a folder of finished binaries, made once for each content of go.mod, go.sum and build flags, under
-a file lock, in a temporary folder that is renamed when all is done; so the cache never holds half a build. `apt_install` adds
-Debian packages that are missing, never a mail server. What can't be had ends the test: a failure where CI=true, else a skip
-that names it. Both say on stderr what they do, for a cold build takes minutes.
+Contract: `built(module)` gives a folder of finished binaries, made once for each content of go.mod, go.sum
+and build flags, under a file lock, in a temporary folder that is renamed when all is done; so the cache never
+holds half a build. `apt_install` adds Debian packages that are missing, never a mail server. What can't be
+had ends the test: a failure where CI=true, else a skip that names it. Both say on stderr what they do, for a
+cold build takes minutes.
 
-Why built and not downloaded: a Go module is checked against go.sum, and no download site has to be named or trusted.
+Why built and not downloaded: a Go module is checked against go.sum, and no download site has to be named or
+trusted.
 """
 
 import fcntl
@@ -54,7 +56,9 @@ class GoModule:
         for part in (
             (self.directory / "go.mod").read_bytes(),
             (self.directory / "go.sum").read_bytes(),
-            repr((sorted(self.commands.items()), self.build_flags(), platform.system(), platform.machine())).encode(),
+            repr(
+                (sorted(self.commands.items()), self.build_flags(), platform.system(), platform.machine())
+            ).encode(),
         ):
             digest.update(hashlib.sha256(part).digest())
         return digest.hexdigest()[:20]
@@ -82,7 +86,7 @@ def unavailable(what: str) -> NoReturn:
 
 
 def cache_dir() -> Path:
-    """The folder for results that outlive a test run: $POSTWARDEN_CACHE, $XDG_CACHE_HOME/postwarden or ~/.cache/postwarden."""
+    """For what outlives a test run: $POSTWARDEN_CACHE, $XDG_CACHE_HOME/postwarden, ~/.cache/postwarden."""
     if own := os.environ.get("POSTWARDEN_CACHE"):
         return Path(own)
     if xdg := os.environ.get("XDG_CACHE_HOME"):
@@ -92,7 +96,7 @@ def cache_dir() -> Path:
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `path` among processes. The kernel frees it when the holder ends, however it ends."""
+    """Hold an exclusive lock on `path` among processes; the kernel frees it when the holder ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
         try:
@@ -113,7 +117,8 @@ def kubernetes_tools() -> KubernetesTools:
         for name in ("etcd", "kube-apiserver", "kubectl"):
             if not os.access(directory / name, os.X_OK):
                 pytest.fail(
-                    f"KUBEBUILDER_ASSETS={assets} holds no executable {name}: correct or unset it", pytrace=False
+                    f"KUBEBUILDER_ASSETS={assets} holds no executable {name}: correct or unset it",
+                    pytrace=False,
                 )
     else:
         directory = built(tools_module())
@@ -121,7 +126,7 @@ def kubernetes_tools() -> KubernetesTools:
 
 
 def tools_module() -> GoModule:
-    """The module e2e/tools. A binary is told its version by the linker: kubectl and feature gates want one."""
+    """The module e2e/tools. The linker tells a binary its version: kubectl and feature gates want one."""
     pinned = re.search(r"k8s\.io/kubernetes (v(\d+)\.(\d+)\.\d+)\b", (TOOLS_MODULE / "go.mod").read_text())
     if pinned is None:
         raise ValueError(f"{TOOLS_MODULE / 'go.mod'} requires no release of k8s.io/kubernetes")
@@ -134,14 +139,17 @@ def tools_module() -> GoModule:
             "kubectl": "k8s.io/kubernetes/cmd/kubectl",
             "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
         },
-        ldflags=" ".join(["-s -w", *(f"-X k8s.io/component-base/version.{k}={v}" for k, v in stamps.items())]),
+        ldflags=" ".join(
+            ["-s -w", *(f"-X k8s.io/component-base/version.{k}={v}" for k, v in stamps.items())]
+        ),
     )
 
 
 def built(module: GoModule) -> Path:
     """A folder that holds all commands of `module`, built now if the cache lacks them.
 
-    Skips or fails by `unavailable` where Go is missing; fails the test, with the compiler's words, where the build fails.
+    Skips or fails by `unavailable` where Go is missing; fails the test, with the compiler's words, where the
+    build fails.
     """
     result = cache_dir() / "tools" / module.key()
     if result.is_dir():
@@ -149,7 +157,10 @@ def built(module: GoModule) -> Path:
     with file_lock(result.with_suffix(".lock")):
         if not result.is_dir():
             _require_go(module)
-            say(f"building {', '.join(module.commands)} once into {result}; cold and on 2 cores this takes about 6 minutes")
+            say(
+                f"building {', '.join(module.commands)} into {result}, once: "
+                "about 6 minutes on 2 cores if nothing is in Go's caches"
+            )
             start = time.monotonic()
             # Beside the result, for a rename must not cross file systems.
             with tempfile.TemporaryDirectory(prefix="partial-", dir=result.parent) as partial:
@@ -190,21 +201,26 @@ def _go_build(module: GoModule, package: str, output: Path) -> None:
                     compiled += 1
                 if time.monotonic() - reported >= PROGRESS_INTERVAL:
                     reported = time.monotonic()
-                    say(f"  {output.name}: {downloaded} modules fetched, {compiled} packages compiled, {reported - start:.0f} s")
+                    say(
+                        f"  {output.name}: {downloaded} modules fetched, {compiled} packages compiled, "
+                        f"{reported - start:.0f} s"
+                    )
         except BaseException:
             os.killpg(process.pid, 9)
             raise
     if process.returncode != 0:
-        pytest.fail(f"`go build {package}` in {module.directory} failed:\n{''.join(last_lines)}", pytrace=False)
+        pytest.fail(
+            f"`go build {package}` in {module.directory} failed:\n{''.join(last_lines)}", pytrace=False
+        )
     say(f"  {output.name}: done, {compiled} packages compiled, {time.monotonic() - start:.0f} s")
 
 
 def apt_install(packages: Sequence[str]) -> None:
-    """Install those of `packages` that are missing, with apt, without recommended ones; return when all are there.
+    """Install those of `packages` that are missing with apt, without recommended ones.
 
-    Skips or fails by `unavailable` where that is not possible: no apt, neither root nor a sudo without password, no such
-    package. Fails the test if the install would bring a mail server or remove anything: a test must not change what
-    the machine is for.
+    Skips or fails by `unavailable` where that is not possible: no apt, neither root nor a sudo without
+    password, no such package. Fails the test if the install would bring a mail server or remove anything: a
+    test must not change what the machine is for.
     """
     missing = [name for name in packages if not _debian_package_installed(name)]
     if not missing:
@@ -214,9 +230,10 @@ def apt_install(packages: Sequence[str]) -> None:
         unavailable(f"{named} (no apt-get here: install what they contain by other means)")
     as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     if as_root and (shutil.which("sudo") is None or _run([*as_root, "true"]).returncode != 0):
-        unavailable(f"{named} (neither root nor sudo without password: run `apt-get install {' '.join(missing)}`)")
+        unavailable(
+            f"{named} (neither root nor sudo without password: run `apt-get install {' '.join(missing)}`)"
+        )
     with file_lock(cache_dir() / "apt.lock"):
-        missing = [name for name in packages if not _debian_package_installed(name)]
         plan = _run(["apt-get", "--simulate", "--no-install-recommends", "install", *missing])
         if plan.returncode != 0:
             _apt_update(as_root)
@@ -225,7 +242,15 @@ def apt_install(packages: Sequence[str]) -> None:
                 unavailable(f"{named}: {_last_error(plan)}")
         _refuse_harm(plan.stdout, named)
         say(f"apt-get install {' '.join(missing)}")
-        install = [*as_root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-o", "DPkg::Lock::Timeout=120", "--yes"]
+        install = [
+            *as_root,
+            "env",
+            "DEBIAN_FRONTEND=noninteractive",
+            "apt-get",
+            "-o",
+            "DPkg::Lock::Timeout=120",
+            "--yes",
+        ]
         install += ["--no-remove", "--no-install-recommends", "install", *missing]
         done = _run(install)
         if done.returncode != 0:

@@ -1,0 +1,53 @@
+"""Fixtures that give a test a real API server, for e2e/conftest.py to import.
+
+Contract: one API server a test run, started when the first test asks for it. The binaries are built before
+the first test runs, as a cold build takes longer than a test may, and with pytest's capture off, so that its
+progress is seen.
+"""
+
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+
+from harness.cluster import ApiServer
+from harness.toolchain import KubernetesTools, kubernetes_tools
+
+__all__ = ["api_server", "kubernetes_binaries", "namespace", "pytest_collection_finish"]
+
+_namespace_numbers = count(1)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build what the chosen tests need, where it is not in the cache."""
+    chosen = any("kubernetes_binaries" in getattr(item, "fixturenames", ()) for item in session.items)
+    if not chosen or session.config.option.collectonly:
+        return
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        try:
+            kubernetes_tools()
+        except (pytest.skip.Exception, pytest.fail.Exception):
+            # The fixture says it again, as the outcome of the tests that need it.
+            return
+
+
+@pytest.fixture(scope="session")
+def kubernetes_binaries() -> KubernetesTools:
+    """etcd, kube-apiserver, kubectl. Where they can't be had, tests are skipped, or fail if CI=true."""
+    return kubernetes_tools()
+
+
+@pytest.fixture(scope="session")
+def api_server(kubernetes_binaries: KubernetesTools) -> Iterator[ApiServer]:
+    """The API server of this test run, shared by its tests."""
+    with ApiServer(kubernetes_binaries) as started:
+        yield started
+
+
+@pytest.fixture
+def namespace(api_server: ApiServer) -> str:
+    """The name of a new namespace with its ServiceAccount `default`."""
+    name = f"test-{next(_namespace_numbers)}"
+    api_server.create_namespace(name)
+    return name
