@@ -12,7 +12,7 @@ setup: $(VENV)/.installed  ## make .venv with postwarden and all that it is deve
 # A new lock file or a new pyproject.toml installs anew; --no-deps, for the lock file has them all with their hashes.
 $(VENV)/.installed: requirements/dev.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Postwarden needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV) 2>/dev/null || { bash e2e/harness/python_venv.sh && $(PYTHON) -m venv --clear $(VENV); }
+	$(PYTHON) -m venv $(VENV) || { echo "On Debian and Ubuntu this is mended by: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -35,7 +35,7 @@ lint: setup  ## ruff, mypy, import contracts, generated files up to date
 	$(BIN)/lint-imports
 
 generate: setup  ## write anew what is generated: protobuf code, CRD, reference tables
-	$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto --grpc_python_out=proto proto/postwarden/screening/v1/screening.proto
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto --grpc_python_out=proto --mypy_grpc_out=quiet:proto proto/postwarden/screening/v1/screening.proto
 
 lock: $(VENV)/.installed  ## pin all dependencies anew, with hashes, for every platform
 	$(BIN)/python -m pip install --quiet uv
