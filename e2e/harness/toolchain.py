@@ -16,9 +16,9 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -162,11 +162,15 @@ def built(module: GoModule) -> Path:
                 "about 6 minutes on 2 cores if nothing is in Go's caches"
             )
             start = time.monotonic()
-            # Beside the result, for a rename must not cross file systems.
-            with tempfile.TemporaryDirectory(prefix="partial-", dir=result.parent) as partial:
+            # Beside the result, for a rename must not cross file systems; a killed build may have left it.
+            partial = result.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            try:
                 for name, package in module.commands.items():
-                    _go_build(module, package, Path(partial) / "bin" / name)
-                (Path(partial) / "bin").rename(result)
+                    _go_build(module, package, partial / name)
+                partial.rename(result)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
             say(f"built {', '.join(module.commands)} in {time.monotonic() - start:.0f} s")
     return result
 
@@ -183,7 +187,9 @@ def _require_go(module: GoModule) -> None:
 
 
 def _go_build(module: GoModule, package: str, output: Path) -> None:
-    command = ["nice", "go", "build", "-v", *module.build_flags(), "-o", str(output), package]
+    # A build never outlives the test run that waits for it: the lock is free then.
+    command = ["setpriv", "--pdeathsig", "KILL", "nice", "go", "build", "-v", *module.build_flags()]
+    command += ["-o", str(output), package]
     environment = {**os.environ, "CGO_ENABLED": "0"}
     last_lines: deque[str] = deque(maxlen=30)
     compiled = downloaded = 0
@@ -206,7 +212,7 @@ def _go_build(module: GoModule, package: str, output: Path) -> None:
                         f"{reported - start:.0f} s"
                     )
         except BaseException:
-            os.killpg(process.pid, 9)
+            os.killpg(process.pid, signal.SIGKILL)
             raise
     if process.returncode != 0:
         pytest.fail(
