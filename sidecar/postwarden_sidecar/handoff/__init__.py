@@ -1,1 +1,1 @@
-"""How a client reaches the MTA: PROXY headers, descriptor passing, and the proof that the MTA understands. No I/O."""
+"""How a client reaches the MTA: PROXY headers, descriptor passing, and the proof that it works. No I/O."""

@@ -1,0 +1,104 @@
+"""SMTP replies as a server sends them (RFC 5321, 4.2), read from a byte stream split anywhere.
+
+The parser is strict where a hand-off's safety rests on it (three digits, one code in all lines of a reply)
+and bounded: what is not a reply raises `BadReply` at once, so a wrong peer can't fill memory. A line may end
+in LF alone, which some servers send.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MAX_LINE = 2048  # bytes of a reply line; RFC 5321, 4.5.3.1.5 says 512, servers send longer texts
+MAX_LINES = 100  # lines of one reply; the longest EHLO replies in the field have about 30
+MAX_DETAIL = 160  # characters of a peer's words that we repeat in a sentence of ours
+
+_LINE = re.compile(rb"([2-5][0-9][0-9])([ -]?)(.*)\Z", re.DOTALL)
+_ENHANCED = re.compile(rb"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9.])")
+
+
+class BadReply(Exception):
+    """The bytes are no SMTP reply; the message says what they are, escaped and bounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """code: 200 to 599; lines: the texts without code and line end; raw: the bytes as received, all lines."""
+
+    code: int
+    lines: tuple[bytes, ...]
+    raw: bytes
+
+    @property
+    def positive(self) -> bool:
+        """2xx."""
+        return 200 <= self.code < 300
+
+    @property
+    def enhanced(self) -> str:
+        """The enhanced status code (RFC 3463) of the first line, or ""."""
+        match = _ENHANCED.match(self.lines[0])
+        return match.group().decode("ascii") if match else ""
+
+    def __str__(self) -> str:
+        """Code and first line, fit to be shown."""
+        return escaped(b"%d %s" % (self.code, self.lines[0])).rstrip()
+
+
+def escaped(data: bytes, limit: int = MAX_DETAIL) -> str:
+    """A peer's bytes as printable ASCII: the rest as \\xNN, at most limit characters, cut with `...`."""
+    text = "".join(
+        chr(byte) if 0x20 <= byte < 0x7F and byte != 0x5C else f"\\x{byte:02x}" for byte in data[: limit + 1]
+    )
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+class ReplyParser:
+    """Takes bytes as they come, gives whole replies."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._code = 0
+        self._lines: list[bytes] = []
+        self._raw = bytearray()
+
+    @property
+    def empty(self) -> bool:
+        """No byte of a further reply is here."""
+        return not self._buffer and not self._lines
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes. At most one reply too many is kept: the caller asks `next_reply` after each call."""
+        self._buffer += data
+
+    def next_reply(self) -> Reply | None:
+        """The next whole reply, or None. Raises BadReply; the parser is of no use afterwards."""
+        while (end := self._buffer.find(b"\n", 0, MAX_LINE)) >= 0:
+            raw = bytes(self._buffer[: end + 1])
+            del self._buffer[: end + 1]
+            line = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
+            match = _LINE.match(line)
+            if match is None or (not match[2] and match[3]):
+                raise BadReply(f"no SMTP reply: {escaped(line)}")
+            code = int(match[1])
+            if self._lines and code != self._code:
+                raise BadReply(f"a reply that changes its code from {self._code}: {escaped(line)}")
+            if len(self._lines) == MAX_LINES:
+                raise BadReply(f"a reply of more than {MAX_LINES} lines")
+            self._code = code
+            self._lines.append(match[3])
+            self._raw += raw
+            if match[2] != b"-":
+                reply = Reply(code, tuple(self._lines), bytes(self._raw))
+                self._lines, self._raw = [], bytearray()
+                return reply
+        if len(self._buffer) >= MAX_LINE:
+            raise BadReply(f"a line of more than {MAX_LINE} bytes: {escaped(bytes(self._buffer[:64]))}")
+        return None
+
+    def take_rest(self) -> bytes:
+        """All bytes that are no part of a reply returned so far; the parser forgets them."""
+        rest = bytes(self._raw + self._buffer)
+        self._lines, self._raw, self._buffer = [], bytearray(), bytearray()
+        return rest
