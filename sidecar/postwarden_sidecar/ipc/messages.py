@@ -1,7 +1,9 @@
-"""What supervisor and worker say to each other over the control pair (SOCK_SEQPACKET), encoded by msgspec as MessagePack.
+"""What supervisor and worker say to each other over the control pair (SOCK_SEQPACKET), encoded by msgspec as
+MessagePack.
 
-A message is one packet of at most 32 KiB; the rules travel as a descriptor of a sealed memory file (SCM_RIGHTS), never inline. Control
-messages are few and never dropped; records of connections go over a second pair (`ipc.records`) that may drop.
+A message is one packet of at most 32 KiB; the rules travel as a descriptor of a sealed memory file
+(SCM_RIGHTS), never inline. Control messages are few and never dropped; records of connections go over a
+second pair (`ipc.records`) that may drop.
 """
 
 from __future__ import annotations
@@ -12,14 +14,15 @@ MAX_MESSAGE = 32 * 1024  # bytes; well below the pair's buffer, so that one mess
 
 
 class RulesInForce(msgspec.Struct, tag="rules", frozen=True):
-    """Supervisor -> worker, with one descriptor: the image of `rules.image`. serial grows by one with each; open connections keep the
-    rules they began with."""
+    """Supervisor -> worker, with one descriptor: the image of `rules.image`. serial grows by one with each;
+    open connections keep the rules they began with."""
 
     serial: int
 
 
 class NoRules(msgspec.Struct, tag="no_rules", frozen=True):
-    """Supervisor -> worker: no policy. defer: turn clients away with 421, else hand everybody over (verdict unscreened)."""
+    """Supervisor -> worker: no policy. defer: turn clients away with 421, else hand everybody over (verdict
+    unscreened)."""
 
     serial: int
     defer: bool
@@ -28,9 +31,9 @@ class NoRules(msgspec.Struct, tag="no_rules", frozen=True):
 class UpstreamInForce(msgspec.Struct, tag="upstream", frozen=True):
     """Supervisor -> worker: where clients go, once proved, and what the proof learned.
 
-    usable: hand clients over. False: every client that would be handed over is told 421 4.3.2 (not proved, wrong answer, open relay);
-    detail says why in one sentence. banner: the first two words of the MTA's greeting, "" while not learned. ehlo: keywords to offer in our own
-    dialogue, None while not learned.
+    usable: hand clients over. False: every client that would be handed over is told 421 4.3.2 (not proved,
+    wrong answer, open relay); detail says why in one sentence. banner: the first two words of the MTA's
+    greeting, "" while not learned. ehlo: keywords to offer in our own dialogue, None while not learned.
     """
 
     target: str  # HOST:PORT | [V6]:PORT | unix:PATH; "" if none is known
@@ -49,8 +52,8 @@ class PassAnswer(msgspec.Struct, tag="pass", frozen=True):
 
 
 class Drain(msgspec.Struct, tag="drain", frozen=True):
-    """Supervisor -> worker. New clients and sessions in our dialogue get 421 4.3.2; relays may go on for so many seconds; then the worker
-    exits. Sent again with 0 to end at once."""
+    """Supervisor -> worker. New clients and sessions in our dialogue get 421 4.3.2; relays may go on for so
+    many seconds; then the worker exits. Sent again with 0 to end at once."""
 
     timeout: float
 
@@ -62,7 +65,8 @@ class Ready(msgspec.Struct, tag="ready", frozen=True):
 
 
 class Applied(msgspec.Struct, tag="applied", frozen=True):
-    """Worker -> supervisor: new connections are decided by these rules. error: one sentence if they can't be used (the previous stay)."""
+    """Worker -> supervisor: new connections are decided by these rules. error: one sentence if they can't be
+    used (the previous stay)."""
 
     serial: int
     error: str
@@ -83,8 +87,8 @@ class PassStored(msgspec.Struct, tag="store", frozen=True):
 
 
 class UpstreamFault(msgspec.Struct, tag="fault", frozen=True):
-    """Worker -> supervisor: a hand-off went wrong in a way that asks for a new proof. outcome: engine.actions.HandoffOutcome's value;
-    target, handoff: as they were in force then."""
+    """Worker -> supervisor: a hand-off went wrong in a way that asks for a new proof. outcome:
+    engine.actions.HandoffOutcome's value; target, handoff: as they were in force then."""
 
     outcome: str
     detail: str

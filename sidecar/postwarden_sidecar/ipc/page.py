@@ -1,8 +1,9 @@
 """The shared page: one memory file that all processes of a sidecar map.
 
-Each worker writes the cells of its own slot only, so no lock is needed: an aligned 8-byte store is atomic on what we run on. Sums over
-all slots decide limits and are the metrics; counters are cumulative and survive a worker's death, gauges are zeroed by the supervisor then.
-Metrics are exact whatever is sampled, for they come from here and not from records.
+Each worker writes the cells of its own slot only, so no lock is needed: an aligned 8-byte store is atomic on
+what we run on. Sums over all slots decide limits and are the metrics; counters are cumulative and survive a
+worker's death, gauges are zeroed by the supervisor then. Metrics are exact whatever is sampled, for they come
+from here and not from records.
 """
 
 from __future__ import annotations
@@ -18,8 +19,26 @@ TESTS = ("access", "pregreet")
 OUTCOMES = ("pass", "fail", "unknown")
 ACTIONS = ("", "Ignore", "Enforce", "Drop")
 STAGES = ("screening", "dialog", "handoff", "relay")
-# Upper bounds, seconds, of postwarden.screening.duration; a drop takes about 30 us, the greeting's wait is 6 s, a time limit 300 s.
-DURATION_BOUNDS = (0.0001, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.0, 4.0, 6.0, 7.5, 10.0, 30.0, 60.0, 300.0)
+# Upper bounds, seconds, of postwarden.screening.duration; a drop takes about 30 us, the greeting's wait is 6
+# s, a time limit 300 s.
+DURATION_BOUNDS = (
+    0.0001,
+    0.0005,
+    0.001,
+    0.005,
+    0.025,
+    0.1,
+    0.5,
+    1.0,
+    2.0,
+    4.0,
+    6.0,
+    7.5,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+)
 
 HEARTBEAT = "heartbeat_ms"  # gauge: CLOCK_MONOTONIC, milliseconds
 RECORDS_DROPPED = "records_dropped"
@@ -37,7 +56,8 @@ def tests(test: str, outcome: str, action: str) -> str:
 
 
 def duration_bucket(index: int) -> str:
-    """Name of the counter of one histogram bucket (not cumulative over buckets); index len(DURATION_BOUNDS) is the overflow."""
+    """Name of the counter of one histogram bucket (not cumulative over buckets); index len(DURATION_BOUNDS)
+    is the overflow."""
     return f"duration/{index}"
 
 
@@ -84,7 +104,8 @@ class Page:
         return sum(self._cells[CELLS[name] :: _SLOT_CELLS])
 
     def totals(self) -> Iterator[tuple[str, int]]:
-        """Every counter and gauge with its sum over all workers; the sum of heartbeats has no meaning and is left out."""
+        """Every counter and gauge with its sum over all workers; the sum of heartbeats has no meaning and is
+        left out."""
         for name in CELLS:
             if name != HEARTBEAT:
                 yield name, self.total(name)

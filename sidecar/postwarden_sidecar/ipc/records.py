@@ -1,0 +1,148 @@
+"""Records of connections on their way from a worker to the supervisor: at most 4 KiB each, batches of at most
+32 KiB a packet.
+
+Screening never waits for telemetry: what does not fit the socket is dropped and counted in the page.
+MessagePack by msgspec, for it encodes a record in about 2 us; a batch is a MessagePack array put together
+from encoded records.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import msgspec
+
+from postwarden_sidecar.engine.record import MAX_TEXT, Event, Record, TestResult
+from postwarden_sidecar.ipc.messages import MAX_MESSAGE
+from postwarden_sidecar.ipc.page import CELLS, RECORDS_DROPPED
+from postwarden_sidecar.ipc.pair import ChannelFault, prepare, receive_packet, send_packet
+
+MAX_RECORD = 4 * 1024  # bytes (design)
+MAX_TESTS = 12  # results of tests kept in a record that is too large; there are fewer tests than that
+_HEADER = 3  # bytes of a MessagePack array's header: 0xdc and its length in 16 bits
+# Characters kept of each text, tried in this order; with the last any record fits.
+_SHORT_TEXTS = (MAX_TEXT, 100, 50, 25, 12)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Record])
+
+_Part = TypeVar("_Part", Record, Event, TestResult)
+
+
+def encode(record: Record) -> bytes:
+    """The record in at most MAX_RECORD bytes. One that is larger has its texts cut to MAX_TEXT characters and
+    loses events from the middle, counted in `events_lost`; only then its texts are cut shorter. Characters
+    that are no byte become `?`."""
+    try:
+        packet = _encoder.encode(record)
+    except UnicodeEncodeError:  # a lone surrogate; an engine that keeps its contract makes none
+        return _shrink(record)
+    return packet if len(packet) <= MAX_RECORD else _shrink(record)
+
+
+def _shrink(record: Record) -> bytes:
+    for limit in _SHORT_TEXTS:
+        bounded = _bound(record, limit)
+        bounded.tests = [_bound(test, limit) for test in record.tests[:MAX_TESTS]]
+        bounded.events = []
+        # The events' list and their count take a few bytes more than now, when both are empty.
+        room = MAX_RECORD - len(_encoder.encode(bounded)) - 2 * _HEADER
+        kept = _keep_ends([_bound(event, limit) for event in record.events], room)
+        if room >= 0 and (len(kept) >= min(len(record.events), 2) or limit == _SHORT_TEXTS[-1]):
+            break
+    bounded.events = kept
+    bounded.events_lost = record.events_lost + len(record.events) - len(kept)
+    return _encoder.encode(bounded)
+
+
+def _bound(part: _Part, limit: int) -> _Part:
+    texts: dict[str, Any] = {
+        name: value[:limit].encode("latin-1", "replace").decode("latin-1")
+        for name in part.__dataclass_fields__
+        if type(value := getattr(part, name)) is str
+    }
+    return replace(part, **texts)
+
+
+def _keep_ends(events: list[Event], room: int) -> list[Event]:
+    """As many events as fit into room bytes, taken from the beginning and the end in turn: how a connection
+    began and how it ended says most."""
+    first: list[Event] = []
+    last: list[Event] = []
+    low, high = 0, len(events) - 1
+    while low <= high:
+        take_first = len(first) <= len(last)
+        event = events[low] if take_first else events[high]
+        room -= len(_encoder.encode(event))
+        if room < 0:
+            break
+        if take_first:
+            first.append(event)
+            low += 1
+        else:
+            last.append(event)
+            high -= 1
+    return first + last[::-1]
+
+
+def decode_batch(packet: bytes) -> list[Record]:
+    """The records of a packet. Raises ChannelFault if it is no batch."""
+    try:
+        return _decoder.decode(packet)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ChannelFault(f"no batch of records: {error}") from error
+
+
+def receive_batch(end: socket.socket) -> list[Record] | None:
+    """The supervisor's side: the next packet's records; None if none waits. Raises ChannelClosed,
+    ChannelFault."""
+    received = receive_packet(end)
+    return None if received is None else decode_batch(received[0])
+
+
+class RecordSender:
+    """The worker's side. `send` collects, `flush` sends: the driver calls it once a turn of its loop."""
+
+    def __init__(self, end: socket.socket, cells: memoryview) -> None:
+        """Take over the end. cells: the worker's slot of the page."""
+        prepare(end)
+        self._end = end
+        self._cells = cells
+        self._batch: list[bytes] = []
+        self._size = _HEADER
+
+    def fileno(self) -> int:
+        """For the event loop: the end of the pair shows as a hang-up."""
+        return self._end.fileno()
+
+    @property
+    def pending(self) -> bool:
+        """Records wait; the next `flush` tries again."""
+        return bool(self._batch)
+
+    def send(self, record: Record) -> None:
+        """Take a record into the batch; a full batch is flushed first. If the socket takes none, this record
+        is dropped and counted. Raises ChannelClosed."""
+        packet = encode(record)
+        if self._size + len(packet) > MAX_MESSAGE:
+            self.flush()
+            if self._batch:
+                self._cells[CELLS[RECORDS_DROPPED]] += 1
+                return
+        self._batch.append(packet)
+        self._size += len(packet)
+
+    def flush(self) -> None:
+        """Send the batch, if there is one and the socket takes it. Raises ChannelClosed."""
+        if not self._batch:
+            return
+        header = b"\xdc" + len(self._batch).to_bytes(2, "big")
+        if send_packet(self._end, header + b"".join(self._batch)):
+            self._batch.clear()
+            self._size = _HEADER
+
+    def close(self) -> None:
+        """Close the end; what waits is lost."""
+        self._end.close()
