@@ -1,1 +1,17 @@
 """The model of a ScreeningPolicy and its validation. Pure."""
+
+from postwarden_operator.policy.errors import FieldError, PolicyInvalid, name_of
+from postwarden_operator.policy.model import ScreeningPolicy, ScreeningPolicySpec
+from postwarden_operator.policy.parse import parse_policy
+from postwarden_operator.policy.references import ConfigMapKey, config_map_references
+
+__all__ = [
+    "ConfigMapKey",
+    "FieldError",
+    "PolicyInvalid",
+    "ScreeningPolicy",
+    "ScreeningPolicySpec",
+    "config_map_references",
+    "name_of",
+    "parse_policy",
+]

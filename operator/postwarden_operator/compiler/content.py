@@ -1,0 +1,57 @@
+"""What the compiler is given for a list, and what it gives for the wire. Data only."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from postwarden.screening.v1 import screening_pb2
+
+from postwarden_operator.policy import FieldError
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """No such ConfigMap, or (keys is given: those that it has) no such key in it."""
+
+    keys: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotLabelled:
+    """The ConfigMap exists, but without the label `postwarden.dev/watch: "true"`, so it is not read."""
+
+
+ListContent = bytes | Missing | NotLabelled
+"""A ConfigMap key's content: `data` as UTF-8, or `binaryData` decoded from base64 (which may be gzip)."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobContent:
+    """An interval table as it goes over the wire. hash: SHA-256 of data, hex. format: `iv4/1` or `iv6/1`."""
+
+    hash: str
+    format: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A policy that sidecars can be given. blobs: by hash. revision and version: see `revision`."""
+
+    rules: screening_pb2.Rules
+    blobs: dict[str, BlobContent]
+    revision: str
+    version: str
+    required_features: tuple[str, ...]
+
+
+CompileReason = Literal["RefNotFound", "RefNotLabelled", "BadList"]
+"""Reasons of the condition ResolvedRefs."""
+
+
+class CompileFailed(ValueError):
+    """The policy is valid, but what it refers to is not usable. reason: that of the first error."""
+
+    def __init__(self, reason: CompileReason, errors: tuple[FieldError, ...]) -> None:
+        self.reason: CompileReason = reason
+        self.errors = errors
+        super().__init__("; ".join(map(str, errors)))

@@ -1,0 +1,93 @@
+"""Which policy is in force for which pod.
+
+Contract: decided pod by pod: of the policies of the pod's namespace whose selector matches, the oldest wins, then the first by name.
+A policy that does not compile, or is not even valid, holds its pods all the same: else a typo would hand them over to another.
+So what competes here is a Candidate, which needs a readable selector only.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Self
+
+from pydantic import ValidationError
+
+from postwarden_operator.policy import ScreeningPolicy
+from postwarden_operator.policy.model import Metadata
+from postwarden_operator.policy.selector import LabelSelector
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+"""The age of what was not made by an API server: younger than all that was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A policy in the competition for pods. created: None counts as the youngest."""
+
+    namespace: str
+    name: str
+    uid: str
+    created: datetime | None
+    selector: LabelSelector
+
+    @classmethod
+    def of(cls, policy: ScreeningPolicy) -> Self:
+        """Of a valid policy."""
+        return cls._of(policy.metadata, policy.spec.selector)
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, object]) -> Self | None:
+        """Of any document whose metadata and selector can be read, be the rest as wrong as it may; else None."""
+        spec, metadata = document.get("spec"), document.get("metadata")
+        if not isinstance(spec, Mapping) or not isinstance(metadata, Mapping):
+            return None
+        known = {key: metadata[key] for key in METADATA_FIELDS if metadata.get(key) is not None}
+        try:
+            return cls._of(Metadata.model_validate(known), LabelSelector.model_validate(spec.get("selector")))
+        except ValidationError:
+            return None
+
+    @classmethod
+    def _of(cls, metadata: Metadata, selector: LabelSelector) -> Self:
+        return cls(metadata.namespace, metadata.name, metadata.uid, metadata.creation_timestamp, selector)
+
+    def precedence(self) -> tuple[datetime, str, str]:
+        """Sorts the winner first."""
+        return (self.created or _NEVER, self.name, self.namespace)
+
+
+METADATA_FIELDS = ("name", "namespace", "uid", "generation", "creationTimestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedPod:
+    """What selection needs of a pod."""
+
+    namespace: str
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+
+
+@dataclass(slots=True)
+class Standing:
+    """How a policy fares. matched: uids of pods that its selector matches; won: those for which it is in force; lost_to: how many pods
+    each other policy has taken from it."""
+
+    matched: list[str] = field(default_factory=list)
+    won: list[str] = field(default_factory=list)
+    lost_to: Counter[Candidate] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """winner: by pod uid; a pod that no policy matches is not in it. standing: of every candidate."""
+
+    winner: Mapping[str, Candidate]
+    standing: Mapping[Candidate, Standing]
+
+
+def winners(candidates: Iterable[Candidate], pods: Iterable[SelectedPod]) -> Selection:
+    """Which policy for which pod."""
+    raise NotImplementedError

@@ -1,0 +1,82 @@
+"""The rules on several fields of one object of a ScreeningPolicy.
+
+Contract: `wrong` looks at the object as it stands in the document (nulls removed), and at nothing else; types may be wrong there, the
+model says so elsewhere.
+"""
+
+from collections.abc import Mapping
+
+from postwarden_operator.policy.part import across
+
+_POSTFIX_CIDR = "PostfixCIDR"
+
+
+def _is_postfix_cidr(rule: Mapping[str, object]) -> bool:
+    list_from = rule.get("listFrom")
+    return isinstance(list_from, Mapping) and list_from.get("format") == _POSTFIX_CIDR
+
+
+LIST_FROM_RULES = (
+    across(
+        "has(self.configMapKeyRef) != has(self.sources)",
+        "give either configMapKeyRef or sources, and not both",
+        lambda list_from: ("configMapKeyRef" in list_from) == ("sources" in list_from),
+    ),
+)
+
+_CEL_POSTFIX_CIDR = f"(has(self.listFrom) && self.listFrom.format == '{_POSTFIX_CIDR}')"
+
+RULE_RULES = (
+    across(
+        "has(self.cidrs) != has(self.listFrom)",
+        "give either cidrs or listFrom, and not both",
+        lambda rule: ("cidrs" in rule) == ("listFrom" in rule),
+    ),
+    across(
+        f"has(self.action) || {_CEL_POSTFIX_CIDR}",
+        "is missing; say Permit, Reject or Dunno",
+        lambda rule: "action" not in rule and not _is_postfix_cidr(rule),
+        field="action",
+        reason="FieldValueRequired",
+    ),
+    across(
+        f"!has(self.action) || !{_CEL_POSTFIX_CIDR}",
+        "must be left out: each line of a PostfixCIDR list has its own action",
+        lambda rule: "action" in rule and _is_postfix_cidr(rule),
+        field="action",
+        reason="FieldValueForbidden",
+    ),
+)
+
+UPSTREAM_RULES = (
+    across(
+        "!(has(self.port) && has(self.socket))",
+        "give either port or socket, and not both",
+        lambda upstream: "port" in upstream and "socket" in upstream,
+    ),
+    across(
+        "self.handoff != 'Pass' || has(self.socket)",
+        "Pass needs the socket of a pass service of Postfix; give upstream.socket in place of a port",
+        lambda upstream: upstream.get("handoff") == "Pass" and "socket" not in upstream,
+        field="handoff",
+    ),
+)
+
+EXPRESSION_RULES = (
+    across(
+        "!(self.operator in ['In', 'NotIn']) || (has(self.values) && self.values.size() > 0)",
+        "In and NotIn need at least one value",
+        lambda expression: expression.get("operator") in ("In", "NotIn") and not expression.get("values"),
+        field="values",
+        reason="FieldValueRequired",
+    ),
+    across(
+        "!(self.operator in ['Exists', 'DoesNotExist']) || !has(self.values) || self.values.size() == 0",
+        "must be left out: Exists and DoesNotExist take no values",
+        lambda expression: (
+            expression.get("operator") in ("Exists", "DoesNotExist") and bool(expression.get("values"))
+        ),
+        field="values",
+        reason="FieldValueForbidden",
+    ),
+)
