@@ -1,12 +1,26 @@
-"""The image of Rules: one run of bytes that the supervisor writes and all workers map.
+"""The image of Rules: one run of bytes that the supervisor writes once and every worker maps; also the last known good
+on disk.
 
-It is also the last known good on disk.
+Layout, little-endian: magic, 8 bytes | CRC-32 of all that follows, 4 | length of the header, 4 | header, MessagePack of
+the rules, in which a table is the list of its shards' places | the shards, each at a multiple of 8 bytes. The tables are
+views into the buffer, so that a mapped image is shared and its size is no cost. Not pickle: the file on disk is
+input. A release that changes `rules.settings` in a way that old bytes do not fit changes the magic.
 """
 
 from __future__ import annotations
 
-from postwarden_sidecar.rules.intervals import Buffer
+import struct
+import zlib
+from typing import Any
+
+import msgspec
+
+from postwarden_sidecar.rules.intervals import AddressTable, BadTable, Buffer
 from postwarden_sidecar.rules.settings import Rules
+
+MAGIC = b"PWRULES1"
+_PREFIX = struct.Struct("<8sII")  # magic, checksum, length of the header
+_ALIGNMENT = 8  # bytes; the widest column's element
 
 
 class ImageError(ValueError):
@@ -14,10 +28,71 @@ class ImageError(ValueError):
 
 
 def encode(rules: Rules) -> bytes:
-    """The image of rules."""
-    raise ImageError("not written")
+    """The image of rules; the same rules give the same bytes."""
+    shards: list[memoryview] = []
+    data_size = 0
+
+    def places(value: Any) -> list[list[tuple[int, int]]]:
+        """Of a table: for each family the (offset from the data's start, length) of its shards."""
+        nonlocal data_size
+        if not isinstance(value, AddressTable):
+            raise NotImplementedError(f"{type(value).__name__} has no place in an image of rules")
+        families: list[list[tuple[int, int]]] = []
+        for family in (value.v4, value.v6):
+            families.append([])
+            for shard in family:
+                families[-1].append((data_size, len(shard)))
+                shards.append(shard)
+                data_size += _aligned(len(shard))
+        return families
+
+    header = msgspec.msgpack.encode(rules, enc_hook=places)
+    start = _aligned(_PREFIX.size + len(header))
+    image = bytearray(start + data_size)
+    image[_PREFIX.size : _PREFIX.size + len(header)] = header
+    at = start
+    for shard in shards:
+        image[at : at + len(shard)] = shard
+        at += _aligned(len(shard))
+    length = struct.pack("<I", len(header))
+    checksum = zlib.crc32(memoryview(image)[_PREFIX.size :], zlib.crc32(length))
+    image[: _PREFIX.size] = _PREFIX.pack(MAGIC, checksum, len(header))
+    return bytes(image)
 
 
 def decode(buffer: Buffer) -> Rules:
-    """The rules of an image; their tables are views into buffer, which must live and stay as it is as long as they do. Raises ImageError."""
-    raise ImageError("not written")
+    """The rules of an image. Their tables are views into buffer, which must stay as it is while they live.
+
+    Raises ImageError.
+    """
+    image = memoryview(buffer).toreadonly().cast("B")
+    if len(image) < _PREFIX.size:
+        raise ImageError(f"an image of rules has at least {_PREFIX.size} bytes, this has {len(image)}")
+    magic, checksum, header_size = _PREFIX.unpack_from(image)
+    if magic != MAGIC:
+        raise ImageError("this is no image of rules, or one of another release")
+    if zlib.crc32(image[_PREFIX.size :], zlib.crc32(image[12:16])) != checksum:
+        raise ImageError("the image of rules is damaged: its checksum is wrong")
+    header = image[_PREFIX.size : _PREFIX.size + header_size]
+    data = image[_aligned(_PREFIX.size + header_size) :]
+
+    def table(kind: type, value: Any) -> Any:
+        if kind is not AddressTable:
+            raise NotImplementedError(f"{kind.__name__} has no place in an image of rules")
+        v4, v6 = msgspec.convert(value, tuple[list[tuple[int, int]], list[tuple[int, int]]])
+        return AddressTable([_cut(data, *place) for place in v4], [_cut(data, *place) for place in v6])
+
+    try:
+        return msgspec.msgpack.decode(header, type=Rules, dec_hook=table)
+    except (msgspec.DecodeError, BadTable, ImageError) as error:
+        raise ImageError(f"the image of rules does not fit this release: {error}") from error
+
+
+def _cut(data: memoryview, offset: int, length: int) -> memoryview:
+    if offset < 0 or length < 0 or offset % _ALIGNMENT or offset + length > len(data):
+        raise ImageError(f"a table lies outside of the image ({offset}, {length} bytes)")
+    return data[offset : offset + length]
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT

@@ -1,70 +1,104 @@
 """Address tables: disjoint, sorted intervals of addresses in columns over a buffer, searched by bisection.
 
-A table holds up to one IPv4 and one IPv6 part, each as the wire's blobs `iv4/1` and `iv6/1` (screening.proto) have it; the blobs of a
-family are consecutive shards. Nothing is copied out of the buffers and no object is made per network, so a million networks
-in a mapped file cost the workers that share it no memory and a start no time. Not a radix tree: bisection in C over a memoryview
-takes a microsecond at a million rows, and the table is usable as it lies on disk.
+A table holds an IPv4 and an IPv6 part, each as the wire's blobs `iv4/1` and `iv6/1` (screening.proto) have it; several
+blobs of a family are consecutive shards. Nothing is copied out of the buffers and no object is made per network, so a
+million networks in a mapped file cost the workers that share it no memory, and a start no time. Not a radix tree:
+bisection over a memoryview takes a microsecond at a million rows, and the table is searched as it lies on disk.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import mmap
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
 
-Buffer = bytes | bytearray | memoryview
+Buffer = bytes | bytearray | memoryview | mmap.mmap
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Interval = tuple[int, int, int, int]  # first address, last address, action, line
 
-ROW4 = 4 + 4 + 4 + 1  # bytes of a row of `iv4/1`: start, end, line, action
-ROW6 = 8 + 8 + 8 + 8 + 4 + 1  # bytes of a row of `iv6/1`: start and end in two halves, line, action
-_ACTIONS = (1, 2, 3)  # what the action column may hold (AccessAction)
+ROW4 = 13  # bytes of a row of `iv4/1`: start, end and line of 4 bytes, action of 1
+ROW6 = 37  # bytes of a row of `iv6/1`: start and end in two halves of 8 bytes, line of 4, action of 1
+_LOW = 0xFFFF_FFFF_FFFF_FFFF  # the low half of an IPv6 address
+_ACTIONS = frozenset((1, 2, 3))  # rules.settings.AccessAction's numbers
 
 
 class BadTable(ValueError):
-    """The bytes are no table of the named format; the message says why in one sentence."""
+    """The bytes are no address table; the message says why in one sentence."""
 
 
-class _Shard4(NamedTuple):
-    starts: memoryview
-    ends: memoryview
-    lines: memoryview
-    actions: memoryview
-    raw: memoryview
+class _Shard4:
+    """The columns of one blob of `iv4/1`."""
+
+    __slots__ = ("actions", "ends", "lines", "raw", "starts")
+
+    def __init__(self, blob: Buffer) -> None:
+        self.raw = raw = memoryview(blob).toreadonly().cast("B")
+        rows = _rows(raw, ROW4, "iv4/1")
+        self.starts = raw[: 4 * rows].cast("I")
+        self.ends = raw[4 * rows : 8 * rows].cast("I")
+        self.lines = raw[8 * rows : 12 * rows].cast("I")
+        self.actions = raw[12 * rows :]
+
+    def intervals(self) -> Iterator[tuple[int, int]]:
+        return zip(self.starts, self.ends, strict=True)
 
 
-class _Shard6(NamedTuple):
-    starts: memoryview  # high halves
-    starts_low: memoryview
-    ends: memoryview  # high halves
-    ends_low: memoryview
-    lines: memoryview
-    actions: memoryview
-    raw: memoryview
+class _Shard6:
+    """The columns of one blob of `iv6/1`."""
+
+    __slots__ = ("actions", "ends_high", "ends_low", "lines", "raw", "starts_high", "starts_low")
+
+    def __init__(self, blob: Buffer) -> None:
+        self.raw = raw = memoryview(blob).toreadonly().cast("B")
+        rows = _rows(raw, ROW6, "iv6/1")
+        self.starts_high = raw[: 8 * rows].cast("Q")
+        self.starts_low = raw[8 * rows : 16 * rows].cast("Q")
+        self.ends_high = raw[16 * rows : 24 * rows].cast("Q")
+        self.ends_low = raw[24 * rows : 32 * rows].cast("Q")
+        self.lines = raw[32 * rows : 36 * rows].cast("I")
+        self.actions = raw[36 * rows :]
+
+    def intervals(self) -> Iterator[tuple[int, int]]:
+        for start, start_low, end, end_low in zip(
+            self.starts_high, self.starts_low, self.ends_high, self.ends_low, strict=True
+        ):
+            yield (start << 64) | start_low, (end << 64) | end_low
 
 
 class AddressTable:
-    """address -> (action, line) over shards of `iv4/1` and `iv6/1`. Two tables are equal if their bytes are."""
+    """address -> (action, line), over shards of `iv4/1` and `iv6/1`. Tables are equal if their bytes are.
 
-    __slots__ = ("_first4", "_first6", "_shards4", "_shards6")
+    The machine must be little-endian, as the columns are; so is every one that we build images for.
+    """
+
+    __slots__ = ("_firsts4", "_firsts6", "_shards4", "_shards6")
 
     def __init__(self, v4: Sequence[Buffer] = (), v6: Sequence[Buffer] = ()) -> None:
-        """v4, v6: shards, each in the wire's format, in ascending order of their addresses. Raises BadTable for a size that is no
-        whole number of rows and for shards out of order; rows are judged by `verify`, for that reads all of them."""
-        self._shards4 = tuple(_shard4(shard) for shard in v4 if len(shard))
-        self._shards6 = tuple(_shard6(shard) for shard in v6 if len(shard))
-        self._first4 = [shard.starts[0] for shard in self._shards4]
-        self._first6 = [(shard.starts[0] << 64) | shard.starts_low[0] for shard in self._shards6]
-        if sorted(set(self._first4)) != self._first4 or sorted(set(self._first6)) != self._first6:
-            raise BadTable("the shards of an address table are not in ascending order")
+        """v4, v6: shards in the wire's format, in ascending order of their addresses; empty ones are left out.
+
+        Raises BadTable for a size that is no whole number of rows, and for shards out of order. The rows are not
+        looked at: that is `verify`'s.
+        """
+        self._shards4 = tuple(_Shard4(blob) for blob in v4 if len(blob))
+        self._shards6 = tuple(_Shard6(blob) for blob in v6 if len(blob))
+        self._firsts4 = [shard.starts[0] for shard in self._shards4]
+        self._firsts6 = [(shard.starts_high[0] << 64) | shard.starts_low[0] for shard in self._shards6]
+        for firsts in (self._firsts4, self._firsts6):
+            if firsts != sorted(firsts):
+                raise BadTable("the blobs of an address table are not in ascending order")
 
     @classmethod
     def from_networks(cls, rows: Iterable[tuple[Network | str, int, int]]) -> AddressTable:
-        """A table of (network, action, line); networks must not overlap. For tests and small built-in sets."""
-        parsed = [(ipaddress.ip_network(network), action, line) for network, action, line in rows]
-        v4 = sorted((int(n[0]), int(n[-1]), a, line) for n, a, line in parsed if n.version == 4)
-        v6 = sorted((int(n[0]), int(n[-1]), a, line) for n, a, line in parsed if n.version == 6)
-        table = cls([encode4(v4)], [encode6(v6)])
+        """A table of (network, action, line). Raises BadTable if networks overlap. For tests and small sets: the
+        compiler makes the large ones."""
+        v4: list[Interval] = []
+        v6: list[Interval] = []
+        for text, action, line in rows:
+            network = ipaddress.ip_network(text)
+            family = v4 if network.version == 4 else v6
+            family.append((int(network[0]), int(network[-1]), action, line))
+        table = cls([encode4(sorted(v4))], [encode6(sorted(v6))])
         table.verify()
         return table
 
@@ -80,8 +114,8 @@ class AddressTable:
 
     def __len__(self) -> int:
         """Rows of both families."""
-        return sum(len(shard.lines) for shard in self._shards4) + sum(
-            len(shard.lines) for shard in self._shards6
+        return sum(len(shard.actions) for shard in self._shards4) + sum(
+            len(shard.actions) for shard in self._shards6
         )
 
     def __eq__(self, other: object) -> bool:
@@ -89,7 +123,8 @@ class AddressTable:
             return NotImplemented
         return self.v4 == other.v4 and self.v6 == other.v6
 
-    __hash__ = None  # type: ignore[assignment]  # equal by content, and the content is not cheap to hash
+    def __hash__(self) -> int:
+        return hash((tuple(self._firsts4), tuple(self._firsts6), len(self)))
 
     def __repr__(self) -> str:
         return f"AddressTable({len(self)} rows)"
@@ -101,7 +136,7 @@ class AddressTable:
         return self._lookup6(int.from_bytes(packed, "big"))
 
     def _lookup4(self, address: int) -> tuple[int, int] | None:
-        which = bisect_right(self._first4, address) - 1
+        which = bisect_right(self._firsts4, address) - 1
         if which < 0:
             return None
         shard = self._shards4[which]
@@ -111,96 +146,62 @@ class AddressTable:
         return shard.actions[row], shard.lines[row]
 
     def _lookup6(self, address: int) -> tuple[int, int] | None:
-        which = bisect_right(self._first6, address) - 1
+        which = bisect_right(self._firsts6, address) - 1
         if which < 0:
             return None
         shard = self._shards6[which]
-        high, low = address >> 64, address & 0xFFFF_FFFF_FFFF_FFFF
-        # Rows that share the high half lie together; among them the low half decides.
-        after = bisect_right(shard.starts, high)
-        row = after - 1
-        if shard.starts[row] == high:
-            first = bisect_right(shard.starts, high - 1) if high else 0
-            row = bisect_right(shard.starts_low, low, first, after) - 1
-        if row < 0 or (shard.ends[row], shard.ends_low[row]) < (high, low):
+        high, low = address >> 64, address & _LOW
+        # Rows that share their high half lie together; among them the low half decides.
+        after = bisect_right(shard.starts_high, high)
+        first = bisect_right(shard.starts_high, high - 1) if high else 0
+        row = bisect_right(shard.starts_low, low, first, after) - 1
+        if (shard.ends_high[row], shard.ends_low[row]) < (high, low):
             return None
         return shard.actions[row], shard.lines[row]
 
     def verify(self) -> None:
-        """Read every row. Raises BadTable for rows that overlap, are out of order, end before they start, or have an unknown action."""
-        for shards, intervals in ((self._shards4, _intervals4), (self._shards6, _intervals6)):
+        """Read every row. Raises BadTable for rows that overlap, are out of order or end before they start, and for an
+        unknown action. For tables that came over the wire; what we wrote ourselves has a checksum."""
+        families: tuple[Sequence[_Shard4 | _Shard6], ...] = (self._shards4, self._shards6)
+        for shards in families:
             previous = -1
             for shard in shards:
-                for row, (start, end) in enumerate(intervals(shard)):  # type: ignore[operator]  # each with its own kind of shard
+                for row, (start, end) in enumerate(shard.intervals()):
                     if not previous < start <= end:
                         raise BadTable(f"row {row} of an address table overlaps another or is out of order")
                     previous = end
-                if any(action not in _ACTIONS for action in set(shard.actions)):
+                if not _ACTIONS.issuperset(shard.actions):
                     raise BadTable("an address table has an action that is none of Permit, Reject and Dunno")
 
 
-def encode4(rows: Sequence[tuple[int, int, int, int]]) -> bytes:
-    """`iv4/1` of (start, end, action, line), sorted."""
+def _rows(raw: memoryview, size: int, name: str) -> int:
+    rows, rest = divmod(len(raw), size)
+    if rest:
+        raise BadTable(f"{len(raw)} bytes are no whole number of rows of {name} ({size} bytes each)")
+    return rows
+
+
+def encode4(rows: Sequence[Interval]) -> bytes:
+    """`iv4/1` of sorted intervals."""
+    numbers = (*(row[0] for row in rows), *(row[1] for row in rows), *(row[3] for row in rows))
+    return b"".join(number.to_bytes(4, "little") for number in numbers) + bytes(row[2] for row in rows)
+
+
+def encode6(rows: Sequence[Interval]) -> bytes:
+    """`iv6/1` of sorted intervals."""
+    halves = (
+        *(row[0] >> 64 for row in rows),
+        *(row[0] & _LOW for row in rows),
+        *(row[1] >> 64 for row in rows),
+        *(row[1] & _LOW for row in rows),
+    )
     return b"".join(
         [
-            *(row[0].to_bytes(4, "little") for row in rows),
-            *(row[1].to_bytes(4, "little") for row in rows),
+            *(half.to_bytes(8, "little") for half in halves),
             *(row[3].to_bytes(4, "little") for row in rows),
             bytes(row[2] for row in rows),
         ]
     )
-
-
-def encode6(rows: Sequence[tuple[int, int, int, int]]) -> bytes:
-    """`iv6/1` of (start, end, action, line), sorted."""
-    low = 0xFFFF_FFFF_FFFF_FFFF
-    return b"".join(
-        [
-            *((row[0] >> 64).to_bytes(8, "little") for row in rows),
-            *((row[0] & low).to_bytes(8, "little") for row in rows),
-            *((row[1] >> 64).to_bytes(8, "little") for row in rows),
-            *((row[1] & low).to_bytes(8, "little") for row in rows),
-            *(row[3].to_bytes(4, "little") for row in rows),
-            bytes(row[2] for row in rows),
-        ]
-    )
-
-
-def _shard4(blob: Buffer) -> _Shard4:
-    raw = memoryview(blob).toreadonly().cast("B")
-    n, rest = divmod(len(raw), ROW4)
-    if rest:
-        raise BadTable(f"{len(raw)} bytes are no whole number of rows of iv4/1 ({ROW4} bytes each)")
-    return _Shard4(*_columns(raw, n, "III"), raw)  # type: ignore[arg-type]
-
-
-def _shard6(blob: Buffer) -> _Shard6:
-    raw = memoryview(blob).toreadonly().cast("B")
-    n, rest = divmod(len(raw), ROW6)
-    if rest:
-        raise BadTable(f"{len(raw)} bytes are no whole number of rows of iv6/1 ({ROW6} bytes each)")
-    return _Shard6(*_columns(raw, n, "QQQQI"), raw)  # type: ignore[arg-type]
-
-
-def _columns(raw: memoryview, n: int, formats: str) -> list[memoryview]:
-    """The columns of native integers, then the column of actions. Little-endian machines only: so are all that we run on."""
-    columns = []
-    at = 0
-    for code in formats:
-        size = {"I": 4, "Q": 8}[code] * n
-        columns.append(raw[at : at + size].cast(code))
-        at += size
-    columns.append(raw[at:])
-    return columns
-
-
-def _intervals4(shard: _Shard4) -> Iterable[tuple[int, int]]:
-    return zip(shard.starts, shard.ends, strict=True)
-
-
-def _intervals6(shard: _Shard6) -> Iterable[tuple[int, int]]:
-    halves = zip(shard.starts, shard.starts_low, shard.ends, shard.ends_low, strict=True)
-    return (((a << 64) | b, (c << 64) | d) for a, b, c, d in halves)
 
 
 EMPTY = AddressTable()
