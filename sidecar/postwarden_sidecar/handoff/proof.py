@@ -164,7 +164,7 @@ class Proof:
                 else:
                     self._finish(
                         UNPROVED,
-                        f"the MTA answered MAIL FROM:<> with {reply}, so whether it is an open relay is not known",
+                        f"the MTA answered MAIL FROM:<> with {reply}: an open relay or not, is not known",
                     )
             case _Step.RCPT:
                 self._receive_rcpt(reply)
@@ -205,8 +205,8 @@ class Proof:
             self._finish(
                 OPEN_RELAY,
                 "the MTA trusts the address of this sidecar and would relay for the world: it answered "
-                f"{_Step.RCPT.value} with {reply}{proves}; use another hand-off, or take the address out of what the "
-                "MTA trusts (Postfix: mynetworks)",
+                f"{_Step.RCPT.value} with {reply}{proves}; use another hand-off, or take the address "
+                "out of what the MTA trusts (Postfix: mynetworks)",
             )
         elif reply.code == 421:
             self._finish(UNPROVED, f"the MTA answered {_Step.RCPT.value} with {reply}")
@@ -242,6 +242,6 @@ def proofs(handoff: Handoff) -> tuple[Proof, ...]:
 
 
 def combined(results: Sequence[ProofResult]) -> ProofResult:
-    """The result of several proofs: the worst; of equal ones the last, which learned what clients will see."""
+    """The result of several proofs: the worst; of equal ones the last, which learned what clients see."""
     worst = min(_WORST_FIRST.index(result.state) for result in results)
     return [result for result in results if result.state == _WORST_FIRST[worst]][-1]
