@@ -1,0 +1,114 @@
+"""The live streams by pod, and what each pod is to have.
+
+Contract: used from one event loop. One stream a pod uid: a newer one replaces the older. `set_wanted` wakes
+only the streams for which something changed. Knows no gRPC: the server waits on a stream and is told why it
+ends.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from postwarden_operator.controlplane.identity import Identity
+from postwarden_operator.controlplane.subscription import Subscription, SyncState
+from postwarden_operator.controlplane.wanted import Wanted, same
+
+
+class StatusSink(Protocol):
+    """Told when a pod's state may have changed; it asks the registry for the states when it wants to."""
+
+    def state_changed(self, pod_uid: str) -> None: ...
+
+
+class End(Enum):
+    """Why the operator ends a stream, in words for the sidecar's log."""
+
+    REPLACED = "a newer stream of this pod replaces this one"
+    POD_GONE = "the pod is deleted, or no longer labelled for screening"
+    SHUTDOWN = "the operator shuts down"
+
+
+@dataclass(eq=False)
+class Stream:
+    """One live stream. `wake` is set when there may be something to send, or when `end` was set."""
+
+    identity: Identity
+    subscription: Subscription
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    end: End | None = None
+
+    def finish(self, end: End) -> None:
+        """The first reason counts."""
+        if self.end is None:
+            self.end = end
+            self.wake.set()
+
+
+class Registry:
+    """Not ready until the first `set_wanted`: until then no stream may be served."""
+
+    def __init__(self, sink: StatusSink) -> None:
+        self._sink = sink
+        self._wanted: Mapping[str, Wanted] = {}
+        self._streams: dict[str, Stream] = {}
+        self.ready = False
+
+    def set_wanted(self, wanted: Mapping[str, Wanted]) -> None:
+        """What every pod is to have, by pod uid.
+
+        The stream of a pod that was in the last one and is not in this ends.
+        """
+        before, self._wanted, self.ready = self._wanted, dict(wanted), True
+        for uid, stream in list(self._streams.items()):
+            now = self._wanted.get(uid)
+            if now is None:
+                if uid in before:
+                    stream.finish(End.POD_GONE)
+            elif not same(before.get(uid), now):
+                stream.subscription.want(now)
+                stream.wake.set()
+                self._sink.state_changed(uid)
+
+    def subscribe(self, identity: Identity, subscription: Subscription) -> Stream:
+        """A new stream of this pod.
+
+        An older one ends. A pod not planned for yet waits for the next `set_wanted`.
+        """
+        stream = Stream(identity, subscription)
+        if older := self._streams.get(identity.pod_uid):
+            older.finish(End.REPLACED)
+        self._streams[identity.pod_uid] = stream
+        if (wanted := self._wanted.get(identity.pod_uid)) is not None:
+            subscription.want(wanted)
+            stream.wake.set()
+        self._sink.state_changed(identity.pod_uid)
+        return stream
+
+    def unsubscribe(self, stream: Stream) -> None:
+        """The stream is over. That of a newer stream of the same pod stays."""
+        if self._streams.get(stream.identity.pod_uid) is stream:
+            del self._streams[stream.identity.pod_uid]
+            self._sink.state_changed(stream.identity.pod_uid)
+
+    def answered(self, stream: Stream) -> None:
+        """The sidecar said something: its state may be another, and something may be due."""
+        stream.wake.set()
+        if self._streams.get(stream.identity.pod_uid) is stream:
+            self._sink.state_changed(stream.identity.pod_uid)
+
+    def state(self, pod_uid: str) -> SyncState | None:
+        """None: no live stream."""
+        stream = self._streams.get(pod_uid)
+        return None if stream is None else stream.subscription.state
+
+    def blob(self, pod_uid: str, digest: str) -> bytes | None:
+        """A table of the snapshot last sent to that pod, else None."""
+        stream = self._streams.get(pod_uid)
+        return None if stream is None else stream.subscription.blob(digest)
+
+    def finish_all(self) -> None:
+        """End every stream: the operator shuts down."""
+        for stream in self._streams.values():
+            stream.finish(End.SHUTDOWN)

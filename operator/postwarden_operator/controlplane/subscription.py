@@ -1,0 +1,186 @@
+"""The state machine of one stream: what to send to a sidecar, and what it has in force. Pure.
+
+Contract: the server tells it what is wanted and what the sidecar said, and asks it for the next message;
+nonces come in as arguments. The latest wish wins: a newer one is sent without waiting for the answer to an
+older one, whose answer is then dropped. What was sent is not what is applied: only Hello, and the answer to
+the message last sent, tell that. Nothing that the sidecar has, or has refused, is sent again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from postwarden.screening.v1 import screening_pb2 as pb
+
+from postwarden_operator.controlplane.wanted import Held, Managed, Unmanaged, Wanted, same
+
+
+class State(Enum):
+    """How a sidecar stands to its policy.
+
+    `Disconnected` is for the registry to say: no stream, no Subscription.
+    """
+
+    SYNCED = "Synced"
+    PENDING = "Pending"
+    REJECTED = "Rejected"
+    DISCONNECTED = "Disconnected"
+
+
+@dataclass(frozen=True, slots=True)
+class SyncState:
+    """`reason` is one sentence for a person.
+
+    Empty if synced. `open_relay`: the MTA would relay for anyone.
+    """
+
+    state: State
+    reason: str = ""
+    open_relay: bool = False
+
+
+DISCONNECTED = SyncState(State.DISCONNECTED, "no stream to this sidecar")
+
+_FAILED_PROOFS: Mapping[int, str] = {
+    pb.HANDOFF_STATE_UNPROVED: "the hand-off to the MTA is not proved",
+    pb.HANDOFF_STATE_WRONG_ANSWER: "the MTA does not answer as the hand-off needs it",
+    pb.HANDOFF_STATE_OPEN_RELAY: "the MTA would relay for anyone with this hand-off",
+    pb.HANDOFF_STATE_UPSTREAM_EXPOSED: "the MTA's port is reachable past the sidecar",
+}
+
+
+@dataclass(slots=True)
+class _Sent:
+    wanted: Managed | Unmanaged
+    nonce: str
+    answered: bool = False
+    refused: str | None = None
+
+
+class Subscription:
+    """Made from the sidecar's Hello.
+
+    A start from disk (`complete` false) counts as nothing in force: Secrets are missing.
+    """
+
+    def __init__(self, *, revision: str, version: str, complete: bool) -> None:
+        self._revision = revision if complete else ""
+        self._version = version if complete else ""
+        self._policy_uid: str | None = None
+        """Whose rules are in force; Hello does not tell."""
+        self._wanted: Wanted | None = None
+        self._sent: _Sent | None = None
+        self._held: str | None = None
+        """The reason of the Hold last sent, while the hold lasts."""
+        self._handoff = SyncState(State.SYNCED)
+
+    def want(self, wanted: Wanted) -> None:
+        """From now on this is wanted; `next_message` says whether that needs a message."""
+        self._wanted = wanted
+        if not isinstance(wanted, Held):
+            self._held = None
+
+    def next_message(self, nonce: str) -> pb.ControlMessage | None:
+        """What is to be sent now, marked with `nonce` (unique in this stream), and thereby counted as sent.
+
+        None: nothing.
+        """
+        wanted = self._wanted
+        if wanted is None or not self._is_due(wanted):
+            return None
+        message = pb.ControlMessage()
+        if isinstance(wanted, Held):
+            self._held = wanted.reason
+            message.hold.reason = wanted.reason
+            return message
+        self._sent = _Sent(wanted, nonce)
+        if isinstance(wanted, Managed):
+            message.snapshot.CopyFrom(wanted.snapshot)
+            message.snapshot.nonce = nonce
+        else:
+            message.unmanaged.nonce = nonce
+        return message
+
+    def _is_due(self, wanted: Wanted) -> bool:
+        if isinstance(wanted, Held):
+            return self._held != wanted.reason
+        if self._sent is not None and same(self._sent.wanted, wanted):
+            return False  # under way, in force, or refused
+        if isinstance(wanted, Unmanaged) or (self._sent is not None and not self._sent.answered):
+            return True
+        return not self._in_force(wanted)
+
+    def _in_force(self, wanted: Managed) -> bool:
+        uid, version = wanted.key
+        return version == self._version and self._policy_uid in (None, uid)
+
+    def receive_ack(self, nonce: str, version: str) -> None:
+        """The message is applied in every worker.
+
+        A stale nonce is dropped: the answer that counts is still to come.
+        """
+        sent = self._sent
+        if sent is None or sent.answered or sent.nonce != nonce:
+            return
+        sent.answered = True
+        if isinstance(sent.wanted, Unmanaged):
+            self._policy_uid, self._version, self._revision = None, "", ""
+            return
+        uid, expected = sent.wanted.key
+        if version != expected:
+            # It breaks the contract; to send the same again would only make it do so for ever.
+            sent.refused = f"acknowledged version {version!r} in place of {expected!r}"
+            self._policy_uid, self._version, self._revision = None, version, ""
+            return
+        self._policy_uid, self._version, self._revision = uid, expected, sent.wanted.revision
+
+    def receive_nack(self, nonce: str, reason: str, version: str) -> None:
+        """The message is refused and `version` is in force still. A stale nonce is dropped."""
+        sent = self._sent
+        if sent is None or sent.answered or sent.nonce != nonce:
+            return
+        sent.answered = True
+        sent.refused = reason or "refused without a reason"
+        if version != self._version:
+            self._policy_uid, self._version, self._revision = None, version, ""
+
+    def receive_handoff(self, state: int, detail: str) -> None:
+        """What the sidecar's last proof of the hand-off found (HandoffState).
+
+        A failed one lasts until one succeeds.
+        """
+        if state == pb.HANDOFF_STATE_PROVED:
+            self._handoff = SyncState(State.SYNCED)
+        elif state in _FAILED_PROOFS:
+            reason = _FAILED_PROOFS[state]
+            self._handoff = SyncState(
+                State.REJECTED,
+                f"{reason}: {detail}" if detail else reason,
+                state == pb.HANDOFF_STATE_OPEN_RELAY,
+            )
+
+    @property
+    def state(self) -> SyncState:
+        """Never Synced before the sidecar has said that the wanted revision is in force."""
+        wanted, sent = self._wanted, self._sent
+        if self._handoff.state is State.REJECTED:
+            return self._handoff
+        if wanted is None:
+            return SyncState(State.PENDING, "the operator has not decided yet")
+        if isinstance(wanted, Held):
+            return SyncState(State.PENDING, wanted.reason)
+        if sent is not None and same(sent.wanted, wanted) and sent.refused is not None:
+            return SyncState(State.REJECTED, sent.refused)
+        if sent is not None and not sent.answered:
+            return SyncState(State.PENDING, "sent, and not acknowledged yet")
+        if isinstance(wanted, Unmanaged):
+            applied = sent is not None and isinstance(sent.wanted, Unmanaged)
+        else:
+            applied = self._revision != "" and self._revision == wanted.revision
+        return SyncState(State.SYNCED) if applied else SyncState(State.PENDING, "not sent yet")
+
+    def blob(self, digest: str) -> bytes | None:
+        """A table named in the snapshot last sent; None: this sidecar may not have it."""
+        if self._sent is None or not isinstance(self._sent.wanted, Managed):
+            return None
+        return self._sent.wanted.blobs.get(digest)
