@@ -2,7 +2,7 @@
 32 KiB a packet.
 
 Screening never waits for telemetry: what does not fit the socket is dropped and counted in the page.
-MessagePack by msgspec, for it encodes a record in about 2 us; a batch is a MessagePack array put together
+MessagePack by msgspec, for it encodes a record in about 4 us; a batch is a MessagePack array put together
 from encoded records.
 """
 

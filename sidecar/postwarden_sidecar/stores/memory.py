@@ -1,0 +1,42 @@
+"""A pass store in memory: gone with the process, and bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+RETENTION = 168 * 3600.0  # seconds that an expired pass is kept: postscreen_cache_retention_time's 7 days
+MAX_KEYS = 200_000  # about 60 MB; beyond that the oldest entry goes, which costs its client a wait
+
+
+class MemoryStore:
+    """PassStore in a dict."""
+
+    def __init__(self, retention: float = RETENTION) -> None:
+        """retention: seconds that expired passes are kept."""
+        self._retention = retention
+        self._passes: dict[str, dict[str, float]] = {}
+
+    async def get(self, key: str, now: float) -> dict[str, float]:
+        """See PassStore."""
+        return {test: expiry for test, expiry in self._passes.get(key, {}).items() if expiry > now}
+
+    async def put(self, key: str, expiries: Mapping[str, float], now: float) -> None:
+        """See PassStore."""
+        known = self._passes.pop(key, {})
+        for test, expiry in expiries.items():
+            known[test] = max(expiry, known.get(test, expiry))
+        self._passes[key] = known
+        if len(self._passes) > MAX_KEYS:
+            del self._passes[next(iter(self._passes))]
+
+    async def sweep(self, now: float) -> int:
+        """See PassStore."""
+        limit = now - self._retention
+        old = [key for key, known in self._passes.items() if max(known.values(), default=0.0) <= limit]
+        for key in old:
+            del self._passes[key]
+        return len(old)
+
+    async def close(self) -> None:
+        """See PassStore."""
+        self._passes.clear()

@@ -1,0 +1,151 @@
+"""What every pass store does; each implementation passes all of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar, TypeVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from postwarden_sidecar.stores.memory import MemoryStore
+from postwarden_sidecar.stores.sqlite import SqliteStore
+from postwarden_sidecar.stores.store import PassStore
+
+T = TypeVar("T")
+NOW = 1_700_000_000.0
+RETENTION = 100.0
+
+
+async def open_memory(directory: Path) -> PassStore:
+    return MemoryStore(RETENTION)
+
+
+async def open_sqlite(directory: Path) -> PassStore:
+    return await SqliteStore.open(directory / "passes.sqlite", RETENTION)
+
+
+@pytest.fixture(params=[open_memory, open_sqlite])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[PassStore]:
+    opened = await request.param(tmp_path)
+    yield opened
+    await opened.close()
+
+
+async def test_an_unknown_key_has_no_passes(store: PassStore) -> None:
+    assert await store.get("192.0.2.1", NOW) == {}
+
+
+async def test_passes_are_known_until_they_expire(store: PassStore) -> None:
+    await store.put("192.0.2.1", {"pregreet": NOW + 10, "dnsbl": NOW + 5}, NOW)
+    assert await store.get("192.0.2.1", NOW) == {"pregreet": NOW + 10, "dnsbl": NOW + 5}
+    assert await store.get("192.0.2.1", NOW + 5) == {"pregreet": NOW + 10}
+    assert await store.get("192.0.2.1", NOW + 10) == {}
+
+
+async def test_of_two_expiries_the_later_stays_and_other_tests_are_kept(store: PassStore) -> None:
+    await store.put("2001:db8::/64", {"pregreet": NOW + 10}, NOW)
+    await store.put("2001:db8::/64", {"pregreet": NOW + 5, "dnsbl": NOW + 1}, NOW)
+    assert await store.get("2001:db8::/64", NOW) == {"pregreet": NOW + 10, "dnsbl": NOW + 1}
+
+
+async def test_keys_are_apart(store: PassStore) -> None:
+    await store.put("192.0.2.1", {"pregreet": NOW + 10}, NOW)
+    assert await store.get("192.0.2.10", NOW) == {}
+
+
+async def test_a_sweep_removes_keys_whose_passes_all_expired_longer_ago_than_the_retention(
+    store: PassStore,
+) -> None:
+    await store.put("old", {"pregreet": NOW, "dnsbl": NOW - 50}, NOW)
+    await store.put("young", {"pregreet": NOW + 1, "dnsbl": NOW - 5000}, NOW)
+    assert await store.sweep(NOW + RETENTION - 1) == 0
+    assert await store.sweep(NOW + RETENTION) == 1
+    assert await store.get("young", NOW) == {"pregreet": NOW + 1}
+    assert await store.get("old", NOW - 100) == {}
+    assert await store.sweep(NOW + RETENTION + 1) == 1
+
+
+class AgainstADict(RuleBasedStateMachine):
+    """The store does what a dict of dicts would, in any order of calls. A subclass a store."""
+
+    persistent: ClassVar[bool]
+    keys = st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::/64", ""])
+    times = st.integers(0, 400).map(lambda offset: NOW + offset)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.directory = TemporaryDirectory()
+        self.model: dict[str, dict[str, float]] = {}
+
+    async def open_store(self, directory: Path) -> PassStore:
+        raise NotImplementedError
+
+    def run(self, step: Awaitable[T]) -> T:
+        async def stepped() -> T:
+            return await step
+
+        return self.loop.run_until_complete(stepped())
+
+    @initialize()
+    def begin(self) -> None:
+        self.store = self.run(self.open_store(Path(self.directory.name)))
+
+    @rule(
+        key=keys,
+        expiries=st.dictionaries(st.sampled_from(["pregreet", "dnsbl"]), times, min_size=1),
+        now=times,
+    )
+    def put(self, key: str, expiries: dict[str, float], now: float) -> None:
+        self.run(self.store.put(key, expiries, now))
+        known = self.model.setdefault(key, {})
+        for test, expiry in expiries.items():
+            known[test] = max(known.get(test, 0.0), expiry)
+
+    @rule(key=keys, now=times)
+    def get(self, key: str, now: float) -> None:
+        expected = {test: expiry for test, expiry in self.model.get(key, {}).items() if expiry > now}
+        assert self.run(self.store.get(key, now)) == expected
+
+    @rule(now=times)
+    def sweep(self, now: float) -> None:
+        old = [key for key, known in self.model.items() if max(known.values()) <= now - RETENTION]
+        assert self.run(self.store.sweep(now)) == len(old)
+        for key in old:
+            del self.model[key]
+
+    @rule()
+    def reopen(self) -> None:
+        if self.persistent:
+            self.run(self.store.close())
+            self.begin()
+
+    def teardown(self) -> None:
+        self.run(self.store.close())
+        self.loop.close()
+        self.directory.cleanup()
+
+
+class MemoryAgainstADict(AgainstADict):
+    persistent = False
+
+    async def open_store(self, directory: Path) -> PassStore:
+        return await open_memory(directory)
+
+
+class SqliteAgainstADict(AgainstADict):
+    persistent = True
+
+    async def open_store(self, directory: Path) -> PassStore:
+        return await open_sqlite(directory)
+
+
+TestMemoryAgainstADict = MemoryAgainstADict.TestCase
+TestSqliteAgainstADict = SqliteAgainstADict.TestCase
+TestMemoryAgainstADict.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+TestSqliteAgainstADict.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
