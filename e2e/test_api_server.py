@@ -1,7 +1,10 @@
 """The test API server is what other tests need: ready, and with tokens that name a pod if bound to it."""
 
+import os
 import re
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,6 +133,30 @@ def test_server_leaves_no_process_port_or_file_behind(kubernetes_binaries: Kuber
     assert not directory.exists()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 1).close()
+
+
+def test_killed_test_run_leaves_no_process(kubernetes_binaries: KubernetesTools, tmp_path: Path) -> None:
+    script = """
+from harness.cluster import ApiServer
+from harness.toolchain import kubernetes_tools
+with ApiServer(kubernetes_tools()) as server:
+    print(*(process.pid for process in server.processes), flush=True)
+    input()
+"""
+    paths = {"PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(tmp_path)}
+    run = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, **paths},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with run:
+        assert run.stdout is not None
+        pids = run.stdout.readline().split()
+        run.kill()
+    assert len(pids) == 2
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 5, "the end of the servers")
 
 
 def test_failed_start_shows_the_log_of_what_failed(

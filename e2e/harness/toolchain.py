@@ -159,7 +159,7 @@ def built(module: GoModule) -> Path:
             _require_go(module)
             say(
                 f"building {', '.join(module.commands)} into {result}, once: "
-                "about 6 minutes on 2 cores if nothing is in Go's caches"
+                "about 5 minutes on 2 cores if nothing is in Go's caches"
             )
             start = time.monotonic()
             # Beside the result, for a rename must not cross file systems; a killed build may have left it.

@@ -1,3 +1,6 @@
+// The commands that end-to-end tests start, pinned: harness/toolchain.py builds them and keeps them in a cache.
+// One more, kubelet for instance: `go get -tool k8s.io/kubernetes/cmd/kubelet`, `go mod tidy`, and its name there.
+// The replacements are those of Kubernetes' own go.mod, whose staging modules are released beside it.
 module postwarden.dev/e2e/tools
 
 go 1.26.0
