@@ -7,25 +7,43 @@ A worker never imports this package.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO, Literal
 
-from postwarden_sidecar.engine.record import Record
+from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
+
+from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.ipc.page import Page
+from postwarden_sidecar.rules.settings import LogFormat
+from postwarden_sidecar.telemetry import logs, metrics, postscreen, pretty, prometheus
+from postwarden_sidecar.telemetry.attributes import attributes
+from postwarden_sidecar.telemetry.endpoint import OtlpProtocol, parse_endpoint
+from postwarden_sidecar.telemetry.otlp import Otlp
+from postwarden_sidecar.telemetry.otlp_metrics import INTERVAL
+from postwarden_sidecar.telemetry.resource import resource as resource_of
+from postwarden_sidecar.telemetry.sampling import Sampler
 
-LogFormatName = Literal["JSON", "Postscreen", "PostscreenLegacy", "pretty"]  # a rules.settings.LogFormat is one of these, too
-OtlpProtocol = Literal["grpc", "http/protobuf"]
-
-PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+LineFormat = LogFormat | Literal["pretty"]
+PROMETHEUS_CONTENT_TYPE = prometheus.CONTENT_TYPE
+QUEUE_LIMIT = 4096  # records that wait to be rendered; a record is about 2 KiB here, so 8 MiB
+_LOGGER = logging.getLogger(__name__)
 
 
 class Telemetry:
     """Verdicts as traces, metrics and logs.
 
-    page: the shared page that metrics are read from. resource: attributes of the OpenTelemetry resource besides service.name and
-    service.version, such as k8s.pod.name (see `resource.from_environment`). log_stream: an open binary stream, stdout or stderr; None: no log lines.
-    hostname, pid: as shown in Postscreen lines. otlp_endpoint: `http://HOST:PORT` or https; None: no OTLP. otlp_protocol: None chooses
-    by OTEL_EXPORTER_OTLP_PROTOCOL, else by the endpoint (port 4318 or a path: http/protobuf; otherwise grpc).
+    page: the shared page that metrics are read from; it must outlive this object. resource: attributes of the OpenTelemetry resource
+    besides the service's own, such as k8s.pod.name (`resource.from_environment`). log_stream: an open binary stream, stdout or
+    stderr; None: no log lines. hostname, pid: as shown in Postscreen lines. otlp_endpoint: `http://HOST:PORT` or https; None: no
+    OTLP. otlp_protocol: None chooses (`endpoint.parse_endpoint`). metrics_interval: seconds between two OTLP exports of metrics.
+    clock: seconds, never going back, for sampling. environ: where OTEL_EXPORTER_OTLP_PROTOCOL is looked up.
 
     An endpoint that is malformed or down is warned of (logger `postwarden_sidecar.telemetry`) and never raises.
     """
@@ -34,28 +52,141 @@ class Telemetry:
         self,
         *,
         page: Page,
-        log_format: LogFormatName,
+        log_format: LineFormat,
         log_stream: BinaryIO | None,
         hostname: str,
         pid: int,
         resource: Mapping[str, str] | None = None,
         otlp_endpoint: str | None = None,
         otlp_protocol: OtlpProtocol | None = None,
+        metrics_interval: float = INTERVAL,
+        clock: Callable[[], float] = time.monotonic,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
-        raise NotImplementedError
+        self._page = page
+        self._format: LineFormat = log_format
+        self._stream = log_stream
+        self._colour = log_stream is not None and log_stream.isatty() and not environ.get("NO_COLOR")
+        self._hostname = hostname
+        self._pid = pid
+        self._sampler = Sampler(clock)
+        self._lost = {"record": 0, "line": 0}
+        self._complained: set[str] = set()
+        found = resource_of(resource or {})
+        shown = {key: str(value) for key, value in found.attributes.items()}
+        self._exposition = prometheus.Exposition(self._read, shown)
+        self._otlp: Otlp | None = None
+        if otlp_endpoint:
+            try:
+                endpoint = parse_endpoint(otlp_endpoint, otlp_protocol, environ)
+                self._otlp = Otlp(endpoint, found, self._read, clock=clock, metrics_interval=metrics_interval)
+            except Exception as error:  # the SDK reads variables of its own and raises what it likes
+                _LOGGER.warning("no OTLP: %s", error)
+
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._queue: queue.SimpleQueue[tuple[LineFormat, Sequence[Record]] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="postwarden-telemetry", daemon=True)
+        self._thread.start()
 
     def observe(self, records: Sequence[Record]) -> None:
         """Take records that came from workers. Returns at once; never raises."""
-        raise NotImplementedError
+        with self._lock:
+            room = 0 if self._closed else QUEUE_LIMIT - self._waiting
+            taken = records[:room]
+            self._waiting += len(taken)
+            self._lost["record"] += len(records) - len(taken)
+        if taken:
+            self._queue.put((self._format, taken))
 
-    def set_log_format(self, log_format: LogFormatName) -> None:
+    def set_log_format(self, log_format: LineFormat) -> None:
         """Log lines of records observed from now on have this format."""
-        raise NotImplementedError
+        self._format = log_format
 
     def prometheus(self) -> bytes:
         """The metrics in Prometheus' text format; serve them as PROMETHEUS_CONTENT_TYPE."""
-        raise NotImplementedError
+        return self._exposition.text()
 
     async def close(self, timeout: float = 5.0) -> None:
-        """Write and send what is queued, for `timeout` seconds at most, and end all threads that can be ended. Safe to call twice."""
-        raise NotImplementedError
+        """Write and send what is queued, for `timeout` seconds at most, and end the threads that can be ended. Safe to call twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        loop = asyncio.get_running_loop()
+        done = asyncio.Event()
+
+        def work() -> None:
+            end = time.monotonic() + timeout
+            self._queue.put(None)
+            self._thread.join(timeout / 2)
+            if self._otlp is not None:
+                self._otlp.close(max(0.0, end - time.monotonic()))
+            with contextlib.suppress(RuntimeError):  # the loop did not wait for us
+                loop.call_soon_threadsafe(done.set)
+
+        # No executor: asyncio.run waits for its threads without a limit.
+        threading.Thread(target=work, name="postwarden-telemetry-close", daemon=True).start()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(done.wait(), timeout)
+
+    def _read(self) -> list[metrics.Reading]:
+        lost = dict(self._lost)
+        if self._otlp is not None:
+            lost |= self._otlp.dropped()
+        return metrics.read(self._page, lost)
+
+    def _run(self) -> None:
+        while (batch := self._queue.get()) is not None:
+            log_format, records = batch
+            lines: list[bytes] = []
+            for record in records:
+                try:
+                    lines += self._render(record, log_format)
+                except Exception as error:  # one odd record must not end telemetry
+                    self._lose("record", 1, f"a record can't be shown: {error!r}")
+            self._write(lines)
+            with self._lock:
+                self._waiting -= len(records)
+
+    def _render(self, record: Record, log_format: LineFormat) -> list[bytes]:
+        trace = self._export(record) if self._otlp is not None else None
+        if self._stream is None:
+            return []
+        if log_format == "pretty":
+            return [pretty.pretty_line(record, colour=self._colour).encode()]
+        if log_format is LogFormat.JSON:
+            if trace is None:
+                return [logs.json_line(record)]
+            return [logs.json_line(record, format_trace_id(trace.trace_id), format_span_id(trace.span_id))]
+        legacy = log_format is LogFormat.POSTSCREEN_LEGACY
+        found = postscreen.lines(record, self._hostname, self._pid, legacy=legacy)
+        return [line.encode() for line in found]
+
+    def _export(self, record: Record) -> SpanContext | None:
+        assert self._otlp is not None
+        sampled = self._sampler.sampled(record.verdict)
+        if not sampled and record.verdict is Verdict.DROPPED:
+            return None
+        said = attributes(record)
+        trace = self._otlp.trace(record, said) if sampled else None
+        self._otlp.log(record, said, trace)
+        return trace
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        if not lines or self._stream is None:
+            return
+        try:
+            self._stream.write(b"".join(line + b"\n" for line in lines))
+            self._stream.flush()
+        except (OSError, ValueError) as error:  # ValueError: the stream was closed
+            self._lose("line", len(lines), f"log lines can't be written: {error}")
+
+    def _lose(self, signal: str, items: int, why: str) -> None:
+        """Count; complain once for each signal, for the counter tells the rest."""
+        with self._lock:
+            self._lost[signal] += items
+        if signal not in self._complained:
+            self._complained.add(signal)
+            _LOGGER.warning("%s; further ones are only counted, in postwarden.telemetry.dropped", why)

@@ -1,0 +1,89 @@
+"""What is said of a connection: one table of attributes for spans, OTLP log records, JSON lines and the reference page.
+
+Names are those of OpenTelemetry's semantic conventions where it has one, else `postwarden.*`. An attribute without a value is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from postwarden_sidecar.engine.record import Record, Verdict
+from postwarden_sidecar.telemetry.escape import MAX_REASON, printable
+
+Value = str | int
+# The conventions' value for an error that has no class of its own: a fault of ours is told by its reason.
+ERROR_OTHER = "_OTHER"
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """value: None leaves it out."""
+
+    key: str
+    meaning: str
+    value: Callable[[Record], Value | None]
+
+
+def _envelope_sender(record: Record) -> str | None:
+    """The null sender of a bounce is shown as an empty text, once there is a recipient."""
+    return printable(record.sender) if record.sender or record.recipient else None
+
+
+ATTRIBUTES = (
+    Attribute(
+        "client.address",
+        "who connected, as announced by a trusted proxy or as seen",
+        lambda r: printable(r.client_address),
+    ),
+    Attribute("client.port", "its port", lambda r: r.client_port),
+    Attribute("server.address", "the address it connected to", lambda r: printable(r.server_address)),
+    Attribute("server.port", "the port it connected to", lambda r: r.server_port),
+    Attribute(
+        "network.peer.address",
+        "the other end of the socket: the client or, with PROXY, the proxy",
+        lambda r: printable(r.peer_address),
+    ),
+    Attribute("network.peer.port", "its port", lambda r: r.peer_port),
+    Attribute("network.transport", "`tcp`", lambda r: "tcp"),
+    Attribute("network.protocol.name", "`smtp`", lambda r: "smtp"),
+    Attribute(
+        "error.type",
+        f"`{ERROR_OTHER}`, with the verdict `error` only",
+        lambda r: ERROR_OTHER if r.verdict is Verdict.ERROR else None,
+    ),
+    Attribute("postwarden.verdict", "exactly one a connection", lambda r: r.verdict.value),
+    Attribute("postwarden.reason", "why, in one sentence", lambda r: printable(r.reason, MAX_REASON) or None),
+    Attribute(
+        "postwarden.test", "the test that decided: `access`, `pregreet`", lambda r: printable(r.test) or None
+    ),
+    Attribute("postwarden.action", "what the policy has that test do", lambda r: printable(r.action) or None),
+    Attribute(
+        "postwarden.would",
+        "mode Observe: the verdict that Enforce would have given",
+        lambda r: printable(r.would) or None,
+    ),
+    Attribute("postwarden.handoff", "how the client was handed over", lambda r: printable(r.handoff) or None),
+    Attribute("postwarden.policy.name", "the policy in force", lambda r: printable(r.policy_name) or None),
+    Attribute(
+        "postwarden.policy.namespace", "its namespace", lambda r: printable(r.policy_namespace) or None
+    ),
+    Attribute("postwarden.policy.revision", "its revision", lambda r: printable(r.policy_revision) or None),
+    Attribute(
+        "postwarden.helo",
+        "the last HELO or EHLO name in our own dialogue",
+        lambda r: printable(r.helo) or None,
+    ),
+    Attribute("postwarden.sender", "the last MAIL FROM there", _envelope_sender),
+    Attribute("postwarden.recipient", "the last RCPT TO there", lambda r: printable(r.recipient) or None),
+)
+
+
+def attributes(record: Record) -> dict[str, Value]:
+    """All attributes of a record, escaped and bounded."""
+    found = {}
+    for attribute in ATTRIBUTES:
+        value = attribute.value(record)
+        if value is not None:
+            found[attribute.key] = value
+    return found

@@ -1,0 +1,41 @@
+"""Where OTLP goes, and by which of its two protocols."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast, get_args
+
+OtlpProtocol = Literal["grpc", "http/protobuf"]
+PROTOCOL_VARIABLE = "OTEL_EXPORTER_OTLP_PROTOCOL"
+HTTP_PORT = 4318  # OTLP/HTTP's default port (OTLP specification); 4317 is gRPC's
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """url: as given, without a slash at its end; for http/protobuf the signals' paths (`/v1/traces`) come behind it."""
+
+    url: str
+    protocol: OtlpProtocol
+
+
+def parse_endpoint(url: str, protocol: OtlpProtocol | None, environ: Mapping[str, str]) -> Endpoint:
+    """protocol: None chooses by OTEL_EXPORTER_OTLP_PROTOCOL in environ, else http/protobuf for port 4318 or a URL with a path, else
+    grpc. Raises ValueError with one sentence."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"OTLP endpoint {url!r}: {error}; write it as http://HOST:PORT") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(
+            f"OTLP endpoint {url!r} is no URL; write it as http://HOST:PORT or https://HOST:PORT"
+        )
+    asked = protocol or environ.get(PROTOCOL_VARIABLE)
+    if not asked:
+        asked = "http/protobuf" if port == HTTP_PORT or parts.path.strip("/") else "grpc"
+    if asked not in get_args(OtlpProtocol):
+        known = " or ".join(get_args(OtlpProtocol))
+        raise ValueError(f"{PROTOCOL_VARIABLE}={asked!r} is not known here; use {known}")
+    return Endpoint(url.rstrip("/"), cast(OtlpProtocol, asked))

@@ -1,0 +1,89 @@
+"""One warning, not thousands, when the OTLP endpoint does not take what it is sent.
+
+The exporters log each failed attempt by themselves, for each signal. Here these logs are kept off the sidecar's, and the latest is
+quoted in a warning of ours: at the first failure, then after a minute, and with doubling pauses up to an hour; one more line when
+it works again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from postwarden_sidecar.telemetry.escape import printable
+
+FIRST_PAUSE = 60.0  # seconds between two warnings; short enough to be seen by who is setting it up
+LONGEST_PAUSE = 3600.0  # seconds; a collector that is down for days makes a line an hour
+_MAX_QUOTE = 300  # characters of an exporter's complaint
+_SDK_LOGGER = logging.getLogger("opentelemetry")
+_LOGGER = logging.getLogger("postwarden_sidecar.telemetry")
+
+
+class _Complaints(logging.Handler):
+    """Keeps the latest complaint of the SDK and its exporters instead of showing it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.latest = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):
+            text = str(record.msg)
+        # An attempt's own error says more than the later "failed due to timeout, max retries or shutdown".
+        if "shutdown" not in text.lower() or not self.latest:
+            self.latest = text
+
+
+class Health:
+    """Whether the endpoint takes what it is sent. Called by the exporters' threads. clock: seconds, never going back."""
+
+    def __init__(self, endpoint: str, clock: Callable[[], float]) -> None:
+        self._endpoint = printable(endpoint)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._complaints = _Complaints()
+        self._pause = FIRST_PAUSE
+        self._next_warning = float("-inf")
+        self._lost = 0
+        self._failing = False
+        self._silenced = _SDK_LOGGER.propagate
+        _SDK_LOGGER.addHandler(self._complaints)
+        _SDK_LOGGER.propagate = False
+
+    def failed(self, signal: str, items: int) -> None:
+        """So many items of a signal (`traces`, `metrics`, `logs`) could not be delivered and are lost."""
+        with self._lock:
+            self._lost += items
+            self._failing = True
+            now = self._clock()
+            if now < self._next_warning:
+                return
+            self._next_warning, self._pause = now + self._pause, min(2 * self._pause, LONGEST_PAUSE)
+            why = printable(self._complaints.latest, _MAX_QUOTE) or "no reason given"
+            lost = self._lost
+        _LOGGER.warning(
+            "OTLP endpoint %s does not take %s (%d items lost so far): %s; mail goes on, check --otlp-endpoint",
+            self._endpoint,
+            signal,
+            lost,
+            why,
+        )
+
+    def worked(self) -> None:
+        """Something was delivered."""
+        if not self._failing:
+            return
+        with self._lock:
+            lost, self._lost = self._lost, 0
+            self._failing = False
+            self._pause, self._next_warning = FIRST_PAUSE, float("-inf")
+            self._complaints.latest = ""
+        _LOGGER.info("OTLP endpoint %s works again; %d items were lost", self._endpoint, lost)
+
+    def close(self) -> None:
+        """Leave the SDK's logging as it was found."""
+        _SDK_LOGGER.removeHandler(self._complaints)
+        _SDK_LOGGER.propagate = self._silenced

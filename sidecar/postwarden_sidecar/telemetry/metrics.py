@@ -1,0 +1,124 @@
+"""What the metrics are, and their exact values.
+
+METRICS is the one table: OTLP, Prometheus and the reference page are all made from it. Values are read from the page that the
+workers count in, never from records, so they are exact whatever is sampled or dropped. Addresses are no attributes: zombies have millions.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from postwarden_sidecar.engine.record import Verdict
+from postwarden_sidecar.ipc import page as cells
+from postwarden_sidecar.ipc.page import Page
+
+
+class Kind(enum.Enum):
+    """counter: only grows. level: of now. histogram: counts by size."""
+
+    COUNTER = "counter"
+    LEVEL = "level"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """unit: UCUM; braces name what is counted and are no unit."""
+
+    name: str
+    kind: Kind
+    unit: str
+    meaning: str
+    attributes: tuple[str, ...] = ()
+
+
+CONNECTIONS = Metric(
+    "postwarden.connections", Kind.COUNTER, "{connection}", "Connections by verdict.", ("postwarden.verdict",)
+)
+TESTS = Metric(
+    "postwarden.tests",
+    Kind.COUNTER,
+    "{test}",
+    "Test results. The action is that of a failed test, as acted upon.",
+    ("postwarden.test", "postwarden.outcome", "postwarden.action"),
+)
+DURATION = Metric(
+    "postwarden.screening.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Time from a connection's begin to its verdict or hand-off.",
+)
+ACTIVE = Metric(
+    "postwarden.connections.active",
+    Kind.LEVEL,
+    "{connection}",
+    "Connections open now, by stage.",
+    ("postwarden.stage",),
+)
+DROPPED = Metric(
+    "postwarden.telemetry.dropped",
+    Kind.COUNTER,
+    "{record}",
+    "Telemetry that was lost: records of connections, log lines, or spans and log records that the OTLP endpoint did not take.",
+    ("postwarden.signal",),
+)
+METRICS = (CONNECTIONS, TESTS, DURATION, ACTIVE, DROPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """attributes: the values of the metric's attributes, in their order; empty: does not apply."""
+
+    attributes: tuple[str, ...]
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """counts: one more than bounds, not cumulative. total: the sum of all values, in the metric's unit."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The values of a metric: points, or buckets for a histogram."""
+
+    metric: Metric
+    points: tuple[Point, ...] = ()
+    buckets: Buckets | None = None
+
+
+def read(page: Page, dropped: Mapping[str, int]) -> list[Reading]:
+    """All metrics as they are now. dropped: what the supervisor itself lost, by signal; records that workers lost are added."""
+    lost = dict(dropped)
+    lost["record"] = lost.get("record", 0) + page.total(cells.RECORDS_DROPPED)
+    return [
+        Reading(CONNECTIONS, tuple(Point((v.value,), page.total(cells.connections(v))) for v in Verdict)),
+        Reading(TESTS, _tests(page)),
+        Reading(DURATION, buckets=_duration(page)),
+        Reading(ACTIVE, tuple(Point((stage,), page.total(cells.active(stage))) for stage in cells.STAGES)),
+        Reading(DROPPED, tuple(Point((signal,), count) for signal, count in sorted(lost.items()))),
+    ]
+
+
+def _tests(page: Page) -> tuple[Point, ...]:
+    """Combinations that can be: a failure has an action, another outcome has none; others only if they were counted."""
+    points = []
+    for test in cells.TESTS:
+        for outcome in cells.OUTCOMES:
+            for action in cells.ACTIONS:
+                count = page.total(cells.tests(test, outcome, action))
+                if count or (outcome == "fail") == bool(action):
+                    points.append(Point((test, outcome, action), count))
+    return tuple(points)
+
+
+def _duration(page: Page) -> Buckets:
+    bounds = cells.DURATION_BOUNDS
+    counts = tuple(page.total(cells.duration_bucket(index)) for index in range(len(bounds) + 1))
+    return Buckets(bounds, counts, page.total(cells.DURATION_SUM_US) / 1e6)

@@ -1,0 +1,87 @@
+"""The tables of docs/reference/telemetry.md, made from what the code uses.
+
+`python -m postwarden_sidecar.telemetry.reference FILE` writes them anew between their markers; a test compares.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from postwarden_sidecar.engine.record import Verdict
+from postwarden_sidecar.ipc import page as cells
+from postwarden_sidecar.telemetry.attributes import ATTRIBUTES
+from postwarden_sidecar.telemetry.metrics import METRICS
+from postwarden_sidecar.telemetry.prometheus import series_name
+
+VERDICTS = {
+    Verdict.ALLOWLISTED: "permitted by an access rule; no test was made",
+    Verdict.PASS_OLD: "passed the tests earlier, and that still holds",
+    Verdict.PASS_NEW: "passed all tests now",
+    Verdict.TOLERATED: "failed a test whose action is Ignore, and was handed over",
+    Verdict.EXEMPTED: "handed over for the sake of an exempt recipient",
+    Verdict.UNSCREENED: "handed over untested: no rules, or no test is on",
+    Verdict.REJECTED: "failed a test whose action is Enforce: 550 to each recipient",
+    Verdict.DROPPED: "failed a test whose action is Drop: 521 and closed",
+    Verdict.HANGUP: "went away before a verdict",
+    Verdict.DEFERRED: "told to come back (4xx): the hand-off failed, there are no rules and Defer is set, or we are draining",
+    Verdict.OVERLOADED: "told to come back (4xx): a limit was reached",
+    Verdict.ERROR: "told to come back (4xx): a fault of ours",
+}
+_VALUES = {
+    "postwarden.verdict": tuple(Verdict),
+    "postwarden.test": cells.TESTS,
+    "postwarden.outcome": cells.OUTCOMES,
+    "postwarden.action": tuple(action for action in cells.ACTIONS if action),
+    "postwarden.stage": cells.STAGES,
+    "postwarden.signal": ("record", "line", "span", "log"),
+}
+
+
+def tables() -> dict[str, str]:
+    """The tables by the name of their marker."""
+    metrics = [
+        (
+            f"`{metric.name}`",
+            f"`{series_name(metric)}`",
+            metric.kind.value,
+            f"`{metric.unit}`",
+            "; ".join(_values(key) for key in metric.attributes),
+            metric.meaning,
+        )
+        for metric in METRICS
+    ]
+    return {
+        "verdicts": _table(
+            ("verdict", "meaning"), ((f"`{verdict}`", VERDICTS[verdict]) for verdict in Verdict)
+        ),
+        "attributes": _table(("attribute", "meaning"), ((f"`{a.key}`", a.meaning) for a in ATTRIBUTES)),
+        "metrics": _table(("OpenTelemetry", "Prometheus", "kind", "unit", "attributes", "meaning"), metrics),
+    }
+
+
+def filled(text: str) -> str:
+    """The page's text with its tables made anew. Raises KeyError for a marker that names no table."""
+    made = tables()
+
+    def fill(found: re.Match[str]) -> str:
+        return f"{found[1]}\n{made[found[2]]}\n{found[3]}"
+
+    return re.sub(r"(<!-- table: (\w+) -->)\n.*?\n?(<!-- end -->)", fill, text, flags=re.DOTALL)
+
+
+def _values(key: str) -> str:
+    return f"`{key}` ({', '.join(_VALUES[key])})"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = tuple(head)
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    page = Path(sys.argv[1])
+    page.write_text(filled(page.read_text()))

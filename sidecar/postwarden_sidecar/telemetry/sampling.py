@@ -1,0 +1,58 @@
+"""Which connections get a trace: a share of them, and never more than so many a second.
+
+Metrics are exact whatever is sampled, and every connection has its log line. A trace costs some hundred microseconds, a drop
+thirty: without a cap the zombies would buy our CPU.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from postwarden_sidecar.engine.record import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """percent: of connections; per_second: traces at most, also as a burst."""
+
+    percent: float
+    per_second: float
+
+
+DROPPED_RATE = Rate(percent=1, per_second=10)  # the design's defaults
+OTHER_RATE = Rate(percent=100, per_second=50)  # shared by all other verdicts
+
+
+class _Bucket:
+    """A token bucket that holds one second's worth."""
+
+    def __init__(self, rate: Rate, now: float) -> None:
+        self.rate = rate
+        self._tokens = rate.per_second
+        self._filled = now
+
+    def take(self, now: float) -> bool:
+        self._tokens = min(self.rate.per_second, self._tokens + (now - self._filled) * self.rate.per_second)
+        self._filled = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Sampler:
+    """Decides by the verdict. clock: seconds, never going back; chance: a source of random numbers in [0, 1)."""
+
+    def __init__(self, clock: Callable[[], float], chance: Callable[[], float] = random.random) -> None:
+        self._clock = clock
+        self._chance = chance
+        now = clock()
+        self._dropped = _Bucket(DROPPED_RATE, now)
+        self._other = _Bucket(OTHER_RATE, now)
+
+    def sampled(self, verdict: Verdict) -> bool:
+        """Whether this connection gets a trace."""
+        bucket = self._dropped if verdict is Verdict.DROPPED else self._other
+        return self._chance() * 100 < bucket.rate.percent and bucket.take(self._clock())
