@@ -1,0 +1,134 @@
+"""The sidecar's side of the control plane: a stream to the operator at all times, as far as one can be had.
+
+The operator may be away for as long as it takes: what is in force stays. A stream ends after about half an
+hour by our making a new one first, so that replicas come to share the load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable
+from importlib.metadata import version
+
+from postwarden.screening.v1 import screening_pb2 as pb
+
+from postwarden_sidecar.controlclient.backoff import Backoff
+from postwarden_sidecar.controlclient.stream import Blobs, RulesSink, Stream, StreamLost, hello
+from postwarden_sidecar.controlclient.target import ControlTarget, TokenUnreadable
+
+STREAM_LIFE = 30 * 60.0  # seconds (design)
+STREAM_LIFE_SPREAD = 0.2  # share of it, up and down (design)
+
+Uniform = Callable[[float, float], float]
+
+_log = logging.getLogger(__name__)
+
+
+class ControlClient:
+    """`run` it as a task; cancel that to end it."""
+
+    def __init__(
+        self,
+        target: ControlTarget,
+        sink: RulesSink,
+        *,
+        extra_trust: bytes = b"",
+        stream_life: float = STREAM_LIFE,
+        uniform: Uniform = random.uniform,
+    ) -> None:
+        """extra_trust: PEM of a trust bundle that came earlier. uniform: the source of jitter."""
+        self._target = target
+        self._sink = sink
+        self._stream_life = stream_life
+        self._uniform = uniform
+        self._blobs = Blobs()
+        self._stream: Stream | None = None
+        self._report: pb.HandoffReport | None = None
+        self.extra_trust = extra_trust
+        self.connected = False
+
+    async def report(self, report: pb.HandoffReport) -> None:
+        """Tell the operator at once, and every later stream again."""
+        if report == self._report:
+            return
+        self._report = report
+        if self._stream is not None:
+            with contextlib.suppress(StreamLost):  # the next stream tells it
+                await self._stream.report(report)
+
+    async def run(self) -> None:
+        """For ever."""
+        backoff = Backoff(self._uniform)
+        current: asyncio.Task[None] | None = None
+        said = ""
+        try:
+            while True:
+                try:
+                    stream = await self._connect()
+                except (StreamLost, TokenUnreadable) as error:
+                    problem = str(error)
+                else:
+                    said = ""
+                    previous, current = current, asyncio.create_task(stream.run())
+                    await _end(previous)
+                    problem = await self._serve(current)
+                    if not problem:
+                        continue  # its time is over: the new one first, then the end of this one
+                    if stream.heard:
+                        backoff.reset()
+                # An old stream that is good still stays; the new one is tried again later.
+                if (
+                    current is not None
+                    and not current.done()
+                    and not await self._serve(current, backoff.next_wait())
+                ):
+                    continue
+                self._stream, self.connected = None, False
+                wait = backoff.next_wait()
+                if problem != said:  # an operator that is away for a day is one line
+                    _log.warning("no stream to the operator, what is in force stays: %s", problem)
+                    said = problem
+                await asyncio.sleep(wait)
+        finally:
+            self._stream, self.connected = None, False
+            await _end(current)
+
+    async def _connect(self) -> Stream:
+        stream = await Stream.connect(
+            self._target,
+            self.extra_trust,
+            self._sink,
+            self._blobs,
+            hello(version("postwarden"), self._sink.in_force),
+        )
+        self._stream, self.connected = stream, True
+        if self._report is not None:
+            with contextlib.suppress(StreamLost):  # running the stream tells why
+                await stream.report(self._report)
+        return stream
+
+    async def _serve(self, stream: asyncio.Task[None], life: float | None = None) -> str:
+        """Until the stream is lost (the sentence why) or its time is over ("")."""
+        if life is None:
+            spread = STREAM_LIFE_SPREAD * self._stream_life
+            life = self._uniform(self._stream_life - spread, self._stream_life + spread)
+        await asyncio.wait([stream], timeout=life)
+        if not stream.done():
+            return ""
+        error = stream.exception()
+        if isinstance(error, StreamLost):
+            return str(error)
+        _log.error("the stream to the operator broke", exc_info=error)
+        return f"a fault in the sidecar: {error}"
+
+
+async def _end(stream: asyncio.Task[None] | None) -> None:
+    if stream is None:
+        return
+    stream.cancel()
+    await asyncio.wait([stream])
+    if not stream.cancelled():
+        stream.exception()  # its end was told already, or does not matter any more

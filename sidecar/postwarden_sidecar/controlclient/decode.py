@@ -1,0 +1,181 @@
+"""From the wire to rules: a Snapshot and its blobs become rules.settings.Rules, or one sentence why not.
+
+Strict where proto3 is not: an unknown enum value, a required feature or a format that this release does not
+know, is refused, for a reader that ignores a new field would reject mail that the field exempts. Pure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from postwarden.screening.v1 import screening_pb2 as pb
+
+from postwarden_sidecar.rules.intervals import AddressTable, BadTable
+from postwarden_sidecar.rules.settings import (
+    Access,
+    AccessRule,
+    Action,
+    Handoff,
+    LogFormat,
+    Mode,
+    PolicyRef,
+    Pregreet,
+    Rules,
+    Upstream,
+)
+
+RULES_FORMAT = "rules/1"
+TABLE_FORMATS = ("iv4/1", "iv6/1")
+FORMATS = (RULES_FORMAT, *TABLE_FORMATS)
+FEATURES: tuple[str, ...] = ()  # what a Snapshot may require beyond rules/1: nothing yet
+MAX_BLOBS = 256 * 1024 * 1024  # bytes of all blobs of a policy: 20 million IPv4 networks
+
+_MODES = {pb.MODE_ENFORCE: Mode.ENFORCE, pb.MODE_OBSERVE: Mode.OBSERVE}
+_ACTIONS = {
+    pb.ACTION_IGNORE: Action.IGNORE,
+    pb.ACTION_ENFORCE: Action.ENFORCE,
+    pb.ACTION_DROP: Action.DROP,
+}
+_HANDOFFS = {
+    pb.HANDOFF_PLAIN: Handoff.PLAIN,
+    pb.HANDOFF_PROXY_V1: Handoff.PROXY_V1,
+    pb.HANDOFF_PROXY_V2: Handoff.PROXY_V2,
+    pb.HANDOFF_PASS: Handoff.PASS,
+}
+_LOG_FORMATS = {
+    pb.LOG_FORMAT_JSON: LogFormat.JSON,
+    pb.LOG_FORMAT_POSTSCREEN: LogFormat.POSTSCREEN,
+    pb.LOG_FORMAT_POSTSCREEN_LEGACY: LogFormat.POSTSCREEN_LEGACY,
+}
+
+_Enum = TypeVar("_Enum", bound=int)
+_Value = TypeVar("_Value")
+
+
+class Undecodable(Exception):
+    """The snapshot can't be put in force; the message says why in one sentence."""
+
+
+def blobs_to_fetch(snapshot: pb.Snapshot, known: Mapping[str, bytes]) -> list[pb.Blob]:
+    """Which blobs have their content neither inline nor in known (hash -> content). Raises Undecodable where
+    a blob's format is unknown or all of them are too large, before anything is fetched."""
+    for blob in snapshot.blobs:
+        if blob.format not in TABLE_FORMATS:
+            raise Undecodable(f"blob {blob.hash[:12]} has the unknown format {blob.format!r}")
+    total = sum(blob.size for blob in snapshot.blobs)
+    if total > MAX_BLOBS:
+        raise Undecodable(f"the blobs have {total} bytes together, more than {MAX_BLOBS}")
+    return [blob for blob in snapshot.blobs if blob.size and not blob.data and blob.hash not in known]
+
+
+def decode(snapshot: pb.Snapshot, contents: Mapping[str, bytes]) -> Rules:
+    """The rules of a snapshot. contents: hash -> bytes of the blobs that are not inline. Every row of every
+    table is read (0.3 s a million), so call it on a thread. Raises Undecodable."""
+    if snapshot.format != RULES_FORMAT:
+        raise Undecodable(f"the rules have the unknown format {snapshot.format!r}")
+    unknown = sorted(set(snapshot.required_features) - set(FEATURES))
+    if unknown:
+        raise Undecodable(f"the rules need features that this sidecar lacks: {', '.join(unknown)}")
+    tables = _Tables(snapshot.blobs, contents)
+    rules = snapshot.rules
+    return Rules(
+        policy=PolicyRef(
+            namespace=snapshot.namespace,
+            name=snapshot.name,
+            uid=snapshot.policy_uid,
+            generation=snapshot.generation,
+            revision=snapshot.revision,
+            version=snapshot.version,
+        ),
+        mode=_known("rules.mode", rules.mode, _MODES),
+        access=Access(
+            my_networks=tables.table("rules.access.my_networks", rules.access.my_networks),
+            reject_action=_known("rules.access.reject_action", rules.access.reject_action, _ACTIONS),
+            rules=tuple(
+                AccessRule(rule.field, tables.table(f"rules.access.rules[{at}]", rule.table))
+                for at, rule in enumerate(rules.access.rules)
+            ),
+        ),
+        pregreet=Pregreet(
+            action=_known("rules.pregreet.action", rules.pregreet.action, _ACTIONS),
+            wait=_seconds("rules.pregreet.wait_ms", rules.pregreet.wait_ms),
+            banner=rules.pregreet.banner if rules.pregreet.HasField("banner") else None,
+            ttl=_seconds("rules.pregreet.ttl_ms", rules.pregreet.ttl_ms),
+        ),
+        upstream=_upstream(rules.upstream) if rules.HasField("upstream") else None,
+        proxy_trusted=tables.table("rules.listener.proxy_trusted", rules.listener.proxy_trusted),
+        proxy_timeout=_proxy_timeout(rules.listener),
+        hostname=rules.session.hostname or None,
+        log_format=_known("rules.telemetry.log_format", rules.telemetry.log_format, _LOG_FORMATS),
+    )
+
+
+def _known(field: str, number: _Enum, names: Mapping[_Enum, _Value]) -> _Value:
+    try:
+        return names[number]
+    except KeyError:
+        raise Undecodable(f"{field} has the unknown value {number}") from None
+
+
+def _seconds(field: str, milliseconds: int) -> float:
+    if milliseconds == 0:
+        raise Undecodable(f"{field} is missing")
+    return milliseconds / 1000
+
+
+def _proxy_timeout(listener: pb.Listener) -> float:
+    trusts = bool(listener.proxy_trusted.ipv4 or listener.proxy_trusted.ipv6)
+    if not trusts and not listener.proxy_timeout_ms:
+        return 0.0  # no one to wait for
+    return _seconds("rules.listener.proxy_timeout_ms", listener.proxy_timeout_ms)
+
+
+def _upstream(upstream: pb.Upstream) -> Upstream:
+    handoff = _known("rules.upstream.handoff", upstream.handoff, _HANDOFFS)
+    if upstream.WhichOneof("target") == "port":
+        if not 1 <= upstream.port <= 65535:
+            raise Undecodable(f"rules.upstream.port is {upstream.port}, which is no port")
+        if handoff is Handoff.PASS:
+            raise Undecodable("rules.upstream.handoff is Pass, which needs a socket, and there is a port")
+        return Upstream(f"127.0.0.1:{upstream.port}", handoff)
+    if not upstream.socket.startswith("/"):
+        raise Undecodable(f"rules.upstream.socket is {upstream.socket!r}, which is no absolute path")
+    return Upstream(f"unix:{upstream.socket}", handoff)
+
+
+class _Tables:
+    """The snapshot's blobs by hash, each checked when it is first used."""
+
+    def __init__(self, blobs: Iterable[pb.Blob], contents: Mapping[str, bytes]) -> None:
+        self._blobs = {blob.hash: blob for blob in blobs}
+        self._contents = contents
+        self._checked: dict[str, bytes] = {}
+
+    def table(self, field: str, table: pb.AddressTable) -> AddressTable:
+        """Raises Undecodable for a blob that is missing or not what it says, and for malformed rows."""
+        v4 = [self._content(field, digest, "iv4/1") for digest in table.ipv4]
+        v6 = [self._content(field, digest, "iv6/1") for digest in table.ipv6]
+        try:
+            result = AddressTable(v4, v6)
+            result.verify()
+        except BadTable as error:
+            raise Undecodable(f"{field}: {error}") from error
+        return result
+
+    def _content(self, field: str, digest: str, expected: str) -> bytes:
+        blob = self._blobs.get(digest)
+        if blob is None:
+            raise Undecodable(f"{field} names blob {digest[:12]}, which the snapshot does not list")
+        if blob.format != expected:
+            raise Undecodable(f"{field} wants {expected} and blob {digest[:12]} is {blob.format!r}")
+        content = self._checked.get(digest)
+        if content is None:
+            content = blob.data or self._contents.get(digest, b"")
+            if len(content) != blob.size:
+                raise Undecodable(f"blob {digest[:12]} has {len(content)} bytes in place of {blob.size}")
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise Undecodable(f"the content of blob {digest[:12]} has another hash")
+            self._checked[digest] = content
+        return content

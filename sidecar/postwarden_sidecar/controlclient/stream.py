@@ -1,0 +1,234 @@
+"""One stream to the operator: Hello out, messages in, answers and reports out, blobs on the side.
+
+A newer snapshot cancels the work on an older one, which then gets no answer. It ends with the call, by
+`cancel`, or with StreamLost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Protocol
+
+import grpc
+import grpc.aio
+from postwarden.screening.v1 import screening_pb2 as pb
+from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
+
+from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, Undecodable, blobs_to_fetch, decode
+from postwarden_sidecar.controlclient.target import ControlTarget
+from postwarden_sidecar.rules.settings import PolicyRef, Rules
+
+RECEIVE_LIMIT = 2 * 1024 * 1024  # bytes of one message; a snapshot has 1 MiB at most (design)
+CONNECT_TIMEOUT = 20.0  # seconds until TCP and TLS stand; gRPC's own first attempt has 20 s
+BLOB_TIMEOUT = 120.0  # seconds for one blob; 32 transfers run at once at the operator, others queue
+CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
+    ("grpc.keepalive_time_ms", 30_000),  # the server permits 10 s (design)
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),  # a stream without news is the normal case
+    ("grpc.max_receive_message_length", RECEIVE_LIMIT),
+    ("grpc.enable_retries", 0),  # the client reconnects itself
+    # A new stream has its own connection, or replicas would not share the load.
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+_log = logging.getLogger(__name__)
+
+
+class NotApplied(Exception):
+    """The rules could not be put in force; the message says why in one sentence, the previous are in
+    force."""
+
+
+class StreamLost(Exception):
+    """The stream has ended; the message says why in one sentence."""
+
+
+class RulesSink(Protocol):
+    """Who puts in force what the operator says."""
+
+    @property
+    def in_force(self) -> PolicyRef | None:
+        """Whose rules every worker has applied."""
+
+    async def apply(self, rules: Rules) -> None:
+        """Returns when every worker has applied them. Raises NotApplied. May be cancelled: newer ones
+        follow."""
+
+    async def unmanaged(self) -> None:
+        """No policy: as the bootstrap says, in every worker; the last known good is forgotten. Raises
+        NotApplied."""
+
+    async def hold(self, reason: str) -> None:
+        """Keep what is in force."""
+
+    def trust(self, pem: bytes) -> None:
+        """Certificates to trust besides those of the start-up setting, from the next connection on."""
+
+
+class Blobs:
+    """Contents by hash of the snapshot last applied: of the next one, only what changed is fetched."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, bytes] = {}
+
+    def keep_only(self, snapshot: pb.Snapshot, contents: dict[str, bytes]) -> None:
+        """The snapshot is in force; contents: its blobs that were not inline."""
+        self.known = {blob.hash: contents[blob.hash] for blob in snapshot.blobs if blob.hash in contents}
+
+
+class Stream:
+    """Made by `connect`."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        metadata: tuple[tuple[str, str], ...],
+        sink: RulesSink,
+        blobs: Blobs,
+    ) -> None:
+        self._channel = channel
+        self._metadata = metadata
+        self._sink = sink
+        self._blobs = blobs
+        self._stub = pb_grpc.ScreeningControlStub(channel)
+        self._call = self._stub.Subscribe(metadata=metadata)
+        self._work: asyncio.Task[None] | None = None
+        self.heard = False  # a message came in: this operator is of use
+
+    @classmethod
+    async def connect(
+        cls, target: ControlTarget, extra_trust: bytes, sink: RulesSink, blobs: Blobs, hello: pb.Hello
+    ) -> Stream:
+        """Connect and say Hello. Raises StreamLost, TokenUnreadable."""
+        metadata = (("authorization", f"Bearer {target.read_token()}"),)
+        if target.ca_pem is None:
+            channel = grpc.aio.insecure_channel(target.address, options=CHANNEL_OPTIONS)
+        else:
+            credentials = grpc.ssl_channel_credentials(target.ca_pem + b"\n" + extra_trust)
+            channel = grpc.aio.secure_channel(target.address, credentials, options=CHANNEL_OPTIONS)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await channel.channel_ready()
+            stream = cls(channel, metadata, sink, blobs)
+            await stream._write(pb.SidecarMessage(hello=hello))
+        except TimeoutError:
+            await channel.close()
+            raise StreamLost(f"no connection to {target.address} within {CONNECT_TIMEOUT:.0f} s") from None
+        except BaseException:
+            await channel.close()
+            raise
+        return stream
+
+    async def run(self) -> None:
+        """Serve until the end. Raises StreamLost, always; cancel it to end the stream."""
+        try:
+            async for message in self._call:
+                self.heard = True
+                await self._receive(message)
+        except grpc.aio.AioRpcError as error:
+            raise StreamLost(_said(error)) from error
+        finally:
+            await self._abandon_work()
+            self._call.cancel()
+            await self._channel.close()
+        raise StreamLost("the operator ended the stream")
+
+    async def report(self, report: pb.HandoffReport) -> None:
+        """Tell what the proof of the hand-off found. Raises StreamLost."""
+        await self._write(pb.SidecarMessage(handoff=report))
+
+    async def _write(self, message: pb.SidecarMessage) -> None:
+        try:
+            await self._call.write(message)
+        except grpc.aio.AioRpcError as error:
+            raise StreamLost(_said(error)) from error
+        except asyncio.InvalidStateError as error:  # the call is over; `run` says why
+            raise StreamLost("the stream has ended") from error
+
+    async def _receive(self, message: pb.ControlMessage) -> None:
+        match message.WhichOneof("message"):
+            case "snapshot":
+                snapshot = message.snapshot
+                await self._begin(snapshot.nonce, snapshot.version, lambda: self._apply(snapshot))
+            case "unmanaged":
+                await self._begin(message.unmanaged.nonce, "", self._sink.unmanaged)
+            case "hold":
+                await self._sink.hold(message.hold.reason)
+            case "trust_bundle":
+                self._sink.trust(message.trust_bundle.pem)
+            case _:
+                _log.warning("the operator sent a message of a kind that this release does not know")
+
+    async def _begin(self, nonce: str, version: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
+        await self._abandon_work()
+        self._work = asyncio.create_task(self._answer(nonce, version, work))
+
+    async def _abandon_work(self) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            work.cancel()
+            await asyncio.wait([work])
+
+    async def _answer(
+        self, nonce: str, version: str, work: Callable[[], Coroutine[None, None, None]]
+    ) -> None:
+        """Do the work and acknowledge, or say why not."""
+        answer = pb.SidecarMessage(ack=pb.Ack(nonce=nonce, version=version))
+        try:
+            await work()
+        except Exception as error:
+            fault = not isinstance(error, Undecodable | NotApplied)
+            reason = f"a fault in the sidecar: {error!r}" if fault else str(error)
+            _log.warning("version %s is not put in force: %s", version or "(none)", reason, exc_info=fault)
+            policy = self._sink.in_force
+            in_force = policy.version if policy is not None else ""
+            answer = pb.SidecarMessage(nack=pb.Nack(nonce=nonce, reason=reason, version=in_force))
+        with contextlib.suppress(StreamLost):  # `run` says why
+            await self._write(answer)
+
+    async def _apply(self, snapshot: pb.Snapshot) -> None:
+        contents = await self._contents(snapshot)
+        rules = await asyncio.to_thread(decode, snapshot, contents)
+        await self._sink.apply(rules)
+        self._blobs.keep_only(snapshot, contents)
+
+    async def _contents(self, snapshot: pb.Snapshot) -> dict[str, bytes]:
+        contents = {
+            blob.hash: self._blobs.known[blob.hash]
+            for blob in snapshot.blobs
+            if blob.hash in self._blobs.known
+        }
+        for blob in blobs_to_fetch(snapshot, self._blobs.known):
+            contents[blob.hash] = await self._fetch(blob)
+        return contents
+
+    async def _fetch(self, blob: pb.Blob) -> bytes:
+        content = bytearray()
+        call = self._stub.FetchBlob(
+            pb.BlobRequest(hash=blob.hash), metadata=self._metadata, timeout=BLOB_TIMEOUT
+        )
+        try:
+            async for chunk in call:
+                content += chunk.data
+                if len(content) > blob.size:
+                    call.cancel()
+                    raise Undecodable(f"blob {blob.hash[:12]} has more than its {blob.size} bytes")
+        except grpc.aio.AioRpcError as error:
+            raise Undecodable(f"blob {blob.hash[:12]} can't be fetched: {_said(error)}") from error
+        return bytes(content)
+
+
+def hello(sidecar_version: str, policy: PolicyRef | None) -> pb.Hello:
+    """Who we are and what is in force."""
+    message = pb.Hello(sidecar_version=sidecar_version, formats=FORMATS, features=FEATURES, complete=True)
+    if policy is not None:
+        message.revision = policy.revision
+        message.version = policy.version
+    return message
+
+
+def _said(error: grpc.aio.AioRpcError) -> str:
+    return f"{error.code().name}: {error.details() or 'no details'}"
