@@ -29,7 +29,7 @@ class Candidate:
     name: str
     uid: str
     created: datetime | None
-    selector: LabelSelector
+    selector: LabelSelector = field(hash=False)
 
     @classmethod
     def of(cls, policy: ScreeningPolicy) -> Self:
@@ -90,4 +90,19 @@ class Selection:
 
 def winners(candidates: Iterable[Candidate], pods: Iterable[SelectedPod]) -> Selection:
     """Which policy for which pod."""
-    raise NotImplementedError
+    by_namespace: dict[str, list[Candidate]] = {}
+    standing: dict[Candidate, Standing] = {}
+    for candidate in sorted(candidates, key=Candidate.precedence):
+        by_namespace.setdefault(candidate.namespace, []).append(candidate)
+        standing[candidate] = Standing()
+    winner: dict[str, Candidate] = {}
+    for pod in pods:
+        matching = [each for each in by_namespace.get(pod.namespace, ()) if each.selector.matches(pod.labels)]
+        for candidate in matching:
+            standing[candidate].matched.append(pod.uid)
+        if matching:
+            winner[pod.uid] = matching[0]
+            standing[matching[0]].won.append(pod.uid)
+            for loser in matching[1:]:
+                standing[loser].lost_to[matching[0]] += 1
+    return Selection(winner, standing)

@@ -4,11 +4,11 @@ Contract: the CRD, the editors' JSON schema, the reference table and the message
 field is here only once it works. A docstring under a field is its description everywhere. Text kinds are in `formats`.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import Field, Strict
+from pydantic import AfterValidator, Field, Strict
 
 from postwarden_operator.policy.cross_field import LIST_FROM_RULES, RULE_RULES, UPSTREAM_RULES
 from postwarden_operator.policy.formats import (
@@ -220,6 +220,11 @@ class ScreeningPolicySpec(Part):
     """How decisions are reported."""
 
 
+def _in_utc(time: datetime) -> datetime:
+    """YAML readers give a time with `Z` as one without a zone."""
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+
+
 class Metadata(Part):
     """Of an object's metadata, what we need. uid, generation and creation_timestamp are the API server's."""
 
@@ -227,7 +232,7 @@ class Metadata(Part):
     namespace: ObjectName = "default"
     uid: Annotated[str, Strict()] = ""
     generation: Annotated[int, Strict()] = 0
-    creation_timestamp: datetime | None = None
+    creation_timestamp: Annotated[datetime, AfterValidator(_in_utc)] | None = None
 
 
 class ScreeningPolicy(Part):
