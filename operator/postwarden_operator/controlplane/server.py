@@ -130,7 +130,8 @@ class _Servicer(pb_grpc.ScreeningControlServicer):
         finally:
             self._registry.unsubscribe(stream)
             reader.cancel()
-            await asyncio.wait((reader,))
+            # Its exception, if any, is the end of this very call, which gRPC reports to the sidecar.
+            await asyncio.gather(reader, return_exceptions=True)
             _log.info("the stream of %s is over", name)
         if stream.end is not None:
             await context.abort(_ENDS[stream.end], stream.end.value)

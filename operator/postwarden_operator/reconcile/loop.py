@@ -1,0 +1,91 @@
+"""The loop around the plan.
+
+Waits until changes settle, plans, and tells the streams and whoever writes the status.
+
+Contract: `mark_dirty` costs nothing and loses nothing: a change during a reconcile leads to another. A
+failure is logged and tried again; what the sidecars have stays.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from postwarden_operator.compiler import winners
+from postwarden_operator.controlplane.registry import Registry
+from postwarden_operator.reconcile.compilation import Compiler
+from postwarden_operator.reconcile.plan import Plan, Select, plan
+from postwarden_operator.reconcile.world import World
+
+RETRY_DELAY = 1.0
+"""Seconds after a failed reconcile."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Debounce:
+    """Seconds: a reconcile begins when nothing changed for `quiet`, and at `most` after the first change.
+
+    `kubectl apply` of a folder comes as many events within milliseconds; a person waits for two seconds at
+    most.
+    """
+
+    quiet: float = 0.05
+    most: float = 0.5
+
+
+class Reconciler:
+    """read: the World now, or None while it is incomplete. publish: gets every plan, just before the streams do."""
+
+    def __init__(
+        self,
+        read: Callable[[], Awaitable[World | None]],
+        registry: Registry,
+        publish: Callable[[Plan], None],
+        *,
+        strict: bool = False,
+        select: Select = winners,
+        debounce: Debounce = Debounce(),
+    ) -> None:
+        self._read = read
+        self._registry = registry
+        self._publish = publish
+        self._compiler = Compiler(strict=strict)
+        self._select = select
+        self._debounce = debounce
+        self._dirty = asyncio.Event()
+
+    def mark_dirty(self) -> None:
+        """Something changed. From the loop's own thread."""
+        self._dirty.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._dirty.wait()
+            await self._settle()
+            try:
+                await self.reconcile()
+            except Exception:
+                _log.exception("reconciling failed; what the sidecars have stays; trying again")
+                await asyncio.sleep(RETRY_DELAY)
+                self._dirty.set()
+
+    async def reconcile(self) -> Plan | None:
+        """Once, now. None: the World is incomplete still."""
+        world = await self._read()
+        if world is None:
+            return None
+        result = plan(world, self._compiler, self._select)
+        self._publish(result)
+        self._registry.set_wanted(result.wanted)
+        return result
+
+    async def _settle(self) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._debounce.most
+        while self._dirty.is_set() and (left := end - loop.time()) > 0:
+            self._dirty.clear()
+            await asyncio.sleep(min(self._debounce.quiet, left))
+        self._dirty.clear()

@@ -1,0 +1,140 @@
+"""A World in, an outcome for each policy and a wish for each pod out. Pure, but for the compiler's memory.
+
+Contract: level-triggered: it depends on nothing but the World. A pod is Unmanaged only if no policy of its
+namespace matches it. A policy that matches and is invalid, or does not compile, holds its pods: what is in
+force there stays, and no other policy gets them by somebody's typo.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from postwarden_operator.compiler import Candidate, SelectedPod, Selection, Standing, winners
+from postwarden_operator.controlplane.wanted import Held, Managed, Unmanaged, Wanted
+from postwarden_operator.policy.selector import LabelSelector
+from postwarden_operator.reconcile.compilation import Compilation, Compiler, Reason
+from postwarden_operator.reconcile.world import World
+
+Select = Callable[[Iterable[Candidate], Iterable[SelectedPod]], Selection]
+"""Decides which policy is in force for which pod: `winners` in a cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a policy.
+
+    `screened`: the pods it is in force for and that carry our container, name by uid.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    compilation: Compilation
+    accepted: Reason
+    """The compilation's, or that other policies win its pods."""
+    conflicted: bool
+    """It wins no pod though it matches some."""
+    screened: Mapping[str, str]
+
+    @property
+    def revision(self) -> str | None:
+        """None where it does not compile."""
+        managed = self.compilation.managed
+        return None if managed is None else managed.revision
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """wanted: by pod uid, of every pod of the World."""
+
+    outcomes: tuple[Outcome, ...]
+    wanted: Mapping[str, Wanted]
+
+
+def plan(world: World, compiler: Compiler, select: Select = winners) -> Plan:
+    """What follows from the World."""
+    candidates = {_candidate(document): document for document in world.policies}
+    pods = [SelectedPod(pod.namespace, pod.name, pod.uid, pod.labels) for pod in world.pods]
+    selection = select(candidates, pods)
+    screened = {pod.uid: pod.name for pod in world.pods if pod.screened}
+    compiler.keep_only(_identity(candidate) for candidate in candidates)
+    outcomes = {
+        candidate: _outcome(
+            candidate,
+            document,
+            compiler.compile(_identity(candidate), document, world),
+            selection.standing[candidate],
+            screened,
+        )
+        for candidate, document in candidates.items()
+    }
+    wishes = {candidate: _wish(outcome) for candidate, outcome in outcomes.items()}
+    wanted: dict[str, Wanted] = {pod.uid: Unmanaged() for pod in world.pods}
+    wanted.update((uid, wishes[candidate]) for uid, candidate in selection.winner.items())
+    return Plan(tuple(outcomes.values()), wanted)
+
+
+def _candidate(document: Mapping[str, object]) -> Candidate:
+    """A selector that can't be read might mean any pod of the namespace.
+
+    It holds those that no older policy has.
+    """
+    candidate = Candidate.of_document(document)
+    if candidate is not None:
+        return candidate
+    metadata = document.get("metadata")
+    bare = Candidate.of_document({"metadata": metadata, "spec": {"selector": {}}})
+    if bare is not None:
+        return bare
+    known = metadata if isinstance(metadata, Mapping) else {}
+    return Candidate(
+        str(known.get("namespace") or "default"),
+        str(known.get("name") or ""),
+        str(known.get("uid") or ""),
+        None,
+        LabelSelector(),
+    )
+
+
+def _identity(candidate: Candidate) -> str:
+    """The uid; a document from a file has none."""
+    return candidate.uid or f"{candidate.namespace}/{candidate.name}"
+
+
+def _outcome(
+    candidate: Candidate,
+    document: Mapping[str, object],
+    compilation: Compilation,
+    standing: Standing,
+    screened: Mapping[str, str],
+) -> Outcome:
+    metadata = document.get("metadata")
+    generation = metadata.get("generation") if isinstance(metadata, Mapping) else None
+    accepted, conflicted = compilation.accepted, False
+    if accepted.reason == "Valid" and standing.lost_to:
+        losses = ", ".join(
+            f"{other.namespace}/{other.name} ({count} {'pod' if count == 1 else 'pods'})"
+            for other, count in sorted(standing.lost_to.items(), key=lambda item: item[0].precedence())
+        )
+        conflicted = not standing.won
+        reason = "Conflicted" if conflicted else "PartlyConflicted"
+        accepted = Reason(reason, f"in force in place of this policy: {losses}")
+    return Outcome(
+        namespace=candidate.namespace,
+        name=candidate.name,
+        uid=_identity(candidate),
+        generation=generation if isinstance(generation, int) else 0,
+        compilation=compilation,
+        accepted=accepted,
+        conflicted=conflicted,
+        screened={uid: screened[uid] for uid in standing.won if uid in screened},
+    )
+
+
+def _wish(outcome: Outcome) -> Managed | Held:
+    compilation = outcome.compilation
+    if compilation.managed is not None:
+        return compilation.managed
+    # `resolved` has the reason of a valid policy that does not compile.
+    problem = compilation.accepted if compilation.accepted.reason == "Invalid" else compilation.resolved
+    return Held(f"{outcome.namespace}/{outcome.name}: {problem.message}")

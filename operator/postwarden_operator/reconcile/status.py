@@ -1,0 +1,95 @@
+"""The status of a ScreeningPolicy: conditions and counts of sidecars. Pure.
+
+Contract: `status_of` gives the whole status subresource (the CRD's names). A condition keeps its
+lastTransitionTime until its status changes. Counts and the first few reasons only, never a list of pods.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from postwarden_operator.controlplane.subscription import DISCONNECTED, State, SyncState
+from postwarden_operator.reconcile.compilation import SHOWN_ERRORS, Reason
+from postwarden_operator.reconcile.plan import Outcome
+
+MESSAGE_LIMIT = 32768
+"""Characters of a condition's message: the API's own limit (metav1.Condition)."""
+
+StateOf = Callable[[str], SyncState | None]
+"""The state of a pod's sidecar by uid; None: it has no stream."""
+
+Status = dict[str, object]
+
+
+def status_of(outcome: Outcome, state_of: StateOf, previous: Mapping[str, object], now: datetime) -> Status:
+    """previous: the status that is in the object now. now: for the conditions that change."""
+    states = {uid: state_of(uid) or DISCONNECTED for uid in outcome.screened}
+    counts = {state: sum(each.state is state for each in states.values()) for state in State}
+    accepted = "False" if outcome.accepted.reason in ("Invalid", "Conflicted") else "True"
+    resolved = outcome.compilation.resolved
+    resolved_status = {"Resolved": "True", "Invalid": "Unknown"}.get(resolved.reason, "False")
+    programmed = _programmed(outcome, states, counts)
+    conditions = [
+        ("Accepted", accepted, outcome.accepted),
+        ("ResolvedRefs", resolved_status, resolved),
+        ("Programmed", "True" if programmed.reason == "Synced" else "False", programmed),
+    ]
+    status: Status = {
+        "observedGeneration": outcome.generation,
+        "sidecars": {
+            "matched": len(states),
+            "synced": counts[State.SYNCED],
+            "pending": counts[State.PENDING],
+            "rejected": counts[State.REJECTED],
+            "disconnected": counts[State.DISCONNECTED],
+            "summary": f"{counts[State.SYNCED]}/{len(states)}",
+        },
+        "conditions": [
+            _condition(kind, status, reason, outcome.generation, previous, now)
+            for kind, status, reason in conditions
+        ],
+    }
+    # Where it does not compile, the revision wanted last is what the pods hold.
+    revision = outcome.revision or previous.get("revision")
+    if isinstance(revision, str):
+        status["revision"] = revision
+    return status
+
+
+def _programmed(outcome: Outcome, states: Mapping[str, SyncState], counts: Mapping[State, int]) -> Reason:
+    if not states:
+        return Reason("NoSidecars", "no running pod that it is in force for carries a sidecar")
+    if counts[State.SYNCED] == len(states):
+        return Reason("Synced", "in force in every sidecar")
+    if counts[State.REJECTED]:
+        relay = any(state.open_relay for state in states.values())
+        rejected = [
+            f"{outcome.screened[uid]}: {state.reason}"
+            for uid, state in states.items()
+            if state.state is State.REJECTED and state.open_relay == relay
+        ]
+        return Reason("OpenRelay" if relay else "Rejected", "; ".join(rejected[:SHOWN_ERRORS]))
+    pending, disconnected = counts[State.PENDING], counts[State.DISCONNECTED]
+    return Reason("Pending", f"of {len(states)} sidecars {pending} pending, {disconnected} disconnected")
+
+
+def _condition(
+    kind: str,
+    status: str,
+    reason: Reason,
+    generation: int,
+    previous: Mapping[str, object],
+    now: datetime,
+) -> Status:
+    since = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    conditions = previous.get("conditions")
+    for old in conditions if isinstance(conditions, list) else ():
+        if old.get("type") == kind and old.get("status") == status:
+            since = old.get("lastTransitionTime", since)
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason.reason,
+        "message": reason.message[:MESSAGE_LIMIT],
+        "observedGeneration": generation,
+        "lastTransitionTime": since,
+    }
