@@ -68,6 +68,11 @@ class ReplyParser:
         """No byte of a further reply is here."""
         return not self._buffer and not self._lines
 
+    def starts_with(self, prefix: bytes) -> bool:
+        """Whether what waits, if anything, is or may become a further reply that begins so."""
+        waiting = bytes((self._raw + self._buffer)[: len(prefix)])
+        return prefix.startswith(waiting)
+
     def receive(self, data: bytes) -> None:
         """Take bytes. At most one reply too many is kept: the caller asks `next_reply` after each call."""
         self._buffer += data

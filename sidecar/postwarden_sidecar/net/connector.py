@@ -1,0 +1,109 @@
+"""A connection to the MTA, made without blocking."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from collections.abc import Callable
+
+from postwarden_sidecar.net.environment import Environment
+
+_RETRY = 0.02  # seconds; a unix socket whose queue is full says EAGAIN and can't be waited for (connect(2))
+
+
+class Connector:
+    """Calls either connected(socket) or failed(sentence), once; `cancel` before that: neither."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        family: socket.AddressFamily,
+        address: tuple[str, int] | str,
+        connected: Callable[[socket.socket], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        self.deadline: float | None = None
+        self.queued_at: float | None = None
+        self._environment = environment
+        self._family = family
+        self._address = address
+        self._connected = connected
+        self._failed = failed
+        self._socket: socket.socket | None = None
+        timeouts = environment.timeouts
+        limit = timeouts.connect_unix if family == socket.AF_UNIX else timeouts.connect_tcp
+        self._give_up = environment.loop.now + limit
+
+    def start(self) -> None:
+        """Begin; the callbacks may come before this returns."""
+        kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        loop = self._environment.loop
+        try:
+            pending = socket.socket(self._family, kind)
+        except OSError as error:
+            self._failed(f"no socket for the MTA: {error.strerror}")
+            return
+        self._environment.descriptors.opened += 1
+        self._socket = pending
+        code = pending.connect_ex(self._address)
+        if code == 0:
+            self._finish()
+        elif code == errno.EINPROGRESS:
+            loop.watch(pending.fileno(), self, select.EPOLLOUT)
+            loop.set_deadline(self, self._give_up)
+        elif code == errno.EAGAIN and loop.now < self._give_up:
+            self._release()
+            loop.set_deadline(self, min(loop.now + _RETRY, self._give_up))
+        else:
+            self._fail(os.strerror(code))
+
+    def cancel(self) -> None:
+        """The connection is not wanted any more."""
+        self._release()
+        self._environment.loop.set_deadline(self, None)
+
+    def handle_events(self, fd: int, events: int) -> None:
+        """connect(2) has ended."""
+        assert self._socket is not None
+        code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._fail(os.strerror(code))
+        else:
+            self._finish()
+
+    def handle_deadline(self) -> None:
+        """Time for another try, or time to give up."""
+        if self._socket is None and self._environment.loop.now < self._give_up:
+            self.start()
+        else:
+            self._fail("no answer in time")
+
+    def fail(self) -> None:
+        """A defect: the owner ends its session."""
+        self._fail("internal error")
+
+    def _finish(self) -> None:
+        connected, self._socket = self._socket, None
+        assert connected is not None
+        loop = self._environment.loop
+        loop.watch(connected.fileno(), self, 0)
+        loop.set_deadline(self, None)
+        self._connected(connected)
+
+    def _fail(self, why: str) -> None:
+        self.cancel()
+        self._failed(f"the MTA cannot be reached at {self._shown()}: {why}")
+
+    def _shown(self) -> str:
+        if isinstance(self._address, str):
+            return f"unix:{self._address}"
+        host, port = self._address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def _release(self) -> None:
+        if self._socket is not None:
+            self._environment.loop.close(self._socket)
+            self._environment.descriptors.opened -= 1
+            self._socket = None

@@ -1,0 +1,90 @@
+"""Listening sockets: one port, N sockets of a SO_REUSEPORT group, each worker with its own.
+
+The supervisor binds and keeps them, so that a crashed worker loses no waiting client. Before the group is
+opened, a bind with SO_REUSEADDR and without SO_REUSEPORT proves that no one else listens: with the second,
+another process binds without error; without the first, TIME_WAIT fails it after a restart (both measured).
+
+An empty host listens on all addresses, v6 and v4, by one dual-stack socket (v4 alone where the kernel has no
+v6); `0.0.0.0` is v4 only, `[::]` v6 only.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Sequence
+
+BACKLOG = 1024  # clients that wait for accept in each socket; the kernel caps it at net.core.somaxconn [4096]
+
+
+class ListenError(Exception):
+    """The address can't be listened on; the message says which, why and what to do, in one sentence."""
+
+
+# Seam: attaches to a group what picks the worker of a client (a classic BPF program by client address, so
+# that one client's connections meet in one worker); not needed with one socket.
+Steering = Callable[[Sequence[socket.socket]], None]
+
+
+def listen(host: str, port: int, count: int, *, steering: Steering | None = None) -> list[socket.socket]:
+    """Count listening sockets of one address, non-blocking, closed on exec unless passed on. Port 0: the
+    kernel picks one for all. Raises ListenError."""
+    family, dual, address = _family(host)
+    shown = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    sockets: list[socket.socket] = []
+    try:
+        with _bound(family, dual, address, port, group=False) as proof:
+            port = proof.getsockname()[1]
+        for _ in range(count):
+            sockets.append(_bound(family, dual, address, port, group=True))
+        for member in sockets:
+            member.listen(BACKLOG)
+        if steering is not None and count > 1:
+            steering(sockets)
+    except OSError as error:
+        for member in sockets:
+            member.close()
+        raise ListenError(_explain(shown, error)) from error
+    return sockets
+
+
+def _family(host: str) -> tuple[socket.AddressFamily, bool, str]:
+    if host == "":
+        if socket.has_dualstack_ipv6():
+            return socket.AF_INET6, True, "::"
+        return socket.AF_INET, False, "0.0.0.0"
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ListenError(f"cannot listen on {host}: the name cannot be resolved ({error})") from error
+    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    return family, False, str(address[0])
+
+
+def _bound(
+    family: socket.AddressFamily, dual: bool, address: str, port: int, *, group: bool
+) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if group:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
+        bound.bind((address, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _explain(shown: str, error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"cannot listen on {shown}: another process listens there; stop it or choose another port"
+        case errno.EACCES:
+            return f"cannot listen on {shown}: ports below 1024 need the capability NET_BIND_SERVICE"
+        case errno.EADDRNOTAVAIL:
+            return f"cannot listen on {shown}: this machine has no such address"
+        case _:
+            return f"cannot listen on {shown}: {error.strerror}"

@@ -1,0 +1,335 @@
+"""Hand-offs `Plain`, `ProxyV1` and `ProxyV2`: a connection to the MTA, its opening watched, then bytes both
+ways as they are.
+
+No byte of the client goes to the MTA before its 220 (`handoff.reply_watch` says why). After the opening no
+session limit of ours applies: cutting the wait after the end of data makes duplicates. Buffers are bounded:
+who does not read stops the other from being read.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+
+from postwarden_sidecar.engine.actions import HandoffOutcome
+from postwarden_sidecar.handoff.reply_watch import Refused, ReplyWatch, Stage, WrongAnswer
+from postwarden_sidecar.net.connector import Connector
+from postwarden_sidecar.net.environment import Environment
+from postwarden_sidecar.net.handoff_owner import HandoffOwner
+
+# bytes that wait for one side before the other is no longer read; one read may go above it by READ_SIZE
+MAX_BUFFER = 64 * 1024
+READ_SIZE = 64 * 1024  # bytes of one recv
+_OPENING_READ = 8 * 1024  # bytes of the client kept while its first command is unanswered (design)
+# Seconds, seconds, count (design): a peer that vanished is noticed after two minutes.
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 6))
+_GONE = select.EPOLLHUP | select.EPOLLERR
+
+
+class _Side:
+    """One socket of the two. out: bytes that wait for it; ended: it sent FIN or broke; shut: we sent FIN;
+    broken: it takes no more bytes."""
+
+    __slots__ = ("broken", "ended", "out", "shut", "socket")
+
+    def __init__(self, owned: socket.socket) -> None:
+        self.socket = owned
+        self.out = bytearray()
+        self.ended = False
+        self.shut = False
+        self.broken = False
+        if owned.family != socket.AF_UNIX:
+            owned.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            owned.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _KEEPALIVE:
+                owned.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def read(self, size: int) -> bytes | None:
+        """What is there; b"" at the end, None if nothing waits."""
+        try:
+            data = self.socket.recv(size)
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            self.break_off()
+            return b""
+        self.ended = self.ended or not data
+        return data
+
+    def write(self, data: bytes) -> None:
+        """Send, keeping what the socket does not take."""
+        if self.broken:
+            return
+        if self.out:
+            self.out += data
+        elif data:
+            self.out += data[self._send(data) :]
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if self.out:
+            with memoryview(self.out) as waiting:
+                sent = self._send(waiting)
+            del self.out[:sent]
+
+    def _send(self, data: bytes | memoryview) -> int:
+        try:
+            return self.socket.send(data, socket.MSG_NOSIGNAL)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError:  # what it said before may still be read
+            self.broken = True
+            return len(data)
+
+    def break_off(self) -> None:
+        """The socket is of no use any more."""
+        self.ended = self.broken = True
+        self.out.clear()
+
+    def shut_write(self) -> None:
+        """Send FIN."""
+        self.shut = True
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.broken = True
+
+
+class Relay:
+    """One session. header: goes to the MTA before anything else."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        client: socket.socket,
+        header: bytes,
+        family: socket.AddressFamily,
+        address: tuple[str, int] | str,
+        owner: HandoffOwner,
+    ) -> None:
+        self.deadline: float | None = None
+        self.queued_at: float | None = None
+        self._environment = environment
+        self._client = _Side(client)
+        self._mta: _Side | None = None
+        self._header = header
+        self._owner: HandoffOwner | None = owner
+        self._watch = ReplyWatch()
+        self._hangup_seen = False
+        self._moved_at = 0.0
+        self._connector = Connector(environment, family, address, self._connected, self._not_connected)
+
+    @property
+    def closed(self) -> bool:
+        """The client's socket was taken over and is closed."""
+        return self._owner is None and self._client.socket.fileno() < 0
+
+    def start(self) -> None:
+        """Begin; the owner may be called before this returns."""
+        self._environment.loop.watch(self._client.socket.fileno(), self, select.EPOLLRDHUP)
+        self._connector.start()
+
+    # --- the opening
+
+    def _not_connected(self, detail: str) -> None:
+        self._give_back(HandoffOutcome.UNREACHABLE, detail)
+
+    def _connected(self, connected: socket.socket) -> None:
+        loop = self._environment.loop
+        self._mta = _Side(connected)
+        self._mta.write(self._header)
+        loop.set_deadline(self, loop.now + self._environment.timeouts.greeting)
+        self._watch_both()
+
+    def _give_back(self, outcome: HandoffOutcome, detail: str) -> None:
+        owner = self._leave()
+        greeted = self._watch.stage is not Stage.GREETING
+        owner.handoff_failed(outcome, detail, greeting_ended=greeted, unsent=bytes(self._client.out))
+
+    def _leave(self) -> HandoffOwner:
+        """Let go of the client's socket and close the MTA's."""
+        owner, self._owner = self._owner, None
+        assert owner is not None
+        loop = self._environment.loop
+        loop.set_deadline(self, None)
+        if self._client.socket.fileno() >= 0:
+            loop.watch(self._client.socket.fileno(), self, 0)
+        self._release_mta()
+        return owner
+
+    def _opened(self) -> None:
+        """The first command is answered, or the client has ended: the client is the MTA's."""
+        if self._owner is None:
+            return
+        owner, self._owner = self._owner, None
+        self._watch.stage = Stage.OVER
+        to_mta, to_client = self._watch.take_rest()
+        assert self._mta is not None
+        self._mta.write(to_mta)
+        self._client.write(to_client)
+        self._environment.meter.move("handoff", "relay")
+        owner.handoff_done()
+
+    # --- events
+
+    def handle_events(self, fd: int, events: int) -> None:
+        """One of the two sockets is ready."""
+        client, mta = self._client, self._mta
+        if fd == client.socket.fileno():
+            if self._watch.stage is Stage.GREETING:
+                self._look_for_hangup(events)
+                return
+            assert mta is not None
+            if events & (select.EPOLLOUT | _GONE):
+                client.flush()
+            if events & (select.EPOLLIN | _GONE) and self._may_read_client():
+                self._read_client()
+        elif mta is not None:
+            if events & (select.EPOLLOUT | _GONE):
+                mta.flush()
+            if events & (select.EPOLLIN | _GONE) and self._may_read_mta():
+                self._read_mta()
+        self._settle()
+
+    def _look_for_hangup(self, events: int) -> None:
+        """The client has ended before the greeting: it is gone, unless it said something that the MTA is to
+        answer."""
+        try:
+            waiting = (
+                not events & _GONE
+                and self._client.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+            )
+        except OSError:
+            waiting = False
+        if waiting:
+            self._hangup_seen = True
+            self._environment.loop.watch(self._client.socket.fileno(), self, 0)
+        else:
+            self._connector.cancel()
+            self._leave().client_lost()
+
+    def _may_read_client(self) -> bool:
+        return (
+            not self._client.ended
+            and self._watch.wants_client
+            and self._mta is not None
+            and len(self._mta.out) < MAX_BUFFER
+        )
+
+    def _may_read_mta(self) -> bool:
+        return self._mta is not None and not self._mta.ended and len(self._client.out) < MAX_BUFFER
+
+    def _read_client(self) -> None:
+        assert self._mta is not None
+        over = self._owner is None
+        data = self._client.read(READ_SIZE if over else _OPENING_READ)
+        if data is None:
+            return
+        self._moved_at = self._environment.loop.now
+        if data:
+            self._mta.write(data if over else self._watch.receive_from_client(data))
+        elif not over:
+            self._mta.write(self._watch.receive_client_eof())
+            self._opened()
+
+    def _read_mta(self) -> None:
+        assert self._mta is not None
+        data = self._mta.read(READ_SIZE)
+        if data is None:
+            return
+        self._moved_at = self._environment.loop.now
+        if self._owner is None:
+            self._client.write(data)
+            return
+        if not data:
+            what = self._watch.describe_silence()
+            self._give_back(HandoffOutcome.UNREACHABLE, f"the MTA closed the connection before {what}")
+            return
+        greeting = self._watch.stage is Stage.GREETING
+        try:
+            self._client.write(self._watch.receive_from_mta(data))
+        except WrongAnswer as error:
+            self._give_back(HandoffOutcome.WRONG_ANSWER, str(error))
+            return
+        except Refused as error:
+            self._give_back(HandoffOutcome.REFUSED, f"the MTA refused the client: {error}")
+            return
+        if greeting and self._watch.stage is not Stage.GREETING:
+            self._hangup_seen = False
+            self._arm_idle()
+        if self._watch.stage is Stage.OVER:
+            self._opened()
+
+    def _settle(self) -> None:
+        """Pass on what ended, end what is over, watch what is wanted."""
+        client, mta = self._client, self._mta
+        if mta is None:
+            return
+        for source, target in ((client, mta), (mta, client)):
+            if source.ended and not target.out and not target.shut:
+                target.shut_write()
+                self._arm_idle()
+        if client.shut and mta.shut:
+            self.close()
+            return
+        self._watch_both()
+
+    def _watch_both(self) -> None:
+        loop = self._environment.loop
+        client, mta = self._client, self._mta
+        assert mta is not None
+        if self._watch.stage is Stage.GREETING:
+            mask = 0 if self._hangup_seen else select.EPOLLRDHUP
+        else:
+            mask = (select.EPOLLIN if self._may_read_client() else 0) | (select.EPOLLOUT if client.out else 0)
+        loop.watch(client.socket.fileno(), self, mask)
+        mask = (select.EPOLLIN if self._may_read_mta() else 0) | (select.EPOLLOUT if mta.out else 0)
+        loop.watch(mta.socket.fileno(), self, mask)
+
+    # --- time and end
+
+    def _arm_idle(self) -> None:
+        now = self._environment.loop.now
+        self._moved_at = now
+        self._environment.loop.set_deadline(self, now + self._idle_limit())
+
+    def _idle_limit(self) -> float:
+        timeouts = self._environment.timeouts
+        mta_ended = self._mta is not None and self._mta.ended
+        return timeouts.half_closed if mta_ended or self._client.broken else timeouts.relay_idle
+
+    def handle_deadline(self) -> None:
+        """No greeting in time, or nothing has moved for long."""
+        loop = self._environment.loop
+        if self._watch.stage is Stage.GREETING:
+            self._give_back(HandoffOutcome.UNREACHABLE, "the MTA did not greet in time")
+        elif self._moved_at + self._idle_limit() > loop.now:
+            loop.set_deadline(self, self._moved_at + self._idle_limit())
+        elif self._owner is not None:
+            self._give_back(HandoffOutcome.UNREACHABLE, "the MTA or the client fell silent")
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """End a relay, both sides."""
+        self._connector.cancel()
+        self._release_mta()
+        self._environment.loop.set_deadline(self, None)
+        if self._owner is None and self._client.socket.fileno() >= 0:
+            self._environment.loop.close(self._client.socket)
+            self._environment.descriptors.opened -= 1
+            self._environment.meter.move("relay", "")
+
+    def fail(self) -> None:
+        """A defect of ours."""
+        self._connector.cancel()
+        if self._owner is not None:
+            self._leave().fail()
+        else:
+            self.close()
+
+    def _release_mta(self) -> None:
+        if self._mta is not None:
+            self._environment.loop.close(self._mta.socket)
+            self._environment.descriptors.opened -= 1
+            self._mta = None

@@ -1,0 +1,374 @@
+"""One client from accept to hand-off or close: carries out what its engine asks, and tells it what the socket
+does.
+
+All decisions are the engine's. A session has its socket, at most one reply that the client has not taken yet,
+and a hand-off under way.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+
+from postwarden_sidecar.engine.actions import (
+    Close,
+    HandOff,
+    HandoffOutcome,
+    Interest,
+    LookupPass,
+    Observe,
+    Send,
+    StorePass,
+)
+from postwarden_sidecar.engine.connection import Connection
+from postwarden_sidecar.engine.record import Record
+from postwarden_sidecar.ipc.messages import UpstreamFault
+from postwarden_sidecar.net.environment import Environment
+from postwarden_sidecar.net.fault_record import fault_record
+from postwarden_sidecar.net.transfer import Transfer, choose_transfer
+
+MAX_INPUT = 8 * 1024  # bytes of one read or peek (design: at most 8 KiB of input are kept)
+LINGER_DISCARD = 64 * 1024  # bytes discarded before a close (design)
+_GONE = select.EPOLLHUP | select.EPOLLERR
+_discarded = bytearray(LINGER_DISCARD)  # nobody reads it
+
+
+class Session:
+    """peer, local: the socket's addresses, normalised. ended(session, transfer): the session is over;
+    transfer has the socket now, if it is not None."""
+
+    __slots__ = (
+        "_at_end",
+        "_began",
+        "_client",
+        "_ended",
+        "_engine",
+        "_environment",
+        "_eof_told",
+        "_flush_by",
+        "_local",
+        "_output",
+        "_peeked",
+        "_peer",
+        "_pumping",
+        "_recorded",
+        "_stage",
+        "_target",
+        "_transfer",
+        "_wall",
+        "_way",
+        "deadline",
+        "queued_at",
+    )
+
+    def __init__(
+        self,
+        environment: Environment,
+        client: socket.socket,
+        peer: tuple[str, int],
+        local: tuple[str, int],
+        wall: float,
+        ended: Callable[[Session, Transfer | None], None],
+    ) -> None:
+        self.deadline: float | None = None
+        self.queued_at: float | None = None
+        self._environment = environment
+        self._client = client
+        self._peer = peer
+        self._local = local
+        self._ended = ended
+        self._engine = Connection(environment.host.context(), *peer, *local, environment.loop.now, wall)
+        self._stage = ""
+        self._output = b""
+        self._flush_by: float | None = None
+        self._peeked = 0
+        self._eof_told = False
+        self._at_end = False  # recv has returned the end: reading on would spin
+        self._transfer: Transfer | None = None
+        self._way = ""
+        self._target = ""
+        self._pumping = False
+        self._recorded = False
+        self._wall = wall
+        self._began = environment.loop.now
+
+    def begin(self, *, draining: bool) -> None:
+        """Take the first actions; draining: turn the client away."""
+        if draining:
+            self._engine.shut_down(self._environment.loop.now)
+        self._pump()
+
+    def shut_down(self) -> None:
+        """The worker drains. Who is being handed over goes on."""
+        if self._transfer is None:
+            self._engine.shut_down(self._environment.loop.now)
+            self._pump()
+
+    def close(self) -> None:
+        """End at once, without a word."""
+        self._lose()
+
+    # --- the client's socket
+
+    def handle_events(self, fd: int, events: int) -> None:
+        """The client's socket is ready."""
+        if events & _GONE:
+            self._lose()
+            return
+        if self._output:
+            self._flush()
+        else:
+            interest = self._engine.interest
+            if interest is Interest.READ:
+                self._read()
+            elif interest is Interest.PEEK:
+                self._peek()
+        self._pump()
+        if events & select.EPOLLRDHUP and self._wants_fin():
+            self._eof_told = True
+            self._engine.receive_eof(self._environment.loop.now)
+            self._pump()
+
+    def _wants_fin(self) -> bool:
+        """A client that has ended is told to the engine at once, unless it reads: then the end comes after
+        the bytes."""
+        open_here = self._client.fileno() >= 0 and self._transfer is None and not self._output
+        return open_here and not self._eof_told and self._engine.interest is not Interest.READ
+
+    def _read(self) -> None:
+        try:
+            data = self._client.recv(MAX_INPUT)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._lose()
+            return
+        if data:
+            self._engine.receive_bytes(data, self._environment.loop.now)
+        else:
+            self._eof_told = self._at_end = True
+            self._engine.receive_eof(self._environment.loop.now)
+
+    def _peek(self) -> None:
+        while self._engine.interest is Interest.PEEK:
+            try:
+                data = self._client.recv(MAX_INPUT, socket.MSG_PEEK)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                self._lose()
+                return
+            if len(data) <= self._peeked:
+                return  # no news; the end is told by EPOLLRDHUP
+            discard = self._engine.receive_peek(data, self._environment.loop.now)
+            self._peeked = len(data)
+            if discard == 0:
+                return
+            self._client.recv(discard)
+            self._peeked = 0
+
+    def _flush(self) -> None:
+        try:
+            sent = self._client.send(self._output, socket.MSG_NOSIGNAL)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._lose()
+            return
+        self._output = self._output[sent:]
+        if not self._output:
+            self._flush_by = None
+
+    def _lose(self) -> None:
+        """The client is gone, or has to go: nothing can be said to it."""
+        if self._client.fileno() < 0:
+            return
+        transfer, self._transfer = self._transfer, None
+        if transfer is not None:
+            transfer.close()
+        self._engine.connection_lost(self._environment.loop.now)
+        while (action := self._engine.next_action()) is not None:
+            if isinstance(action, Observe):
+                self._observe(action.record)
+            elif isinstance(action, StorePass):
+                self._environment.host.store_pass(action.key, action.expiries)
+        self._release()
+
+    # --- the engine's actions
+
+    def _pump(self) -> None:
+        """Carry out actions until there are none, or the client does not take its reply."""
+        if self._pumping:
+            return
+        self._pumping = True
+        try:
+            while not self._output and self._transfer is None and self._client.fileno() >= 0:
+                action = self._engine.next_action()
+                if action is None:
+                    break
+                self._carry_out(action)
+        finally:
+            self._pumping = False
+        if self._client.fileno() >= 0 and self._transfer is None:
+            self._watch()
+
+    def _carry_out(self, action: Send | LookupPass | StorePass | HandOff | Close | Observe) -> None:
+        match action:
+            case Send(data):
+                self._output = data
+                self._flush()
+            case Close(linger):
+                if linger:
+                    self._discard_input()
+                self._release()
+            case Observe(record):
+                self._observe(record)
+            case LookupPass(key):
+                self._environment.host.lookup_pass(key, self._receive_pass)
+            case StorePass(key, expiries):
+                self._environment.host.store_pass(key, expiries)
+            case HandOff():
+                self._hand_off(action)
+
+    def _receive_pass(self, expiries: Mapping[str, float]) -> None:
+        if self._client.fileno() >= 0:
+            self._engine.receive_pass(expiries, self._environment.loop.now)
+            self._pump()
+
+    def _observe(self, record: Record) -> None:
+        if not record.handoff:
+            record.handoff = self._way
+        self._recorded = True
+        self._environment.meter.count(record)
+        self._environment.host.record(record)
+
+    def _discard_input(self) -> None:
+        left = LINGER_DISCARD
+        try:
+            while left > 0 and (count := self._client.recv_into(_discarded, left, socket.MSG_DONTWAIT)):
+                left -= count
+        except OSError:
+            pass  # nothing more waits
+
+    def _watch(self) -> None:
+        """Watch for what the engine wants, and for its deadline."""
+        loop, engine = self._environment.loop, self._engine
+        interest = engine.interest
+        hangup = 0 if self._eof_told else select.EPOLLRDHUP
+        if self._output:
+            mask = select.EPOLLOUT
+        elif interest is Interest.READ:
+            mask = 0 if self._at_end else select.EPOLLIN
+        elif interest is Interest.PEEK and not self._peeked:
+            mask = select.EPOLLIN | hangup
+        elif interest is Interest.PEEK and hangup:
+            # Bytes wait in the socket and stay there: only news may wake us, or the loop would spin.
+            mask = select.EPOLLIN | hangup | select.EPOLLET
+        else:
+            mask = hangup
+        if interest is not Interest.PEEK:
+            self._peeked = 0
+        loop.watch(self._client.fileno(), self, mask)
+        when = engine.next_deadline()
+        if self._output:
+            # the engine has said its last word; the client does not read it
+            if when is None or when <= loop.now:
+                self._flush_by = self._flush_by or loop.now + self._environment.timeouts.flush
+            if self._flush_by is not None:
+                when = self._flush_by
+        loop.set_deadline(self, when)
+        if engine.stage != self._stage:
+            self._environment.meter.move(self._stage, engine.stage)
+            self._stage = engine.stage
+
+    def handle_deadline(self) -> None:
+        """The engine's deadline, or a client that does not read its last reply."""
+        now = self._environment.loop.now
+        if self._flush_by is not None and now >= self._flush_by:
+            self._lose()
+            return
+        self._engine.handle_timer(now)
+        self._pump()
+
+    # --- hand-off
+
+    def _hand_off(self, action: HandOff) -> None:
+        loop = self._environment.loop
+        loop.watch(self._client.fileno(), self, 0)
+        loop.set_deadline(self, None)
+        self._environment.meter.move(self._stage, "handoff")
+        self._stage = "handoff"
+        route = self._environment.host.route()
+        self._target, self._way = route.target, route.handoff.value
+        chosen = choose_transfer(self._environment, self._client, action.endpoints, route, self)
+        if isinstance(chosen, tuple):
+            self._end_handoff(*chosen, greeting_ended=False)
+            return
+        self._transfer = chosen
+        chosen.start()
+
+    def handoff_done(self) -> None:
+        """The socket is the hand-off's."""
+        transfer, self._transfer = self._transfer, None
+        self._engine.receive_handoff(HandoffOutcome.DONE, "", self._environment.loop.now, greeting_ended=True)
+        while (action := self._engine.next_action()) is not None:
+            if isinstance(action, Observe):
+                self._observe(action.record)
+            elif isinstance(action, StorePass):
+                self._environment.host.store_pass(action.key, action.expiries)
+        self._ended(self, transfer)
+
+    def handoff_failed(
+        self, outcome: HandoffOutcome, detail: str, *, greeting_ended: bool, unsent: bytes
+    ) -> None:
+        """The socket is ours again."""
+        if outcome is HandoffOutcome.WRONG_ANSWER:
+            fault = UpstreamFault(outcome.value, detail, self._target, self._way)
+            self._environment.host.upstream_fault(fault)
+        self._transfer = None
+        self._output = unsent
+        self._end_handoff(outcome, detail, greeting_ended=greeting_ended)
+        self._pump()
+
+    def _end_handoff(self, outcome: HandoffOutcome, detail: str, *, greeting_ended: bool) -> None:
+        self._way = ""
+        self._engine.receive_handoff(
+            outcome, detail, self._environment.loop.now, greeting_ended=greeting_ended
+        )
+
+    def client_lost(self) -> None:
+        """The client went while it was handed over."""
+        self._transfer = None
+        self._way = ""
+        self._lose()
+
+    # --- end
+
+    def fail(self) -> None:
+        """A defect of ours: this connection ends, with a verdict if it has none; the sender tries again."""
+        transfer, self._transfer = self._transfer, None
+        try:
+            if transfer is not None:
+                transfer.close()
+            if not self._recorded and self._client.fileno() >= 0:
+                self._observe(
+                    fault_record(
+                        self._peer, self._local, self._wall, self._environment.loop.now - self._began
+                    )
+                )
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+        self._release()
+
+    def _release(self) -> None:
+        if self._client.fileno() >= 0:
+            loop = self._environment.loop
+            loop.set_deadline(self, None)
+            loop.close(self._client)
+            self._environment.descriptors.opened -= 1
+            self._environment.meter.move(self._stage, "")
+            self._stage = ""
+            self._ended(self, None)
