@@ -1,0 +1,47 @@
+"""Fixtures for tests with a real Postfix. Each part is made when the first test asks for it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from harness.milter import Milter
+from harness.postfix import Postfix
+from harness.rootfs import debian_root
+from harness.toolchain import apt_install
+
+
+@pytest.fixture(scope="session")
+def postfix_root() -> Path:
+    """The root folder with Debian's Postfix."""
+    # The other answers to this question make Debian's scripts write a configuration.
+    answer = "postfix postfix/main_mailer_type select No configuration"
+    # Makes the queue's folders, which Postfix otherwise does at its first start with all its slow checks.
+    check = "echo compatibility_level=3.6 >/etc/postfix/main.cf; postfix check; rm /etc/postfix/main.cf"
+    return debian_root("postfix", ["postfix"], preseed=[answer], commands=[check])
+
+
+@pytest.fixture
+def start_postfix(postfix_root: Path) -> Iterator[Callable[..., Postfix]]:
+    """`start_postfix(**options)` gives a running `Postfix` (its options without `root`); all end with the test."""
+    with ExitStack() as running:
+
+        def start(**options: object) -> Postfix:
+            return running.enter_context(Postfix(postfix_root, **options))  # type: ignore[arg-type]  # as Postfix's
+
+        yield start
+
+
+@pytest.fixture
+def milter() -> Iterator[Milter]:
+    """A running milter that records its connections."""
+    with Milter() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def swaks() -> str:
+    """The command `swaks`, an SMTP client, installed if it is missing."""
+    apt_install(["swaks"])
+    return "swaks"
