@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test unit e2e lint generate lock clean
+.PHONY: help setup demo test unit e2e lint generate check-generated lock clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -33,9 +33,21 @@ lint: setup  ## ruff, mypy, import contracts, generated files up to date
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar cli/postwarden_cli tests e2e
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory check-generated
+
+# Into a folder laid out like this one: protobuf code, CRD, editors' schema, reference tables.
+define generate_into
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(1)/proto --pyi_out=$(1)/proto --grpc_python_out=$(1)/proto --mypy_grpc_out=quiet:$(1)/proto proto/postwarden/screening/v1/screening.proto
+	$(BIN)/python -m postwarden_operator.policy.generate $(1)
+endef
 
 generate: setup  ## write anew what is generated: protobuf code, CRD, reference tables
-	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto --pyi_out=proto --grpc_python_out=proto --mypy_grpc_out=quiet:proto proto/postwarden/screening/v1/screening.proto
+	$(call generate_into,.)
+
+check-generated: setup  ## what is generated is up to date
+	@rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated/proto
+	$(call generate_into,$(VENV)/generated)
+	@cd $(VENV)/generated && find . -type f | while read -r file; do diff -u "../../$$file" "$$file" || { echo "$$file is out of date: run make generate" >&2; exit 1; }; done
 
 lock: $(VENV)/.installed  ## pin all dependencies anew, with hashes, for every platform
 	$(BIN)/python -m pip install --quiet uv

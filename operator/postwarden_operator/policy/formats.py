@@ -29,6 +29,7 @@ def _duration(longest: str) -> TextFormat:
         return None if within else f"{quoted(text)} {limit}"
 
     return TextFormat(
+        kind="duration",
         problem="is no duration; write one like 6s, 500ms or 1h30m",
         max_length=LONGEST_DURATION_TEXT,
         pattern=DURATION_PATTERN,
@@ -54,6 +55,7 @@ Ttl = Annotated[str, _duration(LONGEST_TTL)]
 NetworkText = Annotated[
     str,
     TextFormat(
+        kind="network",
         problem="is neither an address nor a network; write one like 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32",
         max_length=LONGEST_NETWORK_TEXT,
         min_length=1,
@@ -71,6 +73,7 @@ NetworkText = Annotated[
 Banner = Annotated[
     str,
     TextFormat(
+        kind="text",
         problem="may hold only printable ASCII characters, and no line breaks",
         max_length=LONGEST_BANNER,
         pattern=r"^[ -~]*$",
@@ -80,6 +83,7 @@ Banner = Annotated[
 Hostname = Annotated[
     str,
     TextFormat(
+        kind="domain name",
         problem="is no domain name; write one like mx.example.org",
         max_length=253,  # RFC 1035, section 2.3.4: 255 octets on the wire
         min_length=1,
@@ -97,6 +101,7 @@ Hostname = Annotated[
 SocketPath = Annotated[
     str,
     TextFormat(
+        kind="path",
         problem="is no absolute path; write one like /var/spool/postfix/public/smtpd",
         max_length=LONGEST_SOCKET_PATH,
         pattern=r"^/[!-~]+$",
@@ -109,6 +114,7 @@ Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
 ObjectName = Annotated[
     str,
     TextFormat(
+        kind="name",
         problem="is no object's name; write lower-case letters, digits, '-' and '.'",
         max_length=253,
         min_length=1,
@@ -119,6 +125,7 @@ ObjectName = Annotated[
 ConfigMapKeyName = Annotated[
     str,
     TextFormat(
+        kind="key",
         problem="is no ConfigMap's key; write letters, digits, '-', '_' and '.'",
         max_length=253,
         min_length=1,
@@ -126,13 +133,17 @@ ConfigMapKeyName = Annotated[
     ),
 ]
 
+LONGEST_LABEL_KEY = 317
+"""Characters: a domain of 253, a slash, a name of 63."""
+
 LABEL_KEY_PATTERN = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
 
 LabelKey = Annotated[
     str,
     TextFormat(
+        kind="label key",
         problem="is no label's key; write one like app.kubernetes.io/name",
-        max_length=317,  # a domain of 253, a slash, a name of 63
+        max_length=LONGEST_LABEL_KEY,
         min_length=1,
         pattern=LABEL_KEY_PATTERN,
     ),
@@ -141,6 +152,7 @@ LabelKey = Annotated[
 LabelValue = Annotated[
     str,
     TextFormat(
+        kind="label value",
         problem="is no label's value; write letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
         max_length=63,
         pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",

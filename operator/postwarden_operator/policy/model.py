@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, Strict
+from pydantic import AfterValidator, ConfigDict, Field, Strict
 
 from postwarden_operator.policy.cross_field import LIST_FROM_RULES, RULE_RULES, UPSTREAM_RULES
 from postwarden_operator.policy.formats import (
@@ -30,6 +30,9 @@ VERSION = "v1alpha1"
 KIND = "ScreeningPolicy"
 DEFAULT_UPSTREAM_PORT = 25
 """SMTP's (RFC 5321, section 4.5.4.2)."""
+
+DOCUMENTED_DEFAULT = "x-documented-default"
+"""Of a field whose default no schema can fill in: what people are told of it. Never in a schema that leaves this package."""
 
 
 class Mode(StrEnum):
@@ -81,6 +84,8 @@ class LogFormat(StrEnum):
 
 class ConfigMapKeyRef(Part):
     """A key of a ConfigMap in the policy's namespace."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-map-type": "atomic"})
 
     name: ObjectName
     """The ConfigMap's name, in the policy's namespace. It needs the label `postwarden.dev/watch: "true"`."""
@@ -143,7 +148,7 @@ class Pregreet(Part):
     and recipient are logged. Drop: 521 at once."""
     wait: Wait = "6s"
     """How long a client must stay silent after the first line of the greeting."""
-    banner: Banner | None = None
+    banner: Banner | None = Field(default=None, json_schema_extra={DOCUMENTED_DEFAULT: "the upstream's"})
     """The text of that first line. "" turns the test off."""
     ttl: Ttl = "24h"
     """How long a client that passed is not tested again."""
@@ -154,7 +159,9 @@ class Upstream(Part):
 
     RULES: ClassVar[tuple[CrossFieldRule, ...]] = UPSTREAM_RULES
 
-    port: Port | None = Field(default=None, json_schema_extra={"x-documented-default": "25"})
+    port: Port | None = Field(
+        default=None, json_schema_extra={DOCUMENTED_DEFAULT: str(DEFAULT_UPSTREAM_PORT)}
+    )
     """The mail server's port on the pod's loopback address; or give `socket`."""
     socket: SocketPath | None = None
     """The path of the mail server's UNIX socket; or give `port`."""
@@ -187,7 +194,7 @@ class Listener(Part):
 class Session(Part):
     """How the sidecar itself speaks SMTP."""
 
-    hostname: Hostname | None = None
+    hostname: Hostname | None = Field(default=None, json_schema_extra={DOCUMENTED_DEFAULT: "the upstream's"})
     """Our name in replies."""
 
 

@@ -4,11 +4,20 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from postwarden_operator.policy.cross_field import EXPRESSION_RULES
-from postwarden_operator.policy.formats import LabelKey, LabelValue
+from postwarden_operator.policy.formats import LABEL_KEY_PATTERN, LONGEST_LABEL_KEY, LabelKey, LabelValue
 from postwarden_operator.policy.part import CrossFieldRule, Part
+from postwarden_operator.policy.text_format import CelRule
+
+_KEYS_ARE_LABELS = CelRule(
+    f"self.all(key, size(key) <= {LONGEST_LABEL_KEY} && key.matches('{LABEL_KEY_PATTERN}'))".replace(
+        "\\", "\\\\"
+    ),
+    "keys must be labels like app.kubernetes.io/name",
+)
+"""A structural schema has no word on a map's keys."""
 
 
 class SelectorOperator(StrEnum):
@@ -48,7 +57,11 @@ class LabelExpression(Part):
 class LabelSelector(Part):
     """Which pods."""
 
-    match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = Field(default_factory=dict)
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-map-type": "atomic"})
+
+    match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = Field(
+        default_factory=dict, json_schema_extra={"x-kubernetes-validations": [_KEYS_ARE_LABELS.schema()]}
+    )
     """Labels that a pod must have, all of them, with these values."""
     match_expressions: Annotated[tuple[LabelExpression, ...], Field(max_length=32)] = ()
     """Conditions on labels, all of which must hold."""

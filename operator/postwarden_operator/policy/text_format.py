@@ -35,9 +35,11 @@ class CelRule:
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """problem: what is said of a text that `pattern` (whole text, RE2's common ground with Python) or max_length refuse, after
-    the text itself. check: returns a sentence about a text that fits the pattern and is wrong nevertheless."""
+    """kind: what the reference calls it. problem: what is said, after the text itself, of a text that `pattern` or the lengths refuse;
+    pattern is in the ground that RE2 and Python share. check: a sentence about a text that fits the pattern and is wrong nevertheless.
+    """
 
+    kind: str
     problem: str
     max_length: int
     pattern: str | None = None
