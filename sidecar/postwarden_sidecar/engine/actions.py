@@ -35,6 +35,8 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class Send:
+    """Send to the client, after what was sent before."""
+
     data: bytes
 
 

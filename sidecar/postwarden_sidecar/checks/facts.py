@@ -1,0 +1,44 @@
+"""What the checks know of a client."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from types import MappingProxyType
+
+_NO_PASSES: Mapping[str, float] = MappingProxyType({})
+
+
+class Facts:
+    """A client, as far as it is known by now; the engine adds to it as time goes on.
+
+    address: text without brackets or zone; packed: the same in network order (4 or 16 bytes). Never v4-mapped.
+    passes: test -> epoch seconds when its pass ends, as the store said. said: what waited to be read before the greeting was
+    complete. waited: the greeting's wait is over.
+    """
+
+    __slots__ = ("address", "packed", "passes", "said", "waited")
+
+    def __init__(self, address: str) -> None:
+        """Raises ValueError if address is no IP address."""
+        self.address, self.packed = normalise(address)
+        self.passes = _NO_PASSES
+        self.said = b""
+        self.waited = False
+
+
+def normalise(address: str) -> tuple[str, bytes]:
+    """An address's usual text and its bytes in network order; a v4-mapped one becomes IPv4, a zone is left out.
+
+    Raises ValueError. Runs once a connection: `ipaddress` takes microseconds, so IPv4 has a way of its own.
+    """
+    parts = address.split(".")
+    if len(parts) == 4 and ":" not in address:
+        packed = bytes(map(int, parts))
+        text = ".".join(map(str, packed))
+        if text != address:
+            raise ValueError(f"{address!r} is no usual form of an IPv4 address")
+        return text, packed
+    v6 = ipaddress.IPv6Address(address.partition("%")[0])
+    mapped = v6.ipv4_mapped
+    return (str(v6), v6.packed) if mapped is None else (str(mapped), mapped.packed)

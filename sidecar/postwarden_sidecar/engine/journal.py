@@ -1,0 +1,92 @@
+"""What happened on one connection, collected for its record."""
+
+from __future__ import annotations
+
+from postwarden_sidecar.engine.actions import Endpoints
+from postwarden_sidecar.engine.dialog import Refused
+from postwarden_sidecar.engine.record import (
+    MAX_EVENTS,
+    MAX_TEXT,
+    Event,
+    EventKind,
+    Record,
+    TestResult,
+    Verdict,
+)
+from postwarden_sidecar.rules.settings import PolicyRef
+
+# Events that every connection may end with: DATA without RCPT or a limit, HANGUP, DISCONNECT. Room is kept for them.
+_LAST_EVENTS = 3
+
+
+class Journal:
+    """Events, tests and moments of a connection; began: CLOCK_MONOTONIC seconds, wall: the same moment's epoch seconds."""
+
+    __slots__ = ("began", "dialog_start", "events", "events_lost", "handoff_start", "tests", "wall")
+
+    def __init__(self, began: float, wall: float) -> None:
+        self.began = began
+        self.wall = wall
+        self.events: list[Event] = []
+        self.events_lost = 0
+        self.tests: list[TestResult] = []
+        self.dialog_start = -1.0
+        self.handoff_start = -1.0
+
+    def wall_at(self, now: float) -> float:
+        """Epoch seconds of a later moment."""
+        return self.wall + (now - self.began)
+
+    def event(self, kind: EventKind, now: float, text: str = "", count: int = 0) -> None:
+        """Note an event; the last ones of a connection always find room."""
+        self.events.append(Event(kind, now - self.began, text[:MAX_TEXT], count))
+
+    def reject(self, now: float, refused: Refused) -> None:
+        """Note a refused recipient, or count it if there are many."""
+        if len(self.events) >= MAX_EVENTS - _LAST_EVENTS:
+            self.events_lost += 1
+            return
+        reply, sender, recipient, helo, proto = refused
+        text = reply.rstrip(b"\r\n").decode("latin-1")
+        offset = now - self.began
+        self.events.append(Event(EventKind.REJECT, offset, text, 0, sender, recipient, helo, proto or "SMTP"))
+
+    def test(self, test: str, passed: bool, action: str, start: float, now: float, detail: str = "") -> None:
+        """Note what a test found; start and now are CLOCK_MONOTONIC seconds."""
+        outcome = "pass" if passed else "fail"
+        began = self.began
+        self.tests.append(TestResult(test, outcome, action, start - began, now - began, detail))
+
+    def record(
+        self,
+        verdict: Verdict,
+        reason: str,
+        endpoints: Endpoints,
+        proxied: bool,
+        policy: PolicyRef | None,
+        now: float,
+    ) -> Record:
+        """The record; who decided, and what was said in the dialogue, is the caller's to add."""
+        record = Record(
+            self.wall,
+            now - self.began,
+            verdict,
+            reason,
+            endpoints.client_address,
+            endpoints.client_port,
+            endpoints.server_address,
+            endpoints.server_port,
+            endpoints.peer_address,
+            endpoints.peer_port,
+            proxied,
+            dialog_start=self.dialog_start,
+            handoff_start=self.handoff_start,
+            tests=self.tests,
+            events=self.events,
+            events_lost=self.events_lost,
+        )
+        if policy is not None:
+            record.policy_namespace = policy.namespace
+            record.policy_name = policy.name
+            record.policy_revision = policy.revision
+        return record

@@ -1,0 +1,80 @@
+"""The replies of our own SMTP dialogue, as bytes; words and codes are postscreen's (recorded cases), for clients and their
+operators know those. Refusals of tests are in `checks.action`.
+
+A function makes those that name the host. Where a reply has no enhanced code, postscreen's has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+OK = b"250 2.0.0 Ok\r\n"
+SENDER_OK = b"250 2.1.0 Ok\r\n"
+BYE = b"221 2.0.0 Bye\r\n"
+
+HELO_SYNTAX = b"501 Syntax: HELO hostname\r\n"
+EHLO_SYNTAX = b"501 Syntax: EHLO hostname\r\n"
+STARTTLS_SYNTAX = b"501 Syntax: STARTTLS\r\n"
+MAIL_SYNTAX = b"501 5.5.4 Syntax: MAIL FROM:<address>\r\n"
+RCPT_SYNTAX = b"501 5.5.4 Syntax: RCPT TO:<address>\r\n"
+DATA_SYNTAX = b"501 5.5.4 Syntax: DATA\r\n"
+BDAT_SYNTAX = b"501 5.5.4 Syntax: BDAT count [LAST]\r\n"
+VRFY_SYNTAX = b"501 5.5.4 Syntax: VRFY address\r\n"
+ETRN_SYNTAX = b"500 Syntax: ETRN domain\r\n"
+
+NOT_QUEUED = b"458 Unable to queue messages\r\n"
+NOT_RECOGNIZED = b"502 5.5.2 Error: command not recognized\r\n"
+NOT_IMPLEMENTED = b"502 5.5.1 Error: command not implemented\r\n"
+NESTED_MAIL = b"503 5.5.1 Error: nested MAIL command\r\n"
+NEED_MAIL = b"503 5.5.1 Error: need MAIL command\r\n"
+NEED_RCPT = b"503 5.5.1 Error: need RCPT command\r\n"
+BDAT_NEEDS_MAIL = b"554 5.5.1 Error: need MAIL command\r\n"
+NO_RECIPIENTS = b"554 5.5.1 Error: no valid recipients\r\n"
+
+# Our own faults: always 421 (RFC 5321, 3.8: the client is to try again later), never 5xx.
+PORTS_BUSY = b"421 4.3.2 All server ports are busy\r\n"
+NO_RESOURCES = b"421 4.3.2 No system resources\r\n"
+DRAINING = b"421 4.3.2 Service currently unavailable\r\n"
+
+# What we offer after EHLO, of what the upstream offers (design): what our dialogue, or a session handed over in its middle,
+# can keep. Never PIPELINING (the client is to wait for each reply), AUTH, XCLIENT or XFORWARD.
+EXTENSIONS = frozenset(
+    ("SIZE", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "CHUNKING", "STARTTLS", "VRFY", "ETRN")
+)
+
+
+def teaser(banner: str) -> bytes:
+    """The first line of a greeting that is not complete yet."""
+    return f"220-{banner}\r\n".encode("ascii", "replace")
+
+
+def greeting(banner: str) -> bytes:
+    """The line that completes the greeting."""
+    return f"220 {banner}\r\n".encode("ascii", "replace")
+
+
+def hello(hostname: str) -> bytes:
+    """The reply to HELO."""
+    return f"250 {hostname}\r\n".encode("ascii", "replace")
+
+
+def extended_hello(hostname: str, offered: Iterable[str]) -> bytes:
+    """The reply to EHLO (RFC 5321, 4.1.1.1): what we may offer, of what is offered."""
+    lines = [hostname, *(line for line in offered if line.partition(" ")[0].upper() in EXTENSIONS)]
+    body = "".join(f"250-{line}\r\n" for line in lines[:-1]) + f"250 {lines[-1]}\r\n"
+    return body.encode("ascii", "replace")
+
+
+def without_starttls(offered: Iterable[str]) -> tuple[str, ...]:
+    """For a client with a pending Enforce: it stays in our dialogue, which has no TLS (design)."""
+    return tuple(line for line in offered if line.partition(" ")[0].upper() != "STARTTLS")
+
+
+def timeout(hostname: str) -> bytes:
+    """The command time limit is over."""
+    return f"421 4.4.2 {hostname} Error: timeout exceeded\r\n".encode("ascii", "replace")
+
+
+def limit(hostname: str) -> bytes:
+    """Too many commands, or too long a line."""
+    return f"421 {hostname} Service unavailable - try again later\r\n".encode("ascii", "replace")
