@@ -73,7 +73,9 @@ Examples:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where passes and the last good rules are kept over a restart. Without it they are kept in memory.",
 )
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that screen.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that screen."
+)
 @click.option(
     "--log-format",
     type=click.Choice(list(LOG_FORMATS)),

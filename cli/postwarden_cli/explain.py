@@ -1,0 +1,80 @@
+"""`postwarden explain`: what happens to a client from this address, and which line says so."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from postwarden_cli.compiled import PATHS, examined, rules_of
+from postwarden_sidecar.checks import access, pregreet
+from postwarden_sidecar.checks.facts import Facts
+from postwarden_sidecar.rules.settings import AccessAction, Action, Mode, Rules
+
+UNUSABLE = 2
+
+ACTION_WORDS = {
+    Action.IGNORE: "noted, and otherwise treated as if it had passed",
+    Action.ENFORCE: "refused at RCPT with 550",
+    Action.DROP: "turned away at once with 521",
+}
+
+
+@click.command(epilog="Example: postwarden explain -f policy.yaml 192.168.7.7")
+@PATHS
+@click.argument("address")
+def command(paths: tuple[Path, ...], address: str) -> None:
+    """Say what the policy in force does to a client from ADDRESS. Words on a terminal, JSON when piped."""
+    try:
+        facts = Facts(address)
+    except ValueError:
+        click.echo(f"ADDRESS: {address!r} is not an IP address, as in 192.0.2.1 or 2001:db8::1", err=True)
+        sys.exit(UNUSABLE)
+    policy = examined(paths)[0]
+    if policy.snapshot is None:
+        for error in policy.errors:
+            click.echo(error, err=True)
+        sys.exit(1)
+    explanation = explain(rules_of(policy), facts)
+    if sys.stdout.isatty():
+        click.echo(f"{address} under {policy.namespace}/{policy.name}:")
+        for step in explanation["steps"]:
+            click.echo(f"  {step}")
+    else:
+        policy_name = f"{policy.namespace}/{policy.name}"
+        click.echo(json.dumps({"address": facts.address, "policy": policy_name} | explanation, indent=2))
+
+
+def explain(rules: Rules, facts: Facts) -> dict[str, list[str]]:
+    """The steps that a new client from there goes through, a sentence each."""
+    steps = []
+    if rules.proxy_trusted.lookup(facts.packed) is not None:
+        steps.append(
+            "is a trusted proxy: it must begin with a PROXY header, and the client it names is screened"
+        )
+    match = access.evaluate(rules, facts)
+    observe = rules.mode is Mode.OBSERVE
+    if match is None:
+        steps.append("access list: no line has it")
+    elif match.action is AccessAction.PERMIT:
+        steps.append(f"access list: permitted by {match.place}; no test, handed to the MTA at once")
+        return {"steps": steps}
+    elif match.action is AccessAction.DUNNO:
+        steps.append(f"access list: {match.place} says Dunno; the tests decide")
+    else:
+        action = Action.IGNORE if observe else rules.access.reject_action
+        steps.append(f"access list: rejected by {match.place}: {ACTION_WORDS[action]}")
+        if action is Action.DROP:
+            return {"steps": steps}
+    if not pregreet.enabled(rules):
+        steps.append("greeting test: off")
+    else:
+        action = Action.IGNORE if observe else rules.pregreet.action
+        steps.append(
+            f"greeting test: it waits {rules.pregreet.wait:g} s for the greeting; if it speaks before, it is {ACTION_WORDS[action]}"
+        )
+    if observe:
+        steps.append("mode Observe: nobody is turned away")
+    return {"steps": steps}
