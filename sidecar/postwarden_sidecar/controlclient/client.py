@@ -18,9 +18,18 @@ from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden_sidecar.controlclient.backoff import Backoff
 from postwarden_sidecar.controlclient.stream import Blobs, RulesSink, Stream, StreamLost, hello
 from postwarden_sidecar.controlclient.target import ControlTarget, TokenUnreadable
+from postwarden_sidecar.handoff.proof import OPEN_RELAY, PROVED, UNPROVED, WRONG_ANSWER
 
 STREAM_LIFE = 30 * 60.0  # seconds (design)
 STREAM_LIFE_SPREAD = 0.2  # share of it, up and down (design)
+UPSTREAM_EXPOSED = "UpstreamExposed"  # the MTA answers past the sidecar
+_HANDOFF_STATES = {
+    PROVED: pb.HANDOFF_STATE_PROVED,
+    UNPROVED: pb.HANDOFF_STATE_UNPROVED,
+    WRONG_ANSWER: pb.HANDOFF_STATE_WRONG_ANSWER,
+    OPEN_RELAY: pb.HANDOFF_STATE_OPEN_RELAY,
+    UPSTREAM_EXPOSED: pb.HANDOFF_STATE_UPSTREAM_EXPOSED,
+}
 
 Uniform = Callable[[float, float], float]
 
@@ -50,8 +59,10 @@ class ControlClient:
         self.extra_trust = extra_trust
         self.connected = False
 
-    async def report(self, report: pb.HandoffReport) -> None:
-        """Tell the operator at once, and every later stream again."""
+    async def report(self, state: str, detail: str) -> None:
+        """Tell the operator at once what the proof of the hand-off found, and every later stream again.
+        state: of handoff.proof, or UPSTREAM_EXPOSED."""
+        report = pb.HandoffReport(state=_HANDOFF_STATES[state], detail=detail)
         if report == self._report:
             return
         self._report = report

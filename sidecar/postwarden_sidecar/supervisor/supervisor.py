@@ -1,0 +1,358 @@
+"""A sidecar as a whole: it starts the parts, joins them, and ends them.
+
+Nothing is decided here: rules are `applied_rules`, the MTA `upstreams`, processes `workers`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, BinaryIO
+
+from postwarden_sidecar.controlclient.client import UPSTREAM_EXPOSED, ControlClient
+from postwarden_sidecar.engine.record import Record, Verdict
+from postwarden_sidecar.handoff.proof import PROVED, ProofResult
+from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
+from postwarden_sidecar.ipc.page import Page
+from postwarden_sidecar.net.listener import ListenError, listen
+from postwarden_sidecar.rules.settings import Handoff, PolicyRef, Rules
+from postwarden_sidecar.stores.memory import MemoryStore
+from postwarden_sidecar.stores.sqlite import SqliteStore
+from postwarden_sidecar.stores.store import PassStore, StoreError
+from postwarden_sidecar.supervisor import prober
+from postwarden_sidecar.supervisor.applied_rules import AppliedRules
+from postwarden_sidecar.supervisor.closing import close_when_empty
+from postwarden_sidecar.supervisor.endpoints import EndpointFailed, Endpoints
+from postwarden_sidecar.supervisor.settings import SidecarSettings, WithoutRules
+from postwarden_sidecar.supervisor.state_directory import ADMIN_SOCKET, PASSES, Learned, StateDirectory
+from postwarden_sidecar.supervisor.upstreams import Upstreams, choose
+from postwarden_sidecar.supervisor.worker_process import WorkerProcess
+from postwarden_sidecar.supervisor.workers import Workers
+from postwarden_sidecar.telemetry.pipeline import PROMETHEUS_CONTENT_TYPE, Telemetry
+from postwarden_sidecar.telemetry.resource import from_environment
+
+FIRST_PROOF = 3.0  # seconds that wait_ready waits for the first proof's result (design)
+SWEEP_INTERVAL = 3600.0  # seconds; postscreen's cache is swept each 12 h, ours is cheaper to sweep
+_NOT_HANDED_OVER = (Verdict.DEFERRED, Verdict.ERROR)
+
+_log = logging.getLogger(__name__)
+
+
+class StartFailed(Exception):
+    """The sidecar can't be started; the message says what, why and what to do, in one sentence."""
+
+
+class ListenFailed(StartFailed):
+    """An address can't be listened on."""
+
+
+class Supervisor:
+    """`start`, then `drain` and `stop`, in one event loop."""
+
+    def __init__(
+        self,
+        settings: SidecarSettings,
+        *,
+        log_stream: BinaryIO | None = None,
+        on_records: Callable[[Sequence[Record]], None] | None = None,
+        on_applied: Callable[[PolicyRef | None], None] | None = None,
+    ) -> None:
+        """log_stream: where verdicts are logged; None: stdout. on_records: sees every record besides
+        telemetry. on_applied: called when a policy (None: no policy) came into force in every worker."""
+        self._settings = settings
+        self._log_stream = log_stream if log_stream is not None else sys.stdout.buffer
+        self._on_records = on_records
+        self._on_applied = on_applied
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listeners: list[socket.socket] = []
+        self._state: StateDirectory | None = None
+        self._page: Page | None = None
+        self._telemetry: Telemetry | None = None
+        self._store: PassStore = MemoryStore()
+        self._workers: Workers | None = None
+        self._upstreams: Upstreams | None = None
+        self._rules: AppliedRules | None = None
+        self._client: ControlClient | None = None
+        self._endpoints: Endpoints | None = None
+        self._draining: asyncio.Task[None] | None = None
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """Where clients are accepted; the port that was taken, if any was asked for."""
+        host, port = self._listeners[0].getsockname()[:2]
+        return str(host), int(port)
+
+    @property
+    def policy(self) -> PolicyRef | None:
+        """Whose rules every worker has applied."""
+        return None if self._rules is None else self._rules.in_force
+
+    @property
+    def proof(self) -> ProofResult | None:
+        """Of the last proof of the hand-off; None: none yet."""
+        return None if self._upstreams is None else self._upstreams.result
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        """Of the running workers, by index."""
+        return () if self._workers is None else self._workers.pids
+
+    @property
+    def connected(self) -> bool:
+        """A stream to the operator stands."""
+        return self._client is not None and self._client.connected
+
+    @property
+    def ready(self) -> bool:
+        """Every worker accepts, and no drain has begun."""
+        return self._workers is not None and self._workers.accepting and self._draining is None
+
+    async def start(self) -> None:
+        """Open the port and start all parts. Raises StartFailed (ListenFailed for an address); nothing is
+        left running then."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def wait_ready(self) -> None:
+        """Until clients are accepted, the rules are applied or none are expected, and the first proof of the
+        hand-off has a result or FIRST_PROOF seconds went by."""
+        assert self._rules is not None
+        assert self._workers is not None
+        assert self._upstreams is not None
+        try:
+            async with asyncio.timeout(FIRST_PROOF):
+                await self._upstreams.first_result.wait()
+        except TimeoutError:
+            _log.warning("the hand-off is not proved yet")
+        await self._rules.told.wait()
+        await self._workers.wait_accepting()
+
+    async def drain(self) -> None:
+        """Not ready from now on; after the drain delay new clients are turned away and open sessions end;
+        then the port closes. Called again, it waits for the same end."""
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain())
+        await asyncio.shield(self._draining)
+
+    async def stop(self) -> None:
+        """End all at once (within 2 s); after `drain` little is left. Safe to call twice."""
+        for task in self._tasks | ({self._draining} if self._draining is not None else set()):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._endpoints is not None:
+            await self._endpoints.close()
+        if self._rules is not None:
+            await self._rules.close()
+        if self._workers is not None:
+            await self._workers.stop()
+        close_when_empty(self._listeners)
+        self._listeners = []
+        await self._store.close()
+        if self._telemetry is not None:
+            await self._telemetry.close()
+        if self._page is not None:
+            self._page.close()
+            os.close(self._page.descriptor)
+            self._page = None
+
+    async def _start(self) -> None:
+        settings = self._settings
+        if settings.state_dir is not None:
+            try:
+                self._state = StateDirectory(settings.state_dir)
+            except OSError as error:
+                raise StartFailed(
+                    f"the state directory {settings.state_dir} can't be made: {error.strerror}"
+                ) from error
+        try:
+            self._listeners = listen(*settings.listen, settings.workers)
+        except ListenError as error:
+            raise ListenFailed(str(error)) from error
+        self._page = Page.create()
+        self._telemetry = self._make_telemetry(self._page)
+        self._store = await self._open_store()
+        self._workers = Workers(
+            self._listeners,
+            self._page,
+            on_records=self._recorded,
+            on_pass=self._asked_for_pass,
+            on_fault=lambda fault: upstreams.fault(fault),
+        )
+        self._upstreams = upstreams = self._make_upstreams(self._workers)
+        self._rules = AppliedRules(
+            self._workers,
+            self._state,
+            defer=settings.without_rules is WithoutRules.DEFER,
+            changed=self._rules_changed,
+            trust=self._trust,
+        )
+        if settings.control is not None:
+            trust = self._state.load_trust() if self._state is not None else b""
+            self._client = ControlClient(settings.control, self._rules, extra_trust=trust)
+        await self._open_endpoints(upstreams)
+        try:
+            self._workers.start()
+        except OSError as error:
+            raise StartFailed(f"a worker can't be started: {error}") from error
+        self._upstreams.want(choose(settings.flags, None, settings.bootstrap))
+        await self._rules.begin(expect_operator=self._client is not None)
+        self._keep(self._upstreams.run())
+        self._keep(self._sweep())
+        if self._client is not None:
+            self._keep(self._client.run())
+
+    def _make_telemetry(self, page: Page) -> Telemetry:
+        return Telemetry(
+            page=page,
+            log_format=self._settings.log_format or "JSON",
+            log_stream=self._log_stream,
+            hostname=socket.gethostname(),
+            pid=os.getpid(),
+            resource=from_environment(os.environ),
+            otlp_endpoint=self._settings.otlp_endpoint,
+        )
+
+    def _make_upstreams(self, workers: Workers) -> Upstreams:
+        return Upstreams(
+            strict_relay=self._settings.strict_relay,
+            try_unproved=self._settings.try_unproved,
+            learned=self._state.load_learned() if self._state is not None else None,
+            prove=prober.prove,
+            announce=workers.set_upstream,
+            report=self._report_handoff,
+            learn=self._learn,
+        )
+
+    async def _open_store(self) -> PassStore:
+        if self._state is None:
+            return MemoryStore()
+        try:
+            return await SqliteStore.open(self._state.path / PASSES)
+        except StoreError as error:
+            _log.warning("passes are kept in memory only: %s", error)
+            return MemoryStore()
+
+    async def _open_endpoints(self, upstreams: Upstreams) -> None:
+        telemetry = self._telemetry
+        assert telemetry is not None
+        self._endpoints = Endpoints(
+            ready=lambda: self.ready,
+            upstream=upstreams.is_good,
+            metrics=telemetry.prometheus,
+            metrics_type=PROMETHEUS_CONTENT_TYPE,
+            drain=self.drain,
+        )
+        try:
+            await self._endpoints.open(self._settings.health, self._settings.metrics)
+            if self._state is not None:
+                await self._endpoints.open_admin(self._state.path / ADMIN_SOCKET)
+        except EndpointFailed as error:
+            raise ListenFailed(str(error)) from error
+
+    async def _drain(self) -> None:
+        assert self._workers is not None
+        _log.info("draining: not ready, open sessions go on")
+        await asyncio.sleep(self._settings.drain_delay)
+        await self._workers.drain(self._settings.drain_timeout)
+        close_when_empty(self._listeners)
+        self._listeners = []
+        _log.info("drained")
+
+    def _rules_changed(self, rules: Rules | None) -> None:
+        assert self._upstreams is not None
+        assert self._telemetry is not None
+        policy = None if rules is None else rules.upstream
+        self._upstreams.want(choose(self._settings.flags, policy, self._settings.bootstrap))
+        if self._settings.log_format is None and rules is not None:
+            self._telemetry.set_log_format(rules.log_format.value)
+        if self._on_applied is not None:
+            self._on_applied(None if rules is None else rules.policy)
+
+    def _recorded(self, records: Sequence[Record]) -> None:
+        assert self._upstreams is not None
+        assert self._telemetry is not None
+        if any(record.handoff and record.verdict not in _NOT_HANDED_OVER for record in records):
+            self._upstreams.handed_over()
+        self._telemetry.observe(records)
+        if self._on_records is not None:
+            self._on_records(records)
+
+    def _asked_for_pass(self, worker: WorkerProcess, message: PassQuery | PassStored) -> None:
+        if isinstance(message, PassQuery):
+            self._keep(self._answer_pass(worker, message))
+        else:
+            self._keep(self._store_pass(message))
+
+    async def _answer_pass(self, worker: WorkerProcess, query: PassQuery) -> None:
+        try:
+            expiries = await self._store.get(query.key, time.time())
+        except StoreError as error:
+            _log.warning("%s", error)
+            expiries = {}
+        worker.send(PassAnswer(query.query, expiries))
+
+    async def _store_pass(self, stored: PassStored) -> None:
+        try:
+            await self._store.put(stored.key, stored.expiries, time.time())
+        except StoreError as error:
+            _log.warning("%s", error)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL)
+            try:
+                await self._store.sweep(time.time())
+            except StoreError as error:
+                _log.warning("%s", error)
+
+    async def _learn(self, learned: Learned) -> None:
+        if self._state is not None:
+            await asyncio.to_thread(self._state.save_learned, learned)
+
+    def _trust(self, pem: bytes) -> None:
+        assert self._client is not None
+        self._client.extra_trust = pem
+        if self._state is not None:
+            self._state.save_trust(pem)
+
+    async def _report_handoff(self, state: str, detail: str) -> None:
+        if state == PROVED and (exposed := await self._exposed()):
+            _log.warning("%s", exposed)
+            state, detail = UPSTREAM_EXPOSED, exposed
+        if self._client is not None:
+            await self._client.report(state, detail)
+
+    async def _exposed(self) -> str:
+        """Why anyone could write itself an address to the MTA, or ""."""
+        assert self._upstreams is not None
+        upstream, pod_ip = self._upstreams.in_force, self._settings.pod_ip
+        if pod_ip is None or upstream is None or upstream.target.startswith("unix:"):
+            return ""
+        if upstream.handoff not in (Handoff.PROXY_V1, Handoff.PROXY_V2):
+            return ""
+        port = int(upstream.target.rpartition(":")[2])
+        if not await prober.answers(pod_ip, port):
+            return ""
+        return (
+            f"the MTA's port {port} answers on {pod_ip}: any pod may write itself an address there; "
+            "let the MTA listen on loopback only"
+        )
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a part of the supervisor failed", exc_info=error)
