@@ -66,6 +66,11 @@ def processes_in(directory: Path) -> list[str]:
     return found
 
 
+def links_of(pid: int) -> list[str]:
+    """The network interfaces of the machine that the test run `pid` has made."""
+    return [link.name for link in Path("/sys/class/net").iterdir() if link.name.startswith(f"pw{pid}n")]
+
+
 def mounts_naming(directory: Path) -> list[str]:
     return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(directory) in line]
 
@@ -221,9 +226,9 @@ def test_clients_with_addresses_of_their_own_reach_it_from_another_namespace(
 
 
 def test_nothing_is_left_of_a_postfix_or_a_namespace_after_their_blocks(postfix_root: Path) -> None:
-    links = set(Path("/sys/class/net").iterdir())
     with NetworkNamespace(["192.0.2.1/32", "2001:db8::1/128"]) as network:
         network.link_to_host(["198.18.77.2/31"], ["198.18.77.3/31"])
+        assert len(links_of(os.getpid())) == 1
         assert network.run(["ip", "-brief", "address", "show", "lo"]).stdout.split()[2:] != []
         program = network.popen(["sleep", "1000"])
         with Postfix(postfix_root, listen="192.0.2.1:25", network=network) as postfix:
@@ -233,7 +238,7 @@ def test_nothing_is_left_of_a_postfix_or_a_namespace_after_their_blocks(postfix_
         assert mounts_naming(directory) == []
         assert not directory.exists()
     assert program.wait(5) == -signal.SIGKILL
-    assert set(Path("/sys/class/net").iterdir()) == links
+    assert links_of(os.getpid()) == []
 
 
 def test_nothing_runs_on_when_the_test_run_is_killed(postfix_root: Path, tmp_path: Path) -> None:
@@ -246,7 +251,6 @@ def test_nothing_runs_on_when_the_test_run_is_killed(postfix_root: Path, tmp_pat
             print(postfix.directory, flush=True)
             time.sleep(100)
     """)
-    links = set(Path("/sys/class/net").iterdir())
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(tmp_path)}
     with subprocess.Popen(
         [sys.executable, "-c", script, str(postfix_root)], env=environment, stdout=subprocess.PIPE, text=True
@@ -254,6 +258,7 @@ def test_nothing_runs_on_when_the_test_run_is_killed(postfix_root: Path, tmp_pat
         assert run.stdout is not None
         directory = Path(run.stdout.readline().strip())
         assert len(processes_in(directory)) >= 3
+        assert len(links_of(run.pid)) == 1
         run.kill()
     poll(lambda: not processes_in(directory), 5, lambda: f"still running: {processes_in(directory)}")
-    poll(lambda: set(Path("/sys/class/net").iterdir()) == links, 5, lambda: "the veth pair is still there")
+    poll(lambda: not links_of(run.pid), 5, lambda: "the veth pair is still there")

@@ -1,7 +1,7 @@
 """Fixtures for tests with a real Postfix. Each part is made when the first test asks for it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,14 +12,22 @@ from harness.rootfs import debian_root
 from harness.toolchain import apt_install
 
 
+@contextmanager
+def progress_seen(config: pytest.Config) -> Iterator[None]:
+    """pytest's capture is off within: what is said of an installation is seen while it goes on."""
+    with config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        yield
+
+
 @pytest.fixture(scope="session")
-def postfix_root() -> Path:
+def postfix_root(pytestconfig: pytest.Config) -> Path:
     """The root folder with Debian's Postfix."""
     # The other answers to this question make Debian's scripts write a configuration.
     answer = "postfix postfix/main_mailer_type select No configuration"
     # Makes the queue's folders, which Postfix otherwise does at its first start with all its slow checks.
     check = "echo compatibility_level=3.6 >/etc/postfix/main.cf; postfix check; rm /etc/postfix/main.cf"
-    return debian_root("postfix", ["postfix"], preseed=[answer], commands=[check])
+    with progress_seen(pytestconfig):
+        return debian_root("postfix", ["postfix"], preseed=[answer], commands=[check])
 
 
 @pytest.fixture
@@ -41,7 +49,8 @@ def milter() -> Iterator[Milter]:
 
 
 @pytest.fixture(scope="session")
-def swaks() -> str:
+def swaks(pytestconfig: pytest.Config) -> str:
     """The command `swaks`, an SMTP client, installed if it is missing."""
-    apt_install(["swaks"])
+    with progress_seen(pytestconfig):
+        apt_install(["swaks"])
     return "swaks"

@@ -2,6 +2,7 @@
 
 Contract: `debian_root` gives the path of a finished folder, made once for each list of packages in the cache, under a file lock, in
 a partial folder that is renamed when all is done. The folder is shared by all runs and stays as it was made: mount it read-only.
+Nothing is started in it while it is made (mmdebstrap sees to that).
 
 Why not installed on the machine: Debian's mail servers exclude one another, and an install would replace the machine's own. Why not
 container images: an engine and a registry would be needed; mmdebstrap needs the machine's package sources only.
@@ -39,9 +40,6 @@ _OPTIONS = (
     "--dpkgopt=path-exclude=/usr/share/man/*",
     # mmdebstrap copies the machine's: a server in the folder is to know no resolver and no name of the machine.
     '--customize-hook=rm -f "$1/etc/resolv.conf" "$1/etc/hostname"',
-    # No maintainer script may start a daemon, whatever it tries to start it with.
-    '--customize-hook=rm -f "$1/usr/sbin/policy-rc.d"',
-    '--essential-hook=printf "#!/bin/sh\\nexit 101\\n" >"$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d"',
 )
 
 
