@@ -1,0 +1,146 @@
+"""`postwarden-operator`: what the operator's image starts.
+
+Contract: settings come from flags, or from POSTWARDEN_* variables (POSTWARDEN_LISTEN for `--listen`).
+Exit 2 for settings that can't be used, 1 when a part gave up while running; SIGTERM and SIGINT end it with 0.
+Logs go to stderr.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from postwarden_operator.kube.operator import OperatorSettings
+
+UNUSABLE = 2
+"""Exit status, as click's own for bad arguments."""
+
+EXAMPLES = """\b
+Examples:
+  In a pod, with the certificate of a Secret:
+    postwarden-operator run --tls-cert /tls/tls.crt --tls-key /tls/tls.key
+  On your machine, with the cluster of your kubeconfig; sidecars trust ./tls/ca.crt:
+    postwarden-operator run --listen 127.0.0.1:8443 --self-signed-dir ./tls --self-signed-name localhost
+"""
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="postwarden")
+def main() -> None:
+    """The operator of Postwarden: compiles ScreeningPolicies and pushes them to the sidecars."""
+
+
+@main.command(epilog=EXAMPLES, context_settings={"auto_envvar_prefix": "POSTWARDEN"})
+@click.option(
+    "--listen",
+    default="0.0.0.0:8443",
+    show_default=True,
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="Where sidecars connect.",
+)
+@click.option(
+    "--tls-cert",
+    type=_PATH,
+    show_envvar=True,
+    help="The server's certificate chain, PEM. Read anew when it changes.",
+)
+@click.option("--tls-key", type=_PATH, show_envvar=True, help="Its key, PEM.")
+@click.option(
+    "--self-signed-dir",
+    type=_PATH,
+    show_envvar=True,
+    help="Instead: a folder where ca.crt, tls.crt and tls.key are made if they are missing.",
+)
+@click.option(
+    "--self-signed-name",
+    "self_signed_names",
+    multiple=True,
+    default=("postwarden-operator",),
+    show_default=True,
+    show_envvar=True,
+    metavar="NAME",
+    help="DNS name or address that sidecars connect to. May be repeated.",
+)
+@click.option(
+    "--liveness",
+    show_envvar=True,
+    metavar="URL",
+    help="Answer kubelet's probe there: http://0.0.0.0:8080/healthz.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    show_envvar=True,
+)
+def run(
+    listen: str,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    self_signed_dir: Path | None,
+    self_signed_names: tuple[str, ...],
+    liveness: str | None,
+    log_level: str,
+) -> None:
+    """Watch the cluster and serve its sidecars, until SIGTERM.
+
+    In a pod its ServiceAccount is used, else the kubeconfig ($KUBECONFIG).
+    """
+    # Imported here: `--help` must not wait for kopf and the Kubernetes client.
+    from postwarden_operator.controlplane.server import ListenFailed
+    from postwarden_operator.controlplane.tls import CertificateFiles, CertificateUnusable
+    from postwarden_operator.kube.api import NoCluster
+    from postwarden_operator.kube.operator import OperatorSettings
+    from postwarden_operator.kube.self_signed import ensure_certificate
+
+    logging.basicConfig(
+        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    if self_signed_dir is not None:
+        if tls_cert is not None or tls_key is not None:
+            raise click.UsageError("--self-signed-dir excludes --tls-cert and --tls-key")
+        try:
+            tls_cert, tls_key = ensure_certificate(self_signed_dir, self_signed_names)
+        except (OSError, ValueError) as error:
+            _fail(f"--self-signed-dir {self_signed_dir}: {error}")
+    if tls_cert is None or tls_key is None:
+        raise click.UsageError("give --tls-cert and --tls-key, or --self-signed-dir")
+    try:
+        settings = OperatorSettings(listen, CertificateFiles(tls_cert, tls_key), liveness)
+        asyncio.run(_serve(settings))
+    except (CertificateUnusable, ListenFailed, NoCluster) as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"postwarden-operator run: {message}", err=True)
+    sys.exit(UNUSABLE)
+
+
+async def _serve(settings: "OperatorSettings") -> None:
+    from postwarden_operator.kube.api import ClusterApi
+    from postwarden_operator.kube.operator import KubeOperator
+
+    api = await ClusterApi.connect()
+    try:
+        operator = KubeOperator(settings, api)
+        started = asyncio.Event()
+        running = asyncio.create_task(operator.run(on_started=started))
+        waiting = asyncio.create_task(started.wait())
+        await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        # After the start: kopf takes the signals for itself.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, operator.stop)
+        await running
+    finally:
+        await api.close()

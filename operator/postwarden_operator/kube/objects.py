@@ -1,0 +1,56 @@
+"""Kubernetes' objects reduced to what reconcile needs. Pure."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from postwarden_operator.reconcile.world import ConfigMap, Pod
+
+CONTAINER = "postwarden"
+"""The name of our container in a pod, and of the native sidecar."""
+
+INJECT_LABEL = "postwarden.dev/inject=true"
+"""Every screened pod carries it; the watch selects by it."""
+
+WATCH_LABEL = "postwarden.dev/watch=true"
+"""The ConfigMaps that are read carry it."""
+
+_POLICY_METADATA = ("name", "namespace", "uid", "generation", "creationTimestamp")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """document.
+
+    Without status and without metadata that says nothing of the policy. status: what is in the object now.
+    """
+
+    document: Mapping[str, Any]
+    status: Mapping[str, Any]
+
+
+def policy_of(body: Mapping[str, Any]) -> Policy:
+    metadata = {key: body["metadata"][key] for key in _POLICY_METADATA if key in body["metadata"]}
+    kept = {key: body[key] for key in ("apiVersion", "kind", "spec") if key in body}
+    return Policy({**kept, "metadata": metadata}, body.get("status") or {})
+
+
+def pod_of(body: Mapping[str, Any]) -> Pod:
+    """screened: not one that is on its way out, for its sidecar drains and takes no more rules."""
+    metadata, spec = body["metadata"], body.get("spec") or {}
+    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    running = (body.get("status") or {}).get("phase") == "Running" and "deletionTimestamp" not in metadata
+    return Pod(
+        uid=metadata["uid"],
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        labels=metadata.get("labels") or {},
+        screened=running and any(container.get("name") == CONTAINER for container in containers),
+    )
+
+
+def config_map_of(body: Mapping[str, Any]) -> ConfigMap:
+    content = {key: value.encode() for key, value in (body.get("data") or {}).items()}
+    content.update((key, base64.b64decode(value)) for key, value in (body.get("binaryData") or {}).items())
+    return content

@@ -1,0 +1,123 @@
+"""The operator in a cluster: watch, reconcile, serve the sidecars, write status.
+
+Contract: `run` serves until `stop` is called or a part of it gives up, which raises; a pod's restart is then
+the remedy. Each kind is listed at the start and every RESYNC seconds: the first lists are what allows to say
+that no policy matches a pod, the later ones notice what a watch that began anew did not tell of.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from postwarden_operator.controlplane.registry import Registry
+from postwarden_operator.controlplane.server import ScreeningServer
+from postwarden_operator.controlplane.tls import CertificateFiles
+from postwarden_operator.kube.api import ApiRefused, ApiUnavailable, ClusterApi
+from postwarden_operator.kube.authenticator import TokenReviewer
+from postwarden_operator.kube.objects import INJECT_LABEL, WATCH_LABEL
+from postwarden_operator.kube.references import Unwatched
+from postwarden_operator.kube.status_writer import StatusWriter
+from postwarden_operator.kube.store import Kind, Store
+from postwarden_operator.kube.watch import Watch
+from postwarden_operator.reconcile.loop import Reconciler
+from postwarden_operator.reconcile.world import World
+
+RESYNC = 300.0
+"""Seconds between two complete lists: a few pages each."""
+
+RETRY = 1.0
+"""Seconds until a list that failed is asked for again."""
+
+_LISTS = {
+    Kind.POLICY: ("/apis/postwarden.dev/v1alpha1/screeningpolicies", ""),
+    Kind.POD: ("/api/v1/pods", INJECT_LABEL),
+    Kind.CONFIG_MAP: ("/api/v1/configmaps", WATCH_LABEL),
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSettings:
+    """listen: HOST:PORT of the control plane. liveness: `http://HOST:PORT/PATH` for kubelet's probe."""
+
+    listen: str
+    certificate: CertificateFiles
+    liveness: str | None = None
+
+
+class KubeOperator:
+    """Made and run in one event loop."""
+
+    def __init__(self, settings: OperatorSettings, api: ClusterApi) -> None:
+        self._settings = settings
+        self._api = api
+        self._store = Store()
+        self._writer = StatusWriter(api, lambda uid: self._registry.state(uid), self._store.policy_status)
+        self._registry = Registry(self._writer)
+        self._reconciler = Reconciler(self._read, self._registry, self._writer.publish)
+        self._unwatched = Unwatched(api)
+        self._server = ScreeningServer(self._registry, TokenReviewer(api, self._store.pod))
+        self._watch = Watch(self._heard, settings.liveness)
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def run(self, *, on_started: asyncio.Event | None = None) -> None:
+        """Raises ListenFailed; or what made a part of it end."""
+        port = self._server.listen_tls(self._settings.listen, self._settings.certificate)
+        await self._server.start()
+        _log.info("serving sidecars on %s (port %d)", self._settings.listen, port)
+        parts = [
+            asyncio.create_task(part) for part in (self._reconciler.run(), self._writer.run(), self._list())
+        ]
+        stopping = asyncio.create_task(self._stop.wait())
+        watching = await self._watch.start()
+        if on_started is not None:
+            on_started.set()
+        try:
+            await asyncio.wait((*parts, watching, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await self._server.stop()
+            for task in (*parts, stopping):
+                task.cancel()
+            self._watch.stop()
+            ended = await asyncio.gather(*parts, watching, return_exceptions=True)
+            stopping.cancel()
+        if not self._stop.is_set():
+            faults = [each for each in ended if isinstance(each, Exception)]
+            raise faults[0] if faults else RuntimeError("the watch of the cluster ended")
+
+    def _heard(self, kind: Kind, body: Mapping[str, Any], deleted: bool) -> None:
+        if self._store.heard(kind, body, deleted=deleted):
+            self._reconciler.mark_dirty()
+
+    async def _list(self) -> None:
+        while True:
+            delay = RESYNC
+            for kind, (path, selector) in _LISTS.items():
+                try:
+                    listing = await self._api.list_all(path, selector)
+                except (ApiUnavailable, ApiRefused) as error:
+                    _log.error("%s can't be listed: %s", kind.value, error)
+                    delay = RETRY
+                else:
+                    if self._store.listed(kind, listing):
+                        self._reconciler.mark_dirty()
+            await asyncio.sleep(delay)
+
+    async def _read(self) -> World | None:
+        if not self._store.complete:
+            return None
+        documents = [policy.document for policy in self._store.policies]
+        watched = self._store.config_maps()
+        unlabelled = await self._unwatched.find(documents, watched)
+        # Read again: the question above took a while.
+        return World(
+            tuple(policy.document for policy in self._store.policies),
+            tuple(self._store.pods),
+            {**unlabelled, **self._store.config_maps()},
+        )
