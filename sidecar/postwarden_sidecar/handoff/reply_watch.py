@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 import re
 
-from postwarden_sidecar.handoff.replies import BadReply, Reply, ReplyParser
+from postwarden_sidecar.handoff.replies import BadReply, Reply, ReplyParser, escaped
 
 # bytes that wait for the end of the first command; a longer one is passed on as it comes
 MAX_FIRST_LINE = 4096
@@ -22,6 +22,8 @@ MAX_FIRST_LINE = 4096
 _SANE = re.compile(rb"([\x20-\x7e]{1,510})\r?\n\Z")
 _HELO = re.compile(rb"(?i:HELO|EHLO) ")
 _NOT_UNDERSTOOD = (500, 502, 503)
+# characters of the greeting that are given to the client (RFC 5321, 4.5.3.1.5: 512 with the end)
+_MAX_REFUSAL = 500
 _UNASKED = 421  # a server may say it at any time (RFC 5321, 3.8)
 
 
@@ -30,7 +32,8 @@ class WrongAnswer(Exception):
 
 
 class Refused(Exception):
-    """The MTA's greeting is no 220; the message is the greeting, escaped and bounded."""
+    """The MTA turns the client away; the message is the last line of its greeting, 4xx or 5xx, printable and
+    bounded: its word."""
 
 
 class Stage(enum.Enum):
@@ -72,8 +75,10 @@ class ReplyWatch:
 
     def _judge(self, reply: Reply) -> None:
         if self.stage is Stage.GREETING:
+            if reply.code != 220 and (reply.code < 400 or reply.code in _NOT_UNDERSTOOD):
+                raise WrongAnswer(f"the MTA's greeting is {reply}")
             if reply.code != 220:
-                raise Refused(str(reply))
+                raise Refused(escaped(b"%d %s" % (reply.code, reply.lines[-1]), _MAX_REFUSAL))
             self.stage = Stage.COMMAND
         elif reply.code == _UNASKED:
             self.stage = Stage.OVER

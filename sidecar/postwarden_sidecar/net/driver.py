@@ -71,7 +71,10 @@ class Driver:
         self._loop.set_deadline(self, self._loop.now + timeout)
         if first:
             for session in list(self._sessions):
-                session.shut_down()
+                try:
+                    session.shut_down()
+                except Exception:
+                    fail(session)
         self._loop.wake()
 
     # --- accepting

@@ -252,7 +252,7 @@ class Relay:
             self._give_back(HandoffOutcome.WRONG_ANSWER, str(error))
             return
         except Refused as error:
-            self._give_back(HandoffOutcome.REFUSED, f"the MTA refused the client: {error}")
+            self._give_back(HandoffOutcome.REFUSED, str(error))
             return
         if greeting and self._watch.stage is not Stage.GREETING:
             self._hangup_seen = False

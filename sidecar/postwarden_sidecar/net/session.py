@@ -28,6 +28,7 @@ from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.messages import UpstreamFault
 from postwarden_sidecar.net.environment import Environment
 from postwarden_sidecar.net.fault_record import fault_record
+from postwarden_sidecar.net.loop import fail
 from postwarden_sidecar.net.transfer import Transfer, choose_transfer
 
 MAX_INPUT = 8 * 1024  # bytes of one read or peek (design: at most 8 KiB of input are kept)
@@ -234,13 +235,15 @@ class Session:
                 self._hand_off(action)
 
     def _receive_pass(self, expiries: Mapping[str, float]) -> None:
-        if self._client.fileno() >= 0:
+        if self._client.fileno() < 0:
+            return
+        try:
             self._engine.receive_pass(expiries, self._environment.loop.now)
             self._pump()
+        except Exception:  # the caller serves other sessions, too
+            fail(self)
 
     def _observe(self, record: Record) -> None:
-        if not record.handoff:
-            record.handoff = self._way
         self._recorded = True
         self._environment.meter.count(record)
         self._environment.host.record(record)
@@ -313,7 +316,9 @@ class Session:
     def handoff_done(self) -> None:
         """The socket is the hand-off's."""
         transfer, self._transfer = self._transfer, None
-        self._engine.receive_handoff(HandoffOutcome.DONE, "", self._environment.loop.now, greeting_ended=True)
+        self._engine.receive_handoff(
+            HandoffOutcome.DONE, self._way, self._environment.loop.now, greeting_ended=True
+        )
         while (action := self._engine.next_action()) is not None:
             if isinstance(action, Observe):
                 self._observe(action.record)
@@ -334,7 +339,6 @@ class Session:
         self._pump()
 
     def _end_handoff(self, outcome: HandoffOutcome, detail: str, *, greeting_ended: bool) -> None:
-        self._way = ""
         self._engine.receive_handoff(
             outcome, detail, self._environment.loop.now, greeting_ended=greeting_ended
         )
@@ -342,7 +346,6 @@ class Session:
     def client_lost(self) -> None:
         """The client went while it was handed over."""
         self._transfer = None
-        self._way = ""
         self._lose()
 
     # --- end

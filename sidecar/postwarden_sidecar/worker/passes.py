@@ -1,0 +1,99 @@
+"""Passes as a worker sees them: its own memory first, then a question to the supervisor, which has the store.
+
+A question that is not answered within 5 ms counts as 'not known': the client waits once more, and no mail is
+lost. What is to be stored is kept here at once and sent when the control pair takes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from postwarden_sidecar.ipc.channel import Channel, ChannelFull
+from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
+from postwarden_sidecar.net.loop import Loop
+
+ANSWER_LIMIT = 0.005  # seconds (design)
+MAX_KEYS = 65_536  # clients in memory, about 20 MB; the one kept longest makes room
+MAX_UNSENT = 4_096  # passes that wait for the control pair; a lost one costs a client its wait
+
+Answer = Callable[[Mapping[str, float]], None]
+
+
+class Passes:
+    """The pass store of one worker. No call blocks."""
+
+    def __init__(self, loop: Loop, channel: Channel) -> None:
+        self.deadline: float | None = None
+        self.queued_at: float | None = None
+        self._loop = loop
+        self._channel = channel
+        self._memory: dict[str, dict[str, float]] = {}
+        self._asked: dict[int, tuple[str, float, Answer]] = {}  # in the order of their time limits
+        self._next = 0
+        self._unsent: deque[PassStored] = deque(maxlen=MAX_UNSENT)
+
+    def lookup(self, key: str, answer: Answer) -> None:
+        """Call answer once: now, when the supervisor has answered, or after ANSWER_LIMIT."""
+        known = self._memory.get(key)
+        if known and max(known.values()) > time.time():
+            answer(known)
+            return
+        self._next += 1
+        try:
+            self._channel.send(PassQuery(self._next, key))
+        except ChannelFull:
+            answer({})
+            return
+        self._asked[self._next] = (key, self._loop.now + ANSWER_LIMIT, answer)
+        if self.deadline is None:
+            self._loop.set_deadline(self, self._loop.now + ANSWER_LIMIT)
+
+    def receive(self, message: PassAnswer) -> None:
+        """The supervisor's answer, in time or late."""
+        asked = self._asked.pop(message.query, None)
+        if asked is not None:
+            key, _, answer = asked
+            if message.expiries:
+                self._keep(key, message.expiries)
+            answer(message.expiries)
+
+    def store(self, key: str, expiries: Mapping[str, float]) -> None:
+        """Keep a pass, and tell the supervisor."""
+        self._keep(key, expiries)
+        self._unsent.append(PassStored(key, dict(expiries)))
+        self.send_waiting()
+
+    def send_waiting(self) -> None:
+        """Try again what the control pair did not take."""
+        while self._unsent:
+            try:
+                self._channel.send(self._unsent[0])
+            except ChannelFull:
+                return
+            self._unsent.popleft()
+
+    def _keep(self, key: str, expiries: Mapping[str, float]) -> None:
+        known = self._memory.pop(key, {})
+        self._memory[key] = known | {
+            test: max(when, known.get(test, when)) for test, when in expiries.items()
+        }
+        if len(self._memory) > MAX_KEYS:
+            del self._memory[next(iter(self._memory))]
+
+    def handle_events(self, fd: int, events: int) -> None:
+        """It owns no descriptor."""
+
+    def handle_deadline(self) -> None:
+        """The oldest questions had their time."""
+        while self._asked:
+            query, (_, due, answer) = next(iter(self._asked.items()))
+            if due > self._loop.now:
+                self._loop.set_deadline(self, due)
+                return
+            del self._asked[query]
+            answer({})
+
+    def fail(self) -> None:
+        """The session whose answer it was has ended itself."""

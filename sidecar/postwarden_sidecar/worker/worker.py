@@ -1,0 +1,211 @@
+"""A worker: the driver, told by the supervisor over the control pair what is in force.
+
+It accepts once it knows its rules (or that there are none) and its upstream. New rules are for connections
+that begin afterwards: an open one keeps the context that it began with.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from postwarden_sidecar.engine.context import Context
+from postwarden_sidecar.engine.record import Record
+from postwarden_sidecar.ipc.channel import Channel, ChannelFull, Message
+from postwarden_sidecar.ipc.messages import (
+    Applied,
+    Drain,
+    NoRules,
+    PassAnswer,
+    Ready,
+    RulesInForce,
+    UpstreamFault,
+    UpstreamInForce,
+)
+from postwarden_sidecar.ipc.pair import ChannelClosed, ChannelFault, close_all
+from postwarden_sidecar.ipc.records import RecordSender
+from postwarden_sidecar.net.driver import Driver
+from postwarden_sidecar.net.loop import Loop
+from postwarden_sidecar.net.route import Route, make_route
+from postwarden_sidecar.net.timeouts import Timeouts
+from postwarden_sidecar.rules.image import decode
+from postwarden_sidecar.rules.settings import Rules
+from postwarden_sidecar.worker.passes import Passes
+
+ORPHAN_DRAIN = 20.0  # seconds that relays may go on once the supervisor is gone (--drain-timeout's default)
+
+
+class Worker:
+    """One process's worth. run() returns when it has drained."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        channel: Channel,
+        records: RecordSender,
+        cells: memoryview,
+        *,
+        limit: int,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        """limit: file descriptors that the process may have open."""
+        self.deadline: float | None = None
+        self.queued_at: float | None = None
+        self._loop = Loop()
+        self._channel = channel
+        self._records = records
+        self._passes = Passes(self._loop, channel)
+        self._driver = Driver(self._loop, listener, self, cells, limit=limit, timeouts=timeouts)
+        self._rules: Rules | None = None
+        self._rules_known = False
+        self._defer = False
+        self._upstream: UpstreamInForce | None = None
+        self._route = make_route(UpstreamInForce("", "", False, "no upstream is known yet", "", None))
+        self._context = Context(None, True, "", None)
+        self._accepting = False
+        self._control_open = True
+        self._terminated = False
+        self._loop.watch(channel.fileno(), self, select.EPOLLIN)
+        self._loop.each_turn.append(self._end_turn)
+
+    def run(self) -> None:
+        """Serve until drained."""
+        self._loop.run()
+        self._records_flush()
+        self._driver.close()
+        self._loop.release()
+        self._channel.close()
+        self._records.close()
+
+    def terminate(self) -> None:
+        """Drain, as at the end of the control pair; from a signal handler."""
+        self._terminated = True
+        self._loop.wake()
+
+    # --- what the driver asks (net.environment.Host)
+
+    def context(self) -> Context:
+        """What a connection that begins now is decided by."""
+        return self._context
+
+    def route(self) -> Route:
+        """Where a client that is handed over now goes."""
+        return self._route
+
+    def lookup_pass(self, key: str, answer: Callable[[Mapping[str, float]], None]) -> None:
+        """See Passes."""
+        if self._control_open:
+            self._passes.lookup(key, answer)
+        else:
+            answer({})
+
+    def store_pass(self, key: str, expiries: Mapping[str, float]) -> None:
+        """See Passes."""
+        if self._control_open:
+            self._passes.store(key, expiries)
+
+    def record(self, record: Record) -> None:
+        """Into the batch; what does not fit is dropped and counted."""
+        with suppress(ChannelClosed):  # the supervisor is gone, which the control pair says
+            self._records.send(record)
+
+    def upstream_fault(self, fault: UpstreamFault) -> None:
+        """Ask for a new proof."""
+        if self._control_open:
+            with suppress(ChannelFull):  # the supervisor has a thousand of them to read
+                self._channel.send(fault)
+
+    # --- the control pair
+
+    def handle_events(self, fd: int, events: int) -> None:
+        """The supervisor says something, or takes what waits."""
+        try:
+            if events & select.EPOLLOUT:
+                self._channel.flush()
+            while self._control_open and (received := self._channel.receive()) is not None:
+                self._receive(*received)
+        except (ChannelClosed, ChannelFault):
+            self._orphaned()
+
+    def _receive(self, message: Message, descriptors: tuple[int, ...]) -> None:
+        match message:
+            case RulesInForce(serial=serial):
+                self._apply(serial, descriptors)
+            case NoRules(serial=serial, defer=defer):
+                self._rules, self._defer, self._rules_known = None, defer, True
+                self._renew_context()
+                self._channel.send(Applied(serial, ""))
+            case UpstreamInForce():
+                self._upstream = message
+                self._route = make_route(message)
+                self._renew_context()
+            case PassAnswer():
+                self._passes.receive(message)
+            case Drain(timeout=timeout):
+                self._driver.drain(timeout, self._loop.stop)
+            case _:
+                close_all(descriptors)
+                raise ChannelFault(f"{type(message).__name__} is for supervisors")
+        if not self._accepting and self._rules_known and self._upstream is not None:
+            self._accepting = True
+            self._driver.start()
+            self._channel.send(Ready(os.getpid()))
+
+    def _apply(self, serial: int, descriptors: tuple[int, ...]) -> None:
+        """Map the image; it stays mapped as long as a connection is decided by it."""
+        try:
+            if len(descriptors) != 1:
+                raise ValueError(f"{len(descriptors)} descriptors came with the rules")
+            size = os.fstat(descriptors[0]).st_size
+            rules = decode(memoryview(mmap.mmap(descriptors[0], size, prot=mmap.PROT_READ)))
+        except (ValueError, OSError) as error:
+            self._channel.send(Applied(serial, str(error) or type(error).__name__))
+            return
+        finally:
+            close_all(descriptors)
+        self._rules, self._defer, self._rules_known = rules, False, True
+        self._renew_context()
+        self._channel.send(Applied(serial, ""))
+
+    def _renew_context(self) -> None:
+        banner = self._upstream.banner if self._upstream is not None else ""
+        ehlo = self._upstream.ehlo if self._upstream is not None else None
+        self._context = Context(self._rules, self._defer, banner, ehlo)
+
+    def _orphaned(self) -> None:
+        """The supervisor is gone: no one could tell us anything new."""
+        if self._control_open:
+            self._control_open = False
+            self._loop.watch(self._channel.fileno(), self, 0)
+            self._driver.drain(ORPHAN_DRAIN, self._loop.stop)
+
+    # --- turns
+
+    def _end_turn(self) -> None:
+        if self._terminated:
+            self._terminated = False
+            self._driver.drain(ORPHAN_DRAIN, self._loop.stop)
+        self._records_flush()
+        if self._control_open:
+            try:
+                self._passes.send_waiting()
+            except ChannelClosed:
+                self._orphaned()
+                return
+            wanted = select.EPOLLOUT if self._channel.wants_write else 0
+            self._loop.watch(self._channel.fileno(), self, select.EPOLLIN | wanted)
+
+    def _records_flush(self) -> None:
+        with suppress(ChannelClosed):  # as in `record`
+            self._records.flush()
+
+    def handle_deadline(self) -> None:
+        """It has none."""
+
+    def fail(self) -> None:
+        """A defect in reading the control pair: without it this worker can't know what is in force."""
+        self._orphaned()
