@@ -16,7 +16,7 @@ from pathlib import Path
 import aiosmtplib
 import pytest
 from harness.milter import Envelope, Milter
-from harness.netns import NetworkNamespace
+from harness.netns import NetworkNamespace, require_namespaces
 from harness.polling import poll
 from harness.postfix import Postfix
 
@@ -242,6 +242,7 @@ def test_nothing_is_left_of_a_postfix_or_a_namespace_after_their_blocks(postfix_
 
 
 def test_nothing_runs_on_when_the_test_run_is_killed(postfix_root: Path, tmp_path: Path) -> None:
+    require_namespaces()
     script = textwrap.dedent("""
         import pathlib, sys, time
         from harness.netns import NetworkNamespace
