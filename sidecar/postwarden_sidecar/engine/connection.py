@@ -187,6 +187,7 @@ class Connection:
         if self._actions and isinstance(self._actions[-1], HandOff | LookupPass):
             self._actions.pop()  # not begun yet
             self._journal.handoff_start = -1.0
+            self._state = _LOOKUP
         elif self._state in (_HANDOFF, _CLOSED):
             return
         if self._greeting_open:
@@ -360,8 +361,8 @@ class Connection:
             self._close(now, linger=False)
 
     def _close(self, now: float, *, linger: bool) -> None:
-        # Who never got as far as CONNECT is not in postscreen's log, and has no DISCONNECT there either.
-        if self._journal.events:
+        # As in postscreen's log: no DISCONNECT without a CONNECT before it (a bad PROXY header), none where a hand-off failed at once.
+        if self._journal.events and self._state != _HANDOFF:
             self._journal.event(EventKind.DISCONNECT, now)
         self._finish(now)
         self._actions.append(Close(linger))
