@@ -153,7 +153,7 @@ def memory_file(content: bytes) -> int:
     """A sealed memory file, open for reading only: whoever maps it may rely on what it holds. The descriptor
     is the caller's."""
     writable = os.memfd_create("postwarden-rules", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with open(writable, "wb") as file:
+    with open(writable, "wb") as file:  # noqa: PTH123  (a descriptor has no path)
         file.write(content)
         file.flush()
         fcntl.fcntl(writable, fcntl.F_ADD_SEALS, _SEALS)
