@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+from dataclasses import dataclass
+
 from hypothesis import strategies as st
 from postwarden_sidecar.engine.record import Event, EventKind, Record, TestResult, Verdict
 
@@ -42,3 +45,95 @@ def records(draw: st.DrawFn, texts: st.SearchStrategy[str] = _latin1, max_items:
         ),
         events_lost=draw(st.integers(0, 1000)),
     )
+
+
+# --- access lists
+
+
+@st.composite
+def networks(draw: st.DrawFn, versions: tuple[int, ...] = (4, 6)) -> str:
+    """Networks as text, many of them near or inside one another."""
+    bits = 32 if draw(st.sampled_from(versions)) == 4 else 128
+    length = draw(st.one_of(st.integers(bits - 6, bits), st.integers(0, bits)))
+    near = st.integers(0, 63).map(lambda low: (10 << (bits - 8)) + low)
+    host_bits = bits - length
+    first = draw(st.one_of(near, st.integers(0, (1 << bits) - 1))) >> host_bits << host_bits
+    address = ipaddress.IPv4Address(first) if bits == 32 else ipaddress.IPv6Address(first)
+    return str(address) if length == bits and draw(st.booleans()) else f"{address}/{length}"
+
+
+@dataclass(frozen=True)
+class CidrLine:
+    """A line of a cidr table: `if` (with its block), or a pattern with an action."""
+
+    negated: bool
+    network: str
+    action: str = ""
+    block: tuple[CidrLine, ...] | None = None
+
+
+def cidr_tables(versions: tuple[int, ...] = (4, 6)) -> st.SearchStrategy[tuple[CidrLine, ...]]:
+    """Tables with negation and nested blocks."""
+    negated = st.booleans()
+    rule = st.builds(CidrLine, negated, networks(versions), st.sampled_from(["permit", "REJECT", "Dunno"]))
+    line = st.recursive(
+        rule,
+        lambda inner: st.builds(
+            CidrLine, negated, networks(versions), block=st.lists(inner, max_size=5).map(tuple)
+        ),
+        max_leaves=12,
+    )
+    return st.lists(line, min_size=1, max_size=12).map(tuple)
+
+
+@st.composite
+def cidr_table_text(draw: st.DrawFn, table: tuple[CidrLine, ...]) -> list[str]:
+    """Physical lines that mean the table, with comments, blank and continuation lines in all places."""
+    lines: list[str] = []
+
+    def add(line: str) -> None:
+        lines.extend(draw(st.lists(st.sampled_from(["", "   ", "# permit", "  # ::/0 reject"]), max_size=2)))
+        lines.append(line)
+
+    for line in table:
+        pattern = ("!" if line.negated else "") + line.network
+        if line.block is None:
+            first, *others = (
+                f"{pattern} {line.action}".split(" ")
+                if draw(st.booleans())
+                else [f"{pattern} \t{line.action} "]
+            )
+            add(first)
+            for other in others:
+                add(f" {other}")
+        else:
+            add(f"{draw(st.sampled_from(['if', 'IF']))} {pattern}")
+            lines.extend(draw(cidr_table_text(line.block)))
+            add("endif")
+    return lines
+
+
+# --- hand-off: SMTP replies and ways to cut a byte stream into pieces
+
+
+@st.composite
+def smtp_replies(draw: st.DrawFn) -> tuple[int, bytes]:
+    """(code, bytes) of a reply of one to four lines."""
+    code = draw(st.integers(200, 599))
+    texts = draw(
+        st.lists(st.binary(max_size=20).map(lambda text: text.replace(b"\n", b"").rstrip(b"\r")), max_size=3)
+    )
+    last = draw(st.sampled_from([b"", b" ", b" ok"]))
+    raw = b"".join(b"%d-%s\r\n" % (code, text) for text in texts) + b"%d%s\r\n" % (code, last)
+    return code, raw
+
+
+def splits(stream: bytes) -> st.SearchStrategy[list[bytes]]:
+    """Ways to cut a stream into chunks."""
+    cuts = st.lists(st.integers(0, len(stream)), max_size=6).map(sorted)
+    return cuts.map(lambda at: [stream[a:b] for a, b in zip([0, *at], [*at, len(stream)], strict=True)])
+
+
+def every_split(stream: bytes) -> list[list[bytes]]:
+    """The stream in two pieces, cut everywhere, and byte by byte."""
+    return [[stream[:at], stream[at:]] for at in range(len(stream))] + [[bytes([byte]) for byte in stream]]
