@@ -15,7 +15,7 @@ from importlib.metadata import version
 
 from postwarden.screening.v1 import screening_pb2 as pb
 
-from postwarden_sidecar.controlclient.backoff import Backoff
+from postwarden_sidecar.controlclient.backoff import LARGEST, Backoff
 from postwarden_sidecar.controlclient.stream import Blobs, RulesSink, Stream, StreamLost, hello
 from postwarden_sidecar.controlclient.target import ControlTarget, TokenUnreadable
 from postwarden_sidecar.handoff.proof import OPEN_RELAY, PROVED, UNPROVED, WRONG_ANSWER
@@ -82,14 +82,15 @@ class ControlClient:
                 except (StreamLost, TokenUnreadable) as error:
                     problem = str(error)
                 else:
-                    said = ""
+                    began = asyncio.get_running_loop().time()
                     previous, current = current, asyncio.create_task(stream.run())
                     await _end(previous)
                     problem = await self._serve(current)
                     if not problem:
                         continue  # its time is over: the new one first, then the end of this one
-                    if stream.heard:
+                    if stream.heard or asyncio.get_running_loop().time() - began > LARGEST:
                         backoff.reset()
+                        said = ""
                 # An old stream that is good still stays; the new one is tried again later.
                 if (
                     current is not None
