@@ -1,6 +1,7 @@
 """The fixtures of the end-to-end tests. Each set lives beside what it starts; here they are only named."""
 
 from harness.cluster_fixtures import api_server, kubernetes_binaries, namespace, pytest_collection_finish
+from harness.operator_fixtures import operator
 from harness.postfix_fixtures import milter, postfix_root, start_postfix, swaks
 
 __all__ = [
@@ -8,6 +9,7 @@ __all__ = [
     "kubernetes_binaries",
     "milter",
     "namespace",
+    "operator",
     "postfix_root",
     "pytest_collection_finish",
     "start_postfix",

@@ -1,0 +1,97 @@
+"""The operator as a process of its own, with a ServiceAccount that has only the rights of operator_rbac.yaml.
+
+Contract: `with OperatorProcess(api_server) as operator:` has the CRD in the cluster and serves sidecars at
+`address` with a certificate that `ca_pem` vouches for.
+"""
+
+import socket
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from harness.cluster import ApiServer, wait_for
+from harness.cluster_process import LoggedProcess
+from harness.stream_client import StreamClient
+
+ROOT = Path(__file__).resolve().parents[2]
+CRD = ROOT / "crds" / "postwarden.dev_screeningpolicies.yaml"
+RBAC = ROOT / "e2e" / "operator_rbac.yaml"
+NAMESPACE, ACCOUNT = "postwarden-system", "postwarden-operator"
+
+START_TIMEOUT = 30.0
+"""Seconds until it has read the cluster and serves; 2 s are usual."""
+
+
+class OperatorProcess:
+    """`process` is the running one; `restart` ends it and starts another at the same address."""
+
+    def __init__(self, api_server: ApiServer) -> None:
+        self._api_server = api_server
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Raises StartError of the API server's kind: KubectlError, TimeoutError with the end of the log."""
+        self._directory = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory()))
+        self._api_server.apply(CRD)
+        self._api_server.apply(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}")
+        self._kubeconfig = self._api_server.kubeconfig_for(ACCOUNT, NAMESPACE)
+        self._api_server.apply(RBAC)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self.port = int(taken.getsockname()[1])
+        self.address = f"127.0.0.1:{self.port}"
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self._cleanup.close()
+
+    def start(self) -> None:
+        """Raises TimeoutError, with the end of its log."""
+        command: list[str | Path] = [
+            *(Path(sys.executable).parent / "postwarden-operator", "run", f"--listen={self.address}"),
+            *(f"--self-signed-dir={self._directory}", "--self-signed-name=127.0.0.1"),
+        ]
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(self._directory),
+            "KUBECONFIG": str(self._kubeconfig),
+        }
+        self.process = LoggedProcess(command, self._directory / "operator.log", environment)
+        try:
+            wait_for(self._serves, START_TIMEOUT, "the operator to serve")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self.log()}") from error
+
+    def restart(self) -> None:
+        """Killed, not stopped: the harder case. Raises TimeoutError."""
+        self.process.kill()
+        self.start()
+
+    @property
+    def ca_pem(self) -> bytes:
+        return (self._directory / "ca.crt").read_bytes()
+
+    def log(self) -> str:
+        """The end of its log."""
+        return self.process.tail()
+
+    def _serves(self) -> bool:
+        """It refuses a stream for its missing token; until it has read the cluster, as unavailable."""
+        if not self.process.alive():
+            raise TimeoutError("the operator ended")
+        if not (self._directory / "ca.crt").exists():
+            return False
+        with StreamClient(self.address, self.ca_pem, None) as client:
+            return client.end() is grpc.StatusCode.UNAUTHENTICATED
