@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hypothesis import strategies as st
 from postwarden_sidecar.engine.record import Event, EventKind, Record, TestResult, Verdict
+from postwarden_sidecar.rules.intervals import AddressTable, Interval, encode4, encode6
+from postwarden_sidecar.rules.settings import (
+    Access,
+    AccessRule,
+    Action,
+    Handoff,
+    LogFormat,
+    Mode,
+    PolicyRef,
+    Pregreet,
+    Rules,
+    Upstream,
+)
 
 # --- records of connections
 
@@ -86,13 +100,16 @@ def cidr_tables(versions: tuple[int, ...] = (4, 6)) -> st.SearchStrategy[tuple[C
     return st.lists(line, min_size=1, max_size=12).map(tuple)
 
 
+_BETWEEN_LINES = st.sampled_from([[], [], [], [""], ["# permit"], ["   ", "  # ::/0 reject"]])
+
+
 @st.composite
 def cidr_table_text(draw: st.DrawFn, table: tuple[CidrLine, ...]) -> list[str]:
     """Physical lines that mean the table, with comments, blank and continuation lines in all places."""
     lines: list[str] = []
 
     def add(line: str) -> None:
-        lines.extend(draw(st.lists(st.sampled_from(["", "   ", "# permit", "  # ::/0 reject"]), max_size=2)))
+        lines.extend(draw(_BETWEEN_LINES))
         lines.append(line)
 
     for line in table:
@@ -137,3 +154,64 @@ def splits(stream: bytes) -> st.SearchStrategy[list[bytes]]:
 def every_split(stream: bytes) -> list[list[bytes]]:
     """The stream in two pieces, cut everywhere, and byte by byte."""
     return [[stream[:at], stream[at:]] for at in range(len(stream))] + [[bytes([byte]) for byte in stream]]
+
+
+# --- addresses, tables and rules of the sidecar's core
+
+packed_addresses = st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16))
+
+
+def intervals(bits: int, max_size: int = 30) -> st.SearchStrategy[list[Interval]]:
+    """Disjoint sorted intervals (first, last, action, line) of addresses of so many bits; they touch often, and in IPv6 often share the
+    high half."""
+    top = 2**bits - 1
+    edges = st.one_of(st.integers(0, top), st.integers(0, 40), st.integers(top - 40, top))
+    if bits == 128:
+        edges = st.one_of(edges, st.integers(2**64 - 20, 2**64 + 20))
+
+    def pair_up(numbers: list[int]) -> list[Interval]:
+        numbers = sorted(numbers)
+        pairs = zip(numbers[::2], numbers[1::2], strict=False)
+        return [(first, last, 1 + first % 3, last % 2**32) for first, last in pairs]
+
+    return st.lists(edges, max_size=2 * max_size, unique=True).map(pair_up)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> AddressTable:
+    """Address tables of both families, each in up to three shards."""
+    blobs: list[list[bytes]] = []
+    for bits, encode in ((32, encode4), (128, encode6)):
+        rows = draw(intervals(bits, 10))
+        cuts = sorted(draw(st.lists(st.integers(0, len(rows)), max_size=2)))
+        bounds = [0, *cuts, len(rows)]
+        blobs.append([encode(rows[start:end]) for start, end in pairwise(bounds)])
+    return AddressTable(*blobs)
+
+
+policy_refs = st.builds(
+    PolicyRef, st.text(), st.text(), st.text(), st.integers(0, 2**62), st.text(), st.text()
+)
+_seconds = st.floats(0, 1e6)
+_optional_text = st.none() | st.text(max_size=20)
+
+
+def rules() -> st.SearchStrategy[Rules]:
+    """Rules of any content."""
+    return st.builds(
+        Rules,
+        policy=policy_refs,
+        mode=st.sampled_from(Mode),
+        access=st.builds(
+            Access,
+            my_networks=tables(),
+            reject_action=st.sampled_from(Action),
+            rules=st.lists(st.builds(AccessRule, st.text(max_size=20), tables()), max_size=3).map(tuple),
+        ),
+        pregreet=st.builds(Pregreet, st.sampled_from(Action), _seconds, _optional_text, _seconds),
+        upstream=st.none() | st.builds(Upstream, st.text(max_size=20), st.sampled_from(Handoff)),
+        proxy_trusted=tables(),
+        proxy_timeout=_seconds,
+        hostname=_optional_text,
+        log_format=st.sampled_from(LogFormat),
+    )

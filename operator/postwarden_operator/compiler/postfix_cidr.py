@@ -31,7 +31,7 @@ _ACTIONS: dict[str, int] = {
 }
 
 _KEYWORD = re.compile(r"(if|endif)(?![a-z0-9])", re.IGNORECASE)
-_RULE = re.compile(r"((?:!\s*)*)(\S+)\s*(.*)", re.DOTALL)
+_RULE = re.compile(r"((?:!\s*)*)([^!\s]\S*)\s*(.*)", re.DOTALL)
 _BRACKETS = re.compile(r"\[([^\[\]]*)\](/[0-9]+)?")
 
 Interval = tuple[int, int]

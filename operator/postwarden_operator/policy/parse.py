@@ -14,7 +14,7 @@ from postwarden_operator.policy.errors import FieldError, PolicyInvalid, field_p
 from postwarden_operator.policy.messages import missing_field, not_among, sentence, unknown_field
 from postwarden_operator.policy.model import GROUP, KIND, VERSION, Metadata, ScreeningPolicy
 from postwarden_operator.policy.part import Part
-from postwarden_operator.policy.shape import fields_of, part_at, part_in
+from postwarden_operator.policy.shape import fields_of, is_list, part_at, part_in
 
 API_VERSION = f"{GROUP}/{VERSION}"
 
@@ -129,9 +129,6 @@ def _remove(body: object, steps: tuple[str | int, ...]) -> None:
 
 def _broken_rules(part: type[Part], value: object, steps: tuple[str | int, ...]) -> Iterator[FieldError]:
     """Of this object and all in it. Asked of the document: an object with a wrong field has no model to ask."""
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _broken_rules(part, item, (*steps, index))
     if not isinstance(value, dict):
         return
     for rule in part.RULES:
@@ -140,5 +137,10 @@ def _broken_rules(part: type[Part], value: object, steps: tuple[str | int, ...])
             yield FieldError(field_path(where), rule.cel.message)
     for name, field in fields_of(part).items():
         inner = part_in(field)
-        if inner is not None and name in value:
+        if inner is None or name not in value:
+            continue
+        if not is_list(field):
             yield from _broken_rules(inner, value[name], (*steps, name))
+        elif isinstance(items := value[name], list):
+            for index, item in enumerate(items):
+                yield from _broken_rules(inner, item, (*steps, name, index))

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from postwarden_operator.policy.model import DOCUMENTED_DEFAULT, GROUP, KIND, VERSION, ScreeningPolicySpec
 from postwarden_operator.policy.part import Part
-from postwarden_operator.policy.shape import fields_of, part_in
+from postwarden_operator.policy.shape import fields_of, is_list, part_in
 from postwarden_operator.policy.status import ScreeningPolicyStatus
 from postwarden_operator.policy.text_format import TextFormat
 
@@ -34,26 +34,19 @@ def reference_table() -> str:
 def _rows(part: type[Part], path: str) -> Iterator[str]:
     for name, field in fields_of(part).items():
         inner = part_in(field)
-        is_list = _is_list(field.annotation)
-        here = f"{path}.{name}" + ("[]" if is_list and inner is not None else "")
-        kind = ("list" if is_list else "object") if inner is not None else _kind(field)
+        here = f"{path}.{name}" + ("[]" if is_list(field) and inner is not None else "")
+        kind = ("list" if is_list(field) else "object") if inner is not None else _kind(field)
         meaning = " ".join((field.description or "").split()).replace("|", "\\|")
         yield f"| `{here}` | {kind} | {_default(field)} | {meaning} |\n"
         if inner is not None:
             yield from _rows(inner, here)
 
 
-def _is_list(annotation: object) -> bool:
-    return str(annotation).startswith(
-        ("tuple[", "typing.Annotated[tuple[", "typing.Optional[typing.Annotated[tuple[")
-    )
-
-
 def _kind(field: FieldInfo) -> str:
     kinds = list(_kinds(field))
     if str(field.annotation).startswith("dict["):
         return f"map of {kinds[0]} to {kinds[1]}"
-    return f"list of {kinds[0]}s" if _is_list(field.annotation) else kinds[0]
+    return f"list of {kinds[0]}s" if is_list(field) else kinds[0]
 
 
 def _kinds(field: FieldInfo) -> Iterator[str]:

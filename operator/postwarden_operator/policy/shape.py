@@ -1,6 +1,7 @@
 """The shape of the model: which objects its fields hold. For what walks the model beside a document or writes a schema of it."""
 
-from typing import get_args
+from types import UnionType
+from typing import Annotated, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -16,6 +17,18 @@ def _part_in(annotation: object) -> type[Part] | None:
     if isinstance(annotation, type) and issubclass(annotation, Part):
         return annotation
     return next((part for inner in get_args(annotation) if (part := _part_in(inner)) is not None), None)
+
+
+def is_list(field: FieldInfo) -> bool:
+    """Whether the field holds a list."""
+    return _is_list(field.annotation)
+
+
+def _is_list(annotation: object) -> bool:
+    if get_origin(annotation) is tuple:
+        return True
+    wrapped = get_origin(annotation) in (Annotated, Union, UnionType)
+    return wrapped and any(_is_list(inner) for inner in get_args(annotation))
 
 
 def fields_of(part: type[Part]) -> dict[str, FieldInfo]:

@@ -27,7 +27,7 @@ class CelRule:
     reason: str = "FieldValueInvalid"
     field_path: str | None = None
 
-    def schema(self) -> dict[str, str]:
+    def schema(self) -> dict[str, Any]:
         """As in `x-kubernetes-validations`."""
         entry = {"rule": self.rule, "message": self.message, "reason": self.reason}
         return entry if self.field_path is None else entry | {"fieldPath": self.field_path}
@@ -51,7 +51,10 @@ class TextFormat:
         """One sentence on what is wrong with the text, or None."""
         if len(text) > self.max_length:
             return f"{quoted(text)} has {len(text)} characters; at most {self.max_length} are possible"
-        if len(text) < self.min_length or (self.pattern and not compile_pattern(self.pattern).search(text)):
+        # fullmatch: `$` alone lets a line break at the end through.
+        if len(text) < self.min_length or (
+            self.pattern and not compile_pattern(self.pattern).fullmatch(text)
+        ):
             return f"{quoted(text)} {self.problem}"
         return self.check(text) if self.check else None
 
