@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postwarden_sidecar.engine.actions import HandoffOutcome
-
 from engine.recorded_player import Case, Player, compare_log
 from engine.recorded_policies import rules_of
 from engine.scene import Scene, make_context
+from postwarden_sidecar.engine.actions import HandoffOutcome
 
 CORPUS: dict[str, Any] = json.loads(
     (Path(__file__).parent.parent / "data" / "postscreen-cases.json").read_text(encoding="utf-8")
