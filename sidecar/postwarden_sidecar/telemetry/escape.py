@@ -23,7 +23,14 @@ def printable(text: str, limit: int = MAX_TEXT) -> str:
         return text
     octets = text.replace("\\", "\\\\").encode("latin-1", "replace")
     decoded = octets.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
+    return "".join(c if c.isprintable() else _escaped(c) for c in decoded)
+
+
+def _escaped(character: str) -> str:
+    r"""`\x` from 80 on is left to bytes that are no UTF-8: a C1 control character is `\u0085`."""
+    if 0x80 <= ord(character) <= 0xFF:
+        return f"\\u{ord(character):04x}"
+    return character.encode("unicode_escape").decode()
 
 
 def octal(text: str, limit: int) -> str:

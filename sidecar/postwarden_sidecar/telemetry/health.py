@@ -49,7 +49,8 @@ class Health:
         self._next_warning = float("-inf")
         self._lost = 0
         self._failing = False
-        self._silenced = _SDK_LOGGER.propagate
+        self._given_up = False
+        self._propagated = _SDK_LOGGER.propagate
         _SDK_LOGGER.addHandler(self._complaints)
         _SDK_LOGGER.propagate = False
 
@@ -59,7 +60,7 @@ class Health:
             self._lost += items
             self._failing = True
             now = self._clock()
-            if now < self._next_warning:
+            if self._given_up or now < self._next_warning:
                 return
             self._next_warning, self._pause = now + self._pause, min(2 * self._pause, LONGEST_PAUSE)
             why = printable(self._complaints.latest, _MAX_QUOTE) or "no reason given"
@@ -74,7 +75,7 @@ class Health:
 
     def worked(self) -> None:
         """Something was delivered."""
-        if not self._failing:
+        if not self._failing or self._given_up:
             return
         with self._lock:
             lost, self._lost = self._lost, 0
@@ -83,7 +84,17 @@ class Health:
             self._complaints.latest = ""
         _LOGGER.info("OTLP endpoint %s works again; %d items were lost", self._endpoint, lost)
 
+    def give_up(self) -> None:
+        """The process ends and the endpoint still owes answers: tell that, if no failure was told yet, and nothing from now on. The
+        SDK's threads that hang stay silenced."""
+        with self._lock:
+            told, self._given_up = self._failing, True
+        if not told:
+            _LOGGER.warning(
+                "OTLP endpoint %s did not answer in time; what waited for it is lost", self._endpoint
+            )
+
     def close(self) -> None:
         """Leave the SDK's logging as it was found."""
         _SDK_LOGGER.removeHandler(self._complaints)
-        _SDK_LOGGER.propagate = self._silenced
+        _SDK_LOGGER.propagate = self._propagated

@@ -141,7 +141,9 @@ class Otlp:
         for interrupt in self._interrupts:
             interrupt()
         _join(threads, end)
-        if not any(thread.is_alive() for thread in threads):
+        if any(thread.is_alive() for thread in threads):
+            self._health.give_up()
+        else:
             self._health.close()
 
 

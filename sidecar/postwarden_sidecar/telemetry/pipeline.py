@@ -30,7 +30,7 @@ from postwarden_sidecar.telemetry.otlp_metrics import INTERVAL
 from postwarden_sidecar.telemetry.resource import resource as resource_of
 from postwarden_sidecar.telemetry.sampling import Sampler
 
-LineFormat = LogFormat | Literal["pretty"]
+LineFormat = LogFormat | Literal["JSON", "Postscreen", "PostscreenLegacy", "pretty"]
 PROMETHEUS_CONTENT_TYPE = prometheus.CONTENT_TYPE
 QUEUE_LIMIT = 4096  # records that wait to be rendered; a record is about 2 KiB here, so 8 MiB
 _LOGGER = logging.getLogger(__name__)
@@ -156,11 +156,11 @@ class Telemetry:
             return []
         if log_format == "pretty":
             return [pretty.pretty_line(record, colour=self._colour).encode()]
-        if log_format is LogFormat.JSON:
+        if log_format == LogFormat.JSON:
             if trace is None:
                 return [logs.json_line(record)]
             return [logs.json_line(record, format_trace_id(trace.trace_id), format_span_id(trace.span_id))]
-        legacy = log_format is LogFormat.POSTSCREEN_LEGACY
+        legacy = log_format == LogFormat.POSTSCREEN_LEGACY
         found = postscreen.lines(record, self._hostname, self._pid, legacy=legacy)
         return [line.encode() for line in found]
 

@@ -1,0 +1,106 @@
+"""Warnings of an endpoint that does not work, and the count of what was lost."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator
+
+import pytest
+from postwarden_sidecar.telemetry.exporters import Outlet
+from postwarden_sidecar.telemetry.health import FIRST_PAUSE, LONGEST_PAUSE, Health
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Our own lines; pytest listens to the SDK's logger as well, which passes nothing on."""
+    return [entry.getMessage() for entry in caplog.records if entry.name == "postwarden_sidecar.telemetry"]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def health(clock: Clock) -> Iterator[Health]:
+    health = Health("http://collector:4317", clock)
+    yield health
+    health.close()
+
+
+def test_the_first_failure_is_told_with_its_reason(health: Health, caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("opentelemetry.exporter").warning("Transient error %s\n\x1b[31m", "connection refused")
+    logging.getLogger("opentelemetry.exporter").error("Failed to export due to timeout or shutdown")
+    health.failed("traces", 3)
+    (line,) = told(caplog)
+    assert line == (
+        "OTLP endpoint http://collector:4317 does not take traces (3 items lost so far): "
+        r"Transient error connection refused\n\x1b[31m; mail goes on, check --otlp-endpoint"
+    )
+
+
+def test_warnings_get_rarer_down_to_one_an_hour(
+    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    warned_at: list[int] = []
+    for second in range(0, 6 * int(LONGEST_PAUSE), 10):
+        clock.now = second
+        health.failed("traces", 1)
+        if len(told(caplog)) > len(warned_at):
+            warned_at.append(second)
+    pauses = [after - before for before, after in itertools.pairwise(warned_at)]
+    assert pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
+    assert pauses[-1] == LONGEST_PAUSE
+
+
+def test_an_endpoint_that_works_again_is_told_once(
+    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    health.worked()
+    assert told(caplog) == []
+    health.failed("logs", 5)
+    health.worked()
+    health.worked()
+    assert told(caplog)[1:] == ["OTLP endpoint http://collector:4317 works again; 5 items were lost"]
+    health.failed("logs", 1)
+    assert len(told(caplog)) == 3
+
+
+def test_giving_up_is_told_once_and_nothing_after_it(
+    health: Health, caplog: pytest.LogCaptureFixture
+) -> None:
+    health.give_up()
+    health.failed("traces", 1)
+    health.worked()
+    assert told(caplog) == [
+        "OTLP endpoint http://collector:4317 did not answer in time; what waited for it is lost"
+    ]
+
+
+def test_the_sdks_own_logging_is_left_as_it_was_found(clock: Clock) -> None:
+    sdk = logging.getLogger("opentelemetry")
+    before = (list(sdk.handlers), sdk.propagate)
+    health = Health("http://collector:4317", clock)
+    assert not sdk.propagate
+    health.close()
+    assert (list(sdk.handlers), sdk.propagate) == before
+
+
+def test_an_outlet_admits_no_more_than_its_limit_and_counts_the_rest(health: Health) -> None:
+    outlet = Outlet("traces", health, limit=10)
+    assert outlet.admit(6)
+    assert not outlet.admit(5)
+    assert outlet.admit(4)
+    assert outlet.dropped == 5
+    outlet.ended(10, delivered=True)
+    assert outlet.admit(10)
+    outlet.ended(10, delivered=False)
+    assert outlet.dropped == 15
