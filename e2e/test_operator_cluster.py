@@ -3,6 +3,8 @@
 A plain gRPC client is the sidecar.
 """
 
+import os
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -311,6 +313,19 @@ def test_sidecar_is_not_sent_what_it_has_when_the_operator_comes_back(
     api_server.apply(policy("wall", namespace, mode="Observe"))
     # The first message at all.
     assert back.snapshot(PUSH_TIMEOUT).generation == 2
+
+
+def test_operator_that_is_told_to_stop_ends_its_streams_and_exits_0(
+    api_server: ApiServer, namespace: str
+) -> None:
+    pod = mail_pod(api_server, namespace)
+    with OperatorProcess(api_server) as another:
+        with StreamClient(another.address, another.ca_pem, api_server.bound_token(pod)) as sidecar:
+            assert sidecar.receive().WhichOneof("message") == "unmanaged"
+            os.kill(another.process.pid, signal.SIGTERM)
+            assert sidecar.end() is grpc.StatusCode.UNAVAILABLE
+        wait_for(lambda: not another.process.alive(), 10, "the operator's end")
+        assert "exited with 0" in another.log()
 
 
 def test_schema_refuses_at_apply_what_it_can(api_server: ApiServer, namespace: str) -> None:

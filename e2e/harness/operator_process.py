@@ -14,7 +14,7 @@ from typing import Self
 
 import grpc
 
-from harness.cluster import ApiServer, wait_for
+from harness.cluster import ApiError, ApiServer, wait_for
 from harness.cluster_process import LoggedProcess
 from harness.stream_client import StreamClient
 
@@ -38,6 +38,8 @@ class OperatorProcess:
         """Raises StartError of the API server's kind: KubectlError, TimeoutError with the end of the log."""
         self._directory = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory()))
         self._api_server.apply(CRD)
+        # A new CRD is established before its storage is ready: then every request is answered 429 for a while.
+        wait_for(self._policies_can_be_listed, START_TIMEOUT, "the storage of policies")
         self._api_server.apply(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}")
         self._kubeconfig = self._api_server.kubeconfig_for(ACCOUNT, NAMESPACE)
         self._api_server.apply(RBAC)
@@ -86,6 +88,13 @@ class OperatorProcess:
     def log(self) -> str:
         """The end of its log."""
         return self.process.tail()
+
+    def _policies_can_be_listed(self) -> bool:
+        try:
+            self._api_server.request("GET", "/apis/postwarden.dev/v1alpha1/screeningpolicies")
+        except ApiError:
+            return False
+        return True
 
     def _serves(self) -> bool:
         """It refuses a stream for its missing token; until it has read the cluster, as unavailable."""

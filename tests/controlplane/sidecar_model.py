@@ -12,7 +12,9 @@ UNCHANGED = "held"
 
 def wish(revision: str) -> Managed:
     """Rules by release 1 of the compiler, with one table."""
-    snapshot = pb.Snapshot(policy_uid="uid", namespace="mail", name="wall", revision=revision, version=f"{revision}/1")
+    snapshot = pb.Snapshot(
+        policy_uid="uid", namespace="mail", name="wall", revision=revision, version=f"{revision}/1"
+    )
     snapshot.blobs.add(hash=f"blob-{revision}", format="iv4/1", size=len(revision))
     return Managed(snapshot, {f"blob-{revision}": revision.encode()})
 

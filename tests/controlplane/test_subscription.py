@@ -12,22 +12,26 @@ def fresh() -> Subscription:
     return Subscription(revision="", version="", complete=True)
 
 
+def state(subscription: Subscription) -> State:
+    return subscription.state.state
+
+
 def test_nothing_is_sent_before_anything_is_wanted() -> None:
     assert fresh().next_message("n") is None
-    assert fresh().state.state is State.PENDING
+    assert state(fresh()) is State.PENDING
 
 
 def test_snapshot_is_sent_once_and_is_synced_by_its_ack_only() -> None:
     subscription = fresh()
     subscription.want(wish("a"))
-    assert subscription.state.state is State.PENDING
+    assert state(subscription) is State.PENDING
     message = subscription.next_message("n1")
     assert message is not None
     assert (message.snapshot.version, message.snapshot.nonce) == ("a/1", "n1")
     assert subscription.next_message("n2") is None
-    assert subscription.state.state is State.PENDING
+    assert state(subscription) is State.PENDING
     subscription.receive_ack("n1", "a/1")
-    assert subscription.state.state is State.SYNCED
+    assert state(subscription) is State.SYNCED
     assert subscription.next_message("n3") is None
 
 
@@ -35,20 +39,20 @@ def test_sidecar_that_has_the_version_is_synced_without_a_message() -> None:
     subscription = Subscription(revision="a", version="a/1", complete=True)
     subscription.want(wish("a"))
     assert subscription.next_message("n") is None
-    assert subscription.state.state is State.SYNCED
+    assert state(subscription) is State.SYNCED
 
 
 def test_incomplete_rules_are_sent_whatever_the_version() -> None:
     subscription = Subscription(revision="a", version="a/1", complete=False)
     subscription.want(wish("a"))
-    assert subscription.state.state is State.PENDING
+    assert state(subscription) is State.PENDING
     assert subscription.next_message("n") is not None
 
 
 def test_another_release_of_the_compiler_is_sent_and_the_status_stays_synced_until_then() -> None:
     subscription = Subscription(revision="a", version="a/0", complete=True)
     subscription.want(wish("a"))
-    assert subscription.state.state is State.SYNCED
+    assert state(subscription) is State.SYNCED
     assert subscription.next_message("n") is not None
 
 
@@ -59,9 +63,9 @@ def test_newer_wish_does_not_wait_for_the_older_ones_answer_and_drops_it() -> No
     subscription.want(wish("b"))
     assert subscription.next_message("n2")
     subscription.receive_ack("n1", "a/1")
-    assert subscription.state.state is State.PENDING
+    assert state(subscription) is State.PENDING
     subscription.receive_ack("n2", "b/1")
-    assert subscription.state.state is State.SYNCED
+    assert state(subscription) is State.SYNCED
 
 
 def test_wish_that_comes_back_while_another_is_under_way_is_sent_again() -> None:
@@ -69,7 +73,7 @@ def test_wish_that_comes_back_while_another_is_under_way_is_sent_again() -> None
     subscription.want(wish("b"))
     assert subscription.next_message("n1")
     subscription.want(wish("a"))
-    assert subscription.state.state is State.PENDING
+    assert state(subscription) is State.PENDING
     message = subscription.next_message("n2")
     assert message is not None
     assert message.snapshot.version == "a/1"
@@ -80,11 +84,11 @@ def test_refused_wish_is_rejected_with_its_reason_and_not_sent_again() -> None:
     subscription.want(wish("b"))
     assert subscription.next_message("n1")
     subscription.receive_nack("n1", "unknown feature", "a/1")
-    assert (subscription.state.state, subscription.state.reason) == (State.REJECTED, "unknown feature")
+    assert (state(subscription), subscription.state.reason) == (State.REJECTED, "unknown feature")
     assert subscription.next_message("n2") is None
     subscription.want(wish("a"))
     assert subscription.next_message("n3") is None
-    assert subscription.state.state is State.SYNCED
+    assert state(subscription) is State.SYNCED
 
 
 def test_refusal_that_lost_the_rules_in_force_makes_the_next_wish_due() -> None:
@@ -101,7 +105,7 @@ def test_ack_of_another_version_is_a_rejection_and_no_endless_resending() -> Non
     subscription.want(wish("a"))
     assert subscription.next_message("n1")
     subscription.receive_ack("n1", "x/9")
-    assert subscription.state.state is State.REJECTED
+    assert state(subscription) is State.REJECTED
     assert "x/9" in subscription.state.reason
     assert subscription.next_message("n2") is None
 
@@ -113,10 +117,10 @@ def test_hold_is_told_once_and_the_rules_in_force_are_not_sent_again_after_it() 
     assert message is not None
     assert message.hold.reason == "spec.access: bad"
     assert subscription.next_message("n2") is None
-    assert (subscription.state.state, subscription.state.reason) == (State.PENDING, "spec.access: bad")
+    assert (state(subscription), subscription.state.reason) == (State.PENDING, "spec.access: bad")
     subscription.want(wish("a"))
     assert subscription.next_message("n3") is None
-    assert subscription.state.state is State.SYNCED
+    assert state(subscription) is State.SYNCED
 
 
 def test_unmanaged_is_told_even_to_a_sidecar_without_rules_and_makes_it_forget() -> None:
@@ -126,7 +130,7 @@ def test_unmanaged_is_told_even_to_a_sidecar_without_rules_and_makes_it_forget()
     assert message is not None
     assert message.WhichOneof("message") == "unmanaged"
     subscription.receive_ack("n1", "")
-    assert subscription.state.state is State.SYNCED
+    assert state(subscription) is State.SYNCED
     subscription.want(wish("a"))
     assert subscription.next_message("n2") is not None
 
@@ -135,11 +139,11 @@ def test_failed_proof_counts_as_rejected_until_one_succeeds() -> None:
     subscription = Subscription(revision="a", version="a/1", complete=True)
     subscription.want(wish("a"))
     subscription.receive_handoff(pb.HANDOFF_STATE_OPEN_RELAY, "250 for rcpt elsewhere")
-    assert subscription.state.state is State.REJECTED
+    assert state(subscription) is State.REJECTED
     assert subscription.state.open_relay
     assert subscription.state.reason.endswith("250 for rcpt elsewhere")
     subscription.receive_handoff(pb.HANDOFF_STATE_PROVED, "")
-    assert subscription.state.state is State.SYNCED
+    assert state(subscription) is State.SYNCED
 
 
 def test_only_tables_of_the_snapshot_last_sent_may_be_fetched() -> None:

@@ -1,0 +1,117 @@
+"""The status that a person sees, for every way in which sidecars can stand."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from controlplane.sidecar_model import wish
+from postwarden_operator.controlplane.subscription import State, SyncState
+from postwarden_operator.policy import FieldError
+from postwarden_operator.reconcile.compilation import RESOLVED, UNKNOWN, VALID, Compilation, Reason, summary
+from postwarden_operator.reconcile.plan import Outcome
+from postwarden_operator.reconcile.status import status_of
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+SYNCED = SyncState(State.SYNCED)
+PENDING = SyncState(State.PENDING, "sent")
+REJECTED = SyncState(State.REJECTED, "unknown feature")
+OPEN_RELAY = SyncState(State.REJECTED, "it relays", open_relay=True)
+
+
+def outcome(pods: int, accepted: Reason = VALID) -> Outcome:
+    invalid = accepted.reason == "Invalid"
+    compilation = (
+        Compilation(accepted, UNKNOWN, None) if invalid else Compilation(VALID, RESOLVED, wish("rev"))
+    )
+    screened = {f"pod-{n}": f"mta-{n}" for n in range(pods)}
+    return Outcome("mail", "wall", "uid", 7, compilation, accepted, accepted.reason == "Conflicted", screened)
+
+
+def status(
+    *states: SyncState | None, accepted: Reason = VALID, previous: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    by_uid = {f"pod-{number}": state for number, state in enumerate(states)}
+    return status_of(outcome(len(states), accepted), by_uid.get, previous or {}, NOW)
+
+
+def condition(status: dict[str, Any], kind: str) -> tuple[str, str]:
+    (found,) = [each for each in status["conditions"] if each["type"] == kind]
+    return found["status"], found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ((), ("False", "NoSidecars")),
+        ((SYNCED, SYNCED), ("True", "Synced")),
+        ((SYNCED, PENDING), ("False", "Pending")),
+        ((SYNCED, None), ("False", "Pending")),
+        ((SYNCED, PENDING, REJECTED), ("False", "Rejected")),
+        ((SYNCED, REJECTED, OPEN_RELAY), ("False", "OpenRelay")),
+    ],
+)
+def test_programmed_is_true_only_if_every_sidecar_is_synced(
+    states: tuple[SyncState | None, ...], expected: tuple[str, str]
+) -> None:
+    assert condition(status(*states), "Programmed") == expected
+
+
+def test_every_matched_sidecar_is_counted_once() -> None:
+    assert status(SYNCED, SYNCED, PENDING, REJECTED, None)["sidecars"] == {
+        "matched": 5,
+        "synced": 2,
+        "pending": 1,
+        "rejected": 1,
+        "disconnected": 1,
+        "summary": "2/5",
+    }
+
+
+def test_rejection_names_the_pod_and_the_reason() -> None:
+    (programmed,) = [each for each in status(SYNCED, REJECTED)["conditions"] if each["type"] == "Programmed"]
+    assert programmed["message"] == "mta-1: unknown feature"
+
+
+@pytest.mark.parametrize(
+    ("reason", "accepted", "resolved"),
+    [
+        ("Valid", "True", ("True", "Resolved")),
+        ("Invalid", "False", ("Unknown", "Invalid")),
+        ("Conflicted", "False", ("True", "Resolved")),
+        ("PartlyConflicted", "True", ("True", "Resolved")),
+    ],
+)
+def test_accepted_and_resolved(reason: str, accepted: str, resolved: tuple[str, str]) -> None:
+    made = status(SYNCED, accepted=Reason(reason, "because"))
+    assert condition(made, "Accepted") == (accepted, reason)
+    assert condition(made, "ResolvedRefs") == resolved
+
+
+def test_everything_names_the_generation_and_the_revision_that_were_judged() -> None:
+    made = status(SYNCED)
+    assert (made["observedGeneration"], made["revision"]) == (7, "rev")
+    assert {each["observedGeneration"] for each in made["conditions"]} == {7}
+
+
+def test_revision_stays_where_a_policy_does_not_compile_any_more() -> None:
+    invalid = Reason("Invalid", "because")
+    assert status(PENDING, accepted=invalid, previous={"revision": "before"})["revision"] == "before"
+    assert "revision" not in status(PENDING, accepted=invalid)
+
+
+def test_transition_time_stays_until_the_status_of_the_condition_changes() -> None:
+    before = status(PENDING)
+    later = NOW + timedelta(minutes=5)
+    rejected = status_of(outcome(1), lambda _: REJECTED, before, later)
+    synced = status_of(outcome(1), lambda _: SYNCED, rejected, later)
+    made: list[dict[str, Any]] = [before, rejected, synced]
+    times = [{each["type"]: each["lastTransitionTime"] for each in status["conditions"]} for status in made]
+    assert times[0]["Programmed"] == times[1]["Programmed"] == "2026-05-01T12:00:00Z"
+    assert times[2]["Programmed"] == "2026-05-01T12:05:00Z"
+    assert times[2]["Accepted"] == "2026-05-01T12:00:00Z"
+
+
+def test_summary_names_the_first_few_errors_and_counts_the_others() -> None:
+    errors = tuple(FieldError(f"spec.x[{n}]", "is wrong") for n in range(5))
+    assert summary(errors[:1]) == "spec.x[0]: is wrong"
+    assert summary(errors) == "spec.x[0]: is wrong; spec.x[1]: is wrong; spec.x[2]: is wrong; and 2 more"
