@@ -87,7 +87,7 @@ def _readable(
             case bytes(content):
                 contents[key] = content
             case NotLabelled():
-                fix = f"kubectl label configmap {key.name} {WATCH_LABEL}=true"
+                fix = f"kubectl -n {policy.metadata.namespace} label configmap {key.name} {WATCH_LABEL}=true"
                 problems.append(
                     (
                         "RefNotLabelled",

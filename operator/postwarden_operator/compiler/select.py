@@ -15,7 +15,9 @@ from pydantic import ValidationError
 
 from postwarden_operator.policy import ScreeningPolicy
 from postwarden_operator.policy.model import Metadata
+from postwarden_operator.policy.parse import plain
 from postwarden_operator.policy.selector import LabelSelector
+from postwarden_operator.policy.shape import fields_of
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 """The age of what was not made by an API server: younger than all that was."""
@@ -39,10 +41,10 @@ class Candidate:
     @classmethod
     def of_document(cls, document: Mapping[str, object]) -> Self | None:
         """Of any document whose metadata and selector can be read, be the rest as wrong as it may; else None."""
-        spec, metadata = document.get("spec"), document.get("metadata")
-        if not isinstance(spec, Mapping) or not isinstance(metadata, Mapping):
+        spec, metadata = plain(document.get("spec")), plain(document.get("metadata"))
+        if not isinstance(spec, dict) or not isinstance(metadata, dict):
             return None
-        known = {key: metadata[key] for key in METADATA_FIELDS if metadata.get(key) is not None}
+        known = {name: metadata[name] for name in fields_of(Metadata) if name in metadata}
         try:
             return cls._of(Metadata.model_validate(known), LabelSelector.model_validate(spec.get("selector")))
         except ValidationError:
@@ -55,9 +57,6 @@ class Candidate:
     def precedence(self) -> tuple[datetime, str, str]:
         """Sorts the winner first."""
         return (self.created or _NEVER, self.name, self.namespace)
-
-
-METADATA_FIELDS = ("name", "namespace", "uid", "generation", "creationTimestamp")
 
 
 @dataclass(frozen=True, slots=True)

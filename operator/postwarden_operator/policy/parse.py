@@ -39,10 +39,10 @@ _OBJECT_META = (
 
 def parse_policy(document: Mapping[str, object], *, strict: bool) -> ScreeningPolicy:
     """The policy that the document states, with its defaults filled in. Raises PolicyInvalid with all errors."""
-    plain = _plain(document)
-    assert isinstance(plain, dict)
-    body = {key: plain[key] for key in ("metadata", "spec") if key in plain}
-    errors = [*_envelope_errors(plain)] if strict else []
+    whole = plain(document)
+    assert isinstance(whole, dict)
+    body = {key: whole[key] for key in ("metadata", "spec") if key in whole}
+    errors = [*_envelope_errors(whole)] if strict else []
     if isinstance(metadata := body.get("metadata"), dict):
         body["metadata"] = {key: metadata[key] for key in fields_of(Metadata) if key in metadata}
     policy, problems = _validate(body)
@@ -58,13 +58,13 @@ def parse_policy(document: Mapping[str, object], *, strict: bool) -> ScreeningPo
     return policy
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """The same in dict, list and plain scalars, without null fields: readers have classes of their own for all of them."""
     match value:
         case Mapping():
-            return {_key(key): _plain(inner) for key, inner in value.items() if inner is not None}
+            return {_key(key): plain(inner) for key, inner in value.items() if inner is not None}
         case list() | tuple():
-            return [_plain(inner) for inner in value]
+            return [plain(inner) for inner in value]
         case str():
             return str(value)
         case bool():
