@@ -41,7 +41,7 @@ class Document:
 
     @property
     def kind(self) -> str:
-        return str(self.body.get("kind"))
+        return str(self.body.get("kind") or "object")
 
     @property
     def namespace(self) -> str:

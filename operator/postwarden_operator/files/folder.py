@@ -37,7 +37,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Objects:
-    """policies: at least one."""
+    """policies: at least one, by namespace and name."""
 
     policies: tuple[Document, ...]
     config_maps: dict[tuple[str, str], ConfigMap]
@@ -103,8 +103,9 @@ def read(paths: Sequence[Path]) -> Objects:
         errors.append(f"{', '.join(map(str, paths))}: no {POLICY} in there")
     if errors:
         raise Unreadable(errors)
+    policies = [document for document in documents if document.kind == POLICY]
     return Objects(
-        tuple(document for document in documents if document.kind == POLICY),
+        tuple(sorted(policies, key=lambda document: (document.namespace, document.name))),
         {
             (document.namespace, document.name): config_map_content(document)
             for document in documents

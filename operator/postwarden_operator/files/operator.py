@@ -57,8 +57,15 @@ _log = logging.getLogger(__name__)
 class FilesOperator:
     """load (or start, which loads), start, stop; within one event loop."""
 
-    def __init__(self, paths: Sequence[Path], *, report: Callable[[FilesEvent], None]) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        report: Callable[[FilesEvent], None],
+        poll_interval: float = POLL_INTERVAL,
+    ) -> None:
         self._paths = tuple(paths)
+        self._poll_interval = poll_interval
         self._report = report
         self._token = secrets.token_urlsafe(32)
         self._registry = Registry(self)
@@ -178,7 +185,7 @@ class FilesOperator:
         """Poll until cancelled; take an edit whole, or not at all."""
         before = self._seen
         while True:
-            await asyncio.sleep(POLL_INTERVAL)
+            await asyncio.sleep(self._poll_interval)
             now = signature(self._paths)
             if now != self._seen and now == before:
                 self._seen = now
