@@ -52,6 +52,7 @@ class Session:
         "_flush_by",
         "_local",
         "_output",
+        "_over",
         "_peeked",
         "_peer",
         "_pumping",
@@ -93,6 +94,7 @@ class Session:
         self._target = ""
         self._pumping = False
         self._recorded = False
+        self._over = False  # the socket is closed or the MTA's
         self._wall = wall
         self._began = environment.loop.now
 
@@ -136,7 +138,7 @@ class Session:
     def _wants_fin(self) -> bool:
         """A client that has ended is told to the engine at once, unless it reads: then the end comes after
         the bytes."""
-        open_here = self._client.fileno() >= 0 and self._transfer is None and not self._output
+        open_here = not self._over and self._transfer is None and not self._output
         return open_here and not self._eof_told and self._engine.interest is not Interest.READ
 
     def _read(self) -> None:
@@ -185,7 +187,7 @@ class Session:
 
     def _lose(self) -> None:
         """The client is gone, or has to go: nothing can be said to it."""
-        if self._client.fileno() < 0:
+        if self._over:
             return
         transfer, self._transfer = self._transfer, None
         if transfer is not None:
@@ -206,14 +208,14 @@ class Session:
             return
         self._pumping = True
         try:
-            while not self._output and self._transfer is None and self._client.fileno() >= 0:
+            while not (self._output or self._over or self._transfer is not None):
                 action = self._engine.next_action()
                 if action is None:
                     break
                 self._carry_out(action)
         finally:
             self._pumping = False
-        if self._client.fileno() >= 0 and self._transfer is None:
+        if not self._over and self._transfer is None:
             self._watch()
 
     def _carry_out(self, action: Send | LookupPass | StorePass | HandOff | Close | Observe) -> None:
@@ -235,7 +237,7 @@ class Session:
                 self._hand_off(action)
 
     def _receive_pass(self, expiries: Mapping[str, float]) -> None:
-        if self._client.fileno() < 0:
+        if self._over:
             return
         try:
             self._engine.receive_pass(expiries, self._environment.loop.now)
@@ -324,6 +326,7 @@ class Session:
                 self._observe(action.record)
             elif isinstance(action, StorePass):
                 self._environment.host.store_pass(action.key, action.expiries)
+        self._over = True
         self._ended(self, transfer)
 
     def handoff_failed(
@@ -356,7 +359,7 @@ class Session:
         try:
             if transfer is not None:
                 transfer.close()
-            if not self._recorded and self._client.fileno() >= 0:
+            if not self._recorded and not self._over:
                 self._observe(
                     fault_record(
                         self._peer, self._local, self._wall, self._environment.loop.now - self._began
@@ -367,7 +370,8 @@ class Session:
         self._release()
 
     def _release(self) -> None:
-        if self._client.fileno() >= 0:
+        if not self._over:
+            self._over = True
             loop = self._environment.loop
             loop.set_deadline(self, None)
             loop.close(self._client)
