@@ -43,6 +43,7 @@ endef
 
 generate: setup  ## write anew what is generated: protobuf code, CRD, reference tables
 	$(call generate_into,.)
+	$(BIN)/python -m postwarden_sidecar.telemetry.reference docs/reference/telemetry.md
 
 check-generated: setup  ## what is generated is up to date
 	@rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated/proto

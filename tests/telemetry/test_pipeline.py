@@ -160,3 +160,15 @@ async def test_after_close_records_are_lost_and_closing_again_is_nothing(page: P
     await found.close()
     found.observe([record(), record()])
     assert lost(found, "record") == 2
+
+
+async def test_the_sdks_switch_turns_otlp_off(page: Page, caplog: pytest.LogCaptureFixture) -> None:
+    stream = io.BytesIO()
+    found = telemetry(page, stream, otlp_endpoint="http://127.0.0.1:9", environ={"OTEL_SDK_DISABLED": "true"})
+    found.observe([record()])
+    await found.close()
+    assert b"trace_id" not in stream.getvalue()
+    assert ("postwarden_telemetry_dropped_total", frozenset({("postwarden_signal", "span")})) not in series(
+        found
+    )
+    assert caplog.records == []

@@ -43,7 +43,8 @@ class Telemetry:
     besides the service's own, such as k8s.pod.name (`resource.from_environment`). log_stream: an open binary stream, stdout or
     stderr; None: no log lines. hostname, pid: as shown in Postscreen lines. otlp_endpoint: `http://HOST:PORT` or https; None: no
     OTLP. otlp_protocol: None chooses (`endpoint.parse_endpoint`). metrics_interval: seconds between two OTLP exports of metrics.
-    clock: seconds, never going back, for sampling. environ: where OTEL_EXPORTER_OTLP_PROTOCOL is looked up.
+    clock: seconds, never going back, for sampling. environ: where OTEL_EXPORTER_OTLP_PROTOCOL,
+    OTEL_SDK_DISABLED and NO_COLOR are looked up.
 
     An endpoint that is malformed or down is warned of (logger `postwarden_sidecar.telemetry`) and never raises.
     """
@@ -76,7 +77,7 @@ class Telemetry:
         shown = {key: str(value) for key, value in found.attributes.items()}
         self._exposition = prometheus.Exposition(self._read, shown)
         self._otlp: Otlp | None = None
-        if otlp_endpoint:
+        if otlp_endpoint and environ.get("OTEL_SDK_DISABLED", "").lower() != "true":
             try:
                 endpoint = parse_endpoint(otlp_endpoint, otlp_protocol, environ)
                 self._otlp = Otlp(endpoint, found, self._read, clock=clock, metrics_interval=metrics_interval)
