@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
+import math
 from collections.abc import Awaitable, Callable
 
 from postwarden_sidecar.engine.actions import HandoffOutcome
@@ -79,7 +79,7 @@ class Upstreams:
         self._warned: set[Upstream] = set()
         self._due = asyncio.Event()
         self._changed = asyncio.Event()
-        self._good_at = -FRESH
+        self._good_at = -math.inf
         self.first_result = asyncio.Event()
 
     @property
@@ -125,17 +125,17 @@ class Upstreams:
 
     def handed_over(self) -> None:
         """A client was given to the MTA and greeted."""
-        self._good_at = time.monotonic()
+        self._good_at = _now()
 
     async def is_good(self) -> bool:
         """Whether a proof or hand-over of the last FRESH seconds was good; if none is that young, ask now."""
-        if time.monotonic() - self._good_at > FRESH / 2:
+        if _now() - self._good_at > FRESH / 2:
             self._changed.clear()
             self._due.set()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ASK_TIMEOUT):
                     await self._changed.wait()
-        return time.monotonic() - self._good_at <= FRESH and self._usable()
+        return _now() - self._good_at <= FRESH and self._usable()
 
     async def run(self) -> None:
         """Prove whenever that is due, for ever."""
@@ -190,7 +190,7 @@ class Upstreams:
         self._result = result
         if accepted:
             self._in_force = wanted
-            self._good_at = time.monotonic()
+            self._good_at = _now()
             learned = Learned(wanted.target, result.banner, result.ehlo)
             if learned != self._learned:
                 self._learned = learned
@@ -231,3 +231,7 @@ class Upstreams:
 
 def _shown(result: ProofResult) -> str:
     return result.state + (f", {result.detail}" if result.detail else "")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
