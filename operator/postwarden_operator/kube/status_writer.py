@@ -34,8 +34,15 @@ class StatusWriter:
     """state_of: a sidecar's by pod uid. current: the status in the object by policy uid; None: it is gone."""
 
     def __init__(
-        self, api: ClusterApi, state_of: StateOf, current: Callable[[str], Mapping[str, Any] | None]
+        self,
+        api: ClusterApi,
+        state_of: StateOf,
+        current: Callable[[str], Mapping[str, Any] | None],
+        *,
+        quiet: float = QUIET,
+        interval: float = INTERVAL,
     ) -> None:
+        self._quiet, self._interval = quiet, interval
         self._api = api
         self._state_of = state_of
         self._current = current
@@ -56,7 +63,7 @@ class StatusWriter:
         """Until cancelled."""
         while True:
             await self._dirty.wait()
-            await asyncio.sleep(QUIET)
+            await asyncio.sleep(self._quiet)
             self._dirty.clear()
             if (again := await self._write_all()) is not None:
                 asyncio.get_running_loop().call_later(again, self._dirty.set)
@@ -71,19 +78,19 @@ class StatusWriter:
             in_object = self._current(outcome.uid)
             if in_object is None:
                 continue
-            last, written = self._written.get(outcome.uid, (-INTERVAL, None))
+            last, written = self._written.get(outcome.uid, (-self._interval, None))
             # The watch tells of our own write a little later; until then the object's status is what we
             # wrote.
-            previous = written if written is not None and now - last < INTERVAL else in_object
+            previous = written if written is not None and now - last < self._interval else in_object
             status = status_of(outcome, self._state_of, previous, datetime.now(UTC))
             if status == previous:
                 continue
-            if now - last < INTERVAL:
-                waits.append(last + INTERVAL - now)
+            if now - last < self._interval:
+                waits.append(last + self._interval - now)
             elif await self._write(outcome, status):
                 self._written[outcome.uid] = (now, status)
             else:
-                waits.append(INTERVAL)
+                waits.append(self._interval)
         return min(waits, default=None)
 
     async def _write(self, outcome: Outcome, status: Mapping[str, Any]) -> bool:

@@ -1,0 +1,107 @@
+"""REST through the Kubernetes client: pages, errors, unlabelled ConfigMaps, status writes."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from kube.api_stand_in import Request, api_stand_in
+from kubernetes.aio import client
+from postwarden_operator.compiler import NotLabelled
+from postwarden_operator.controlplane.subscription import State, SyncState
+from postwarden_operator.kube.api import ApiRefused, ApiUnavailable, ClusterApi
+from postwarden_operator.kube.references import Unwatched
+from postwarden_operator.kube.status_writer import StatusWriter
+from postwarden_operator.reconcile.compilation import Compiler
+from postwarden_operator.reconcile.plan import plan
+from postwarden_operator.reconcile.world import Pod, World
+
+
+def document(list_name: str = "") -> dict[str, Any]:
+    rule = {"action": "Reject", "listFrom": {"configMapKeyRef": {"name": list_name, "key": "k"}}}
+    return {
+        "apiVersion": "postwarden.dev/v1alpha1",
+        "kind": "ScreeningPolicy",
+        "metadata": {"name": "wall", "namespace": "mail", "uid": "u", "generation": 1},
+        "spec": {"selector": {}, "access": {"rules": [rule] if list_name else []}},
+    }
+
+
+async def test_list_is_read_page_by_page() -> None:
+    def pages(request: Request) -> tuple[int, dict[str, Any]]:
+        assert request.query["labelSelector"] == "a=b"
+        if "continue" not in request.query:
+            return 200, {"items": [{"n": 1}], "metadata": {"resourceVersion": "7", "continue": "more"}}
+        assert request.query["continue"] == "more"
+        return 200, {"items": [{"n": 2}], "metadata": {"resourceVersion": "7"}}
+
+    async with api_stand_in(pages) as stand_in:
+        listing = await stand_in.api.list_all("/api/v1/pods", "a=b")
+    assert (listing.items, listing.resource_version) == ([{"n": 1}, {"n": 2}], "7")
+
+
+async def test_refusals_and_troubles_of_the_server_are_told_apart() -> None:
+    statuses = {"/refused": 404, "/busy": 429, "/broken": 500}
+    async with api_stand_in(lambda request: (statuses[request.path], {"message": "why"})) as stand_in:
+        with pytest.raises(ApiRefused, match="404: why"):
+            await stand_in.api.request("GET", "/refused")
+        for path in ("/busy", "/broken"):
+            with pytest.raises(ApiUnavailable, match="why"):
+                await stand_in.api.request("GET", path)
+
+
+async def test_server_that_is_not_there_is_unavailable() -> None:
+    api = ClusterApi(client.ApiClient(client.Configuration(host="http://127.0.0.1:1")))
+    with pytest.raises(ApiUnavailable):
+        await api.request("GET", "/")
+    await api.close()
+
+
+async def test_config_maps_that_exist_but_are_not_watched_are_found_and_asked_for_once() -> None:
+    def found(request: Request) -> tuple[int, dict[str, Any]]:
+        return (200 if request.path.endswith("/plain") else 404), {}
+
+    async with api_stand_in(found) as stand_in:
+        unwatched = Unwatched(stand_in.api)
+        for _ in range(2):
+            documents = [document("plain"), document("absent"), document("watched")]
+            for number, each in enumerate(documents):
+                each["metadata"]["uid"] = f"u{number}"
+            result = await unwatched.find(documents, [("mail", "watched")])
+            assert result == {("mail", "plain"): NotLabelled()}
+        assert sorted(request.path for request in stand_in.requests) == [
+            "/api/v1/namespaces/mail/configmaps/absent",
+            "/api/v1/namespaces/mail/configmaps/plain",
+        ]
+
+
+async def test_status_is_written_once_with_the_uid_and_again_only_when_it_changes() -> None:
+    states = {"pod-1": SyncState(State.PENDING)}
+    in_object: dict[str, Any] = {}
+    written = asyncio.Event()
+
+    def accept(request: Request) -> tuple[int, dict[str, Any]]:
+        in_object.update(request.body["status"])
+        written.set()
+        return 200, {}
+
+    async with api_stand_in(accept) as stand_in:
+        writer = StatusWriter(stand_in.api, states.get, lambda uid: in_object, quiet=0, interval=0)
+        running = asyncio.create_task(writer.run())
+        world = World((document(),), (Pod("pod-1", "mail", "mta-0", {}, True),))
+        writer.publish(plan(world, Compiler(strict=False)))
+        await asyncio.wait_for(written.wait(), 10)
+        written.clear()
+        writer.state_changed("pod-1")  # nothing changed in truth
+        states["pod-1"] = SyncState(State.SYNCED)
+        writer.state_changed("pod-1")
+        await asyncio.wait_for(written.wait(), 10)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    first, second = stand_in.requests
+    assert (first.method, first.path) == (
+        "PATCH",
+        "/apis/postwarden.dev/v1alpha1/namespaces/mail/screeningpolicies/wall/status",
+    )
+    assert first.body["metadata"] == {"uid": "u"}
+    assert first.body["status"]["sidecars"]["summary"] == "0/1"
+    assert second.body["status"]["sidecars"]["summary"] == "1/1"
