@@ -18,7 +18,16 @@ from postwarden_sidecar.net.loop import Loop
 from postwarden_sidecar.net.route import Route, make_route
 from postwarden_sidecar.net.timeouts import Timeouts
 from postwarden_sidecar.rules.intervals import EMPTY, AddressTable
-from postwarden_sidecar.rules.settings import Access, Action, LogFormat, Mode, PolicyRef, Pregreet, Rules
+from postwarden_sidecar.rules.settings import (
+    Access,
+    AccessRule,
+    Action,
+    LogFormat,
+    Mode,
+    PolicyRef,
+    Pregreet,
+    Rules,
+)
 
 TIMEOUT = 10.0  # seconds; a test that gets here fails
 SHORT = Timeouts(
@@ -31,15 +40,16 @@ def make_rules(
     wait: float = 0.2,
     banner: str | None = "mx.example ESMTP",
     action: Action = Action.ENFORCE,
-    access: AddressTable = EMPTY,
+    permitted: AddressTable = EMPTY,
+    listed: AddressTable = EMPTY,
     reject: Action = Action.ENFORCE,
     proxy_trusted: AddressTable = EMPTY,
 ) -> Rules:
-    """access: permitted or rejected networks, in my_networks' place."""
+    """listed: networks of one access rule."""
     return Rules(
         policy=PolicyRef("mail", "mx", "u", 1, "r1", "v1"),
         mode=Mode.ENFORCE,
-        access=Access(access, reject, ()),
+        access=Access(permitted, reject, (AccessRule("spec.access.rules[0]", listed),)),
         pregreet=Pregreet(action, wait, banner, 3600.0),
         upstream=None,
         proxy_trusted=proxy_trusted,

@@ -109,8 +109,10 @@ BEFORE_220: dict[str, tuple[Script, bytes]] = {
 def test_an_mta_that_does_not_greet(handoff: str, case: str, speaks: bool) -> None:
     script, expected = BEFORE_220[case]
     received: list[bytes] = []
+    spoken = threading.Event()
 
     def watched(conversation: Conversation) -> None:
+        assert spoken.wait(5)
         script(conversation)
         received.append(bytes(conversation.heard))
 
@@ -121,6 +123,7 @@ def test_an_mta_that_does_not_greet(handoff: str, case: str, speaks: bool) -> No
     ):
         if speaks:
             client.say(b"EHLO too.early\r\nMAIL FROM:<a@b>\r\n")
+        spoken.set()
         said = client.hear_all()
         assert said.startswith(expected)
         assert said.count(b"\r\n") == 1
