@@ -19,6 +19,7 @@ import click
 from postwarden_cli.options import HostPort, UpstreamTarget
 from postwarden_cli.system import StartFailed, System, SystemSettings
 from postwarden_sidecar.rules.settings import Handoff
+from postwarden_sidecar.supervisor.settings import LogFormatName
 
 HANDOFFS = {
     "plain": Handoff.PLAIN,
@@ -26,7 +27,7 @@ HANDOFFS = {
     "proxy-v2": Handoff.PROXY_V2,
     "pass": Handoff.PASS,
 }
-LOG_FORMATS = {
+LOG_FORMATS: dict[str, LogFormatName] = {
     "json": "JSON",
     "postscreen": "Postscreen",
     "postscreen-legacy": "PostscreenLegacy",
