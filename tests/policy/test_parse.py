@@ -1,7 +1,13 @@
+import copy
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from policy.documents import BAD, GOOD, Bad, access, document
 from postwarden_operator.policy import (
     ConfigMapKey,
+    FieldError,
     PolicyInvalid,
     ScreeningPolicy,
     config_map_references,
@@ -167,3 +173,49 @@ def test_a_document_is_named_as_far_as_it_goes() -> None:
     assert name_of(document({})) == "mail/mx"
     assert name_of({"metadata": {"name": "mx"}}) == "default/mx"
     assert name_of({"metadata": "mx"}) == "?"
+
+
+_json = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=8),
+        st.sampled_from(["Plain", "6s", "::1", "In"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@st.composite
+def damaged_documents(draw: st.DrawFn) -> dict[str, object]:
+    """Good documents in which something, somewhere, is something else."""
+    whole = document(copy.deepcopy(GOOD[draw(st.sampled_from(sorted(GOOD)))]))
+    place: Any = whole
+    while True:
+        step = draw(st.sampled_from(list(range(len(place)) if isinstance(place, list) else place)))
+        if not place[step] or not isinstance(place[step], dict | list) or draw(st.booleans()):
+            break
+        place = place[step]
+    place[step] = draw(_json)
+    return whole
+
+
+@given(damaged_documents(), st.booleans())
+def test_whatever_is_wrong_is_told_as_fields_and_sentences(wrong: dict[str, object], strict: bool) -> None:
+    for error in told(wrong, strict=strict):
+        assert error.field
+        assert "\n" not in str(error)
+        assert "is not valid: " not in error.message, "an error that has no words of its own"
+
+
+def told(wrong: dict[str, object], *, strict: bool) -> tuple[FieldError, ...]:
+    try:
+        parse_policy(wrong, strict=strict)
+    except PolicyInvalid as invalid:
+        return invalid.errors
+    return ()

@@ -7,6 +7,8 @@ who mends a file wants to see everything at once.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from postwarden_operator.policy.text_format import quoted
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
@@ -31,10 +33,13 @@ def field_path(steps: Iterable[str | int]) -> str:
     """`("spec", "rules", 0)` -> `spec.rules[0]`. A map's key that is no plain name goes into brackets, as in Kubernetes."""
     path = ""
     for step in steps:
-        if isinstance(step, str) and step.isidentifier():
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif step.isascii() and step.isidentifier():
             path += f".{step}" if path else step
         else:
-            path += f"[{step}]"
+            # Whatever a document has for a key: the path stays on one line.
+            path += f"[{quoted(step)[1:-1]}]"
     return path
 
 

@@ -21,18 +21,21 @@ API_VERSION = f"{GROUP}/{VERSION}"
 _TOP = ("apiVersion", "kind", "metadata", "spec", "status")
 
 _OBJECT_META = (
-    *(
-        "name",
-        "namespace",
-        "labels",
-        "annotations",
-        "uid",
-        "generation",
-        "creationTimestamp",
-        "resourceVersion",
-    ),
-    *("generateName", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "ownerReferences"),
-    *("finalizers", "managedFields"),
+    "name",
+    "namespace",
+    "labels",
+    "annotations",
+    "uid",
+    "generation",
+    "creationTimestamp",
+    "resourceVersion",
+    "generateName",
+    "selfLink",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "ownerReferences",
+    "finalizers",
+    "managedFields",
 )
 """Kubernetes' ObjectMeta; we read the fields of Metadata."""
 
@@ -98,12 +101,20 @@ def _envelope_errors(document: dict[str, object]) -> Iterator[FieldError]:
             yield FieldError(field, f"is missing; write {expected}")
         elif document[field] != expected:
             yield FieldError(field, not_among(document[field], [expected]))
-    for name in document.keys() - set(_TOP):
-        yield FieldError(field_path([name]), unknown_field(name, _TOP))
+    yield from _unknown(document, _TOP, ())
     metadata = document.get("metadata")
     if isinstance(metadata, dict):
-        for name in metadata.keys() - set(_OBJECT_META):
-            yield FieldError(field_path(["metadata", name]), unknown_field(name, _OBJECT_META))
+        yield from _unknown(metadata, _OBJECT_META, ("metadata",))
+
+
+def _unknown(
+    value: dict[str, object], known: tuple[str, ...], steps: tuple[str, ...]
+) -> Iterator[FieldError]:
+    return (
+        FieldError(field_path((*steps, name)), unknown_field(name, known))
+        for name in value
+        if name not in known
+    )
 
 
 def _field_error(problem: ErrorDetails) -> FieldError:
