@@ -303,3 +303,12 @@ def test_waits_double_from_1_to_60_seconds_with_full_jitter() -> None:
     assert {low for low, _ in asked} == {0.0}
     backoff.reset()
     assert backoff.next_wait() == 0.5
+
+
+async def test_an_address_where_no_one_listens_is_said_with_its_reason(
+    tmp_path: Path, sink: Sink, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(ControlTarget(address=f"unix:{tmp_path}/none", token="t"), sink):
+        await until(lambda: caplog.records)
+    assert f"{tmp_path}/none" in caplog.text
+    assert "No such file or directory" in caplog.text

@@ -109,16 +109,16 @@ class Stream:
         else:
             credentials = grpc.ssl_channel_credentials(target.ca_pem + b"\n" + extra_trust)
             channel = grpc.aio.secure_channel(target.address, credentials, options=CHANNEL_OPTIONS)
+        stream = cls(channel, metadata, sink, blobs)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                await channel.channel_ready()
-            stream = cls(channel, metadata, sink, blobs)
-            await stream._write(pb.SidecarMessage(hello=hello))
-        except TimeoutError:
+                await stream._write(pb.SidecarMessage(hello=hello))  # waits for the connection
+        except BaseException as error:
+            stream._call.cancel()
             await channel.close()
-            raise StreamLost(f"no connection to {target.address} within {CONNECT_TIMEOUT:.0f} s") from None
-        except BaseException:
-            await channel.close()
+            if isinstance(error, TimeoutError):
+                why = f"no connection to {target.address} within {CONNECT_TIMEOUT:.0f} s"
+                raise StreamLost(why) from error
             raise
         return stream
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 
 from postwarden_sidecar.handoff.proof import UNPROVED, Proof, ProofResult, combined, proofs
@@ -44,7 +45,7 @@ async def _prove_once(upstream: Upstream, proof: Proof) -> ProofResult:
     except TimeoutError:
         return ProofResult(UNPROVED, f"no connection to the MTA at {upstream.target} in time")
     except OSError as error:
-        why = error.strerror or str(error)
+        why = os.strerror(error.errno) if error.errno else str(error)  # asyncio's own text hides the reason
         return ProofResult(UNPROVED, f"no connection to the MTA at {upstream.target}: {why}")
     reader, writer = streams
     try:
