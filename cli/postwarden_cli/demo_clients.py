@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from postwarden_sidecar.engine.record import Verdict
+
 CLIENT_TIMEOUT = 20.0  # seconds; the demo's greeting wait is 2 s, so that this is ample
 
 
@@ -113,23 +115,24 @@ async def port_scanner(session: Session) -> None:
 
 @dataclass(frozen=True)
 class SampleClient:
-    """kind: what a person calls it. after: seconds from the demo's start."""
+    """kind: what a person calls it. after: seconds from the demo's start. expected: the verdict that it is there to show."""
 
     kind: str
     address: str
     after: float
     behave: Callable[[Session], Awaitable[None]]
+    expected: Verdict
 
 
 SAMPLE_CLIENTS = (
-    SampleClient("good sender, first visit", "127.0.1.10", 0.0, good_sender),
-    SampleClient("partner on the access list", "127.0.2.20", 0.4, partner),
-    SampleClient("listed spam source", "127.66.6.6", 0.8, listed),
-    SampleClient("talks before the greeting", "127.0.3.30", 1.2, early_talker),
-    SampleClient("sends everything at once", "127.0.3.31", 1.6, pipeliner),
-    SampleClient("HTTP prober", "127.0.3.32", 2.0, http_prober),
-    SampleClient("port scanner", "127.0.3.33", 2.4, port_scanner),
-    SampleClient("good sender, again", "127.0.1.10", 3.2, good_sender),
+    SampleClient("good sender, first visit", "127.0.1.10", 0.0, good_sender, Verdict.PASS_NEW),
+    SampleClient("partner on the access list", "127.0.2.20", 0.4, partner, Verdict.ALLOWLISTED),
+    SampleClient("listed spam source", "127.66.6.6", 0.8, listed, Verdict.REJECTED),
+    SampleClient("talks before the greeting", "127.0.3.30", 1.2, early_talker, Verdict.REJECTED),
+    SampleClient("sends everything at once", "127.0.3.31", 1.6, pipeliner, Verdict.REJECTED),
+    SampleClient("HTTP prober", "127.0.3.32", 2.0, http_prober, Verdict.REJECTED),
+    SampleClient("port scanner", "127.0.3.33", 2.4, port_scanner, Verdict.HANGUP),
+    SampleClient("good sender, again", "127.0.1.10", 3.2, good_sender, Verdict.PASS_OLD),
 )
 
 
