@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from net.bench import SHORT, Bench, make_rules
+from net.bench import Bench, make_rules
 from net.scripted_mta import Conversation, ScriptedMta, serve_mail
+from postwarden_sidecar.engine.connection import Connection
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.ipc.page import CELLS, DURATION_BOUNDS, connections, duration_bucket
 from postwarden_sidecar.ipc.page import tests as results
+from postwarden_sidecar.net.connector import Connector
+from postwarden_sidecar.net.relay import Relay
+from postwarden_sidecar.net.session import Session
+from postwarden_sidecar.net.timeouts import Timeouts
 from postwarden_sidecar.rules.intervals import AddressTable
 from postwarden_sidecar.rules.settings import AccessAction, Action
 
@@ -186,15 +191,35 @@ def test_a_bad_client_leaves_nothing_behind(state: str, said: str, ending: str) 
         assert bench.driver._descriptors.opened == 0
 
 
-def test_a_client_that_does_not_read_its_replies_is_let_go() -> None:
-    """No reply is queued beyond what the socket takes, and no more is read."""
-    rules = make_rules(wait=0.02, listed=LISTED)
-    timeouts = replace(SHORT, flush=0.1)
-    with Bench(rules=rules, timeouts=timeouts) as bench, bench.connect() as client:
-        client.hear_reply()
-        with suppress(ConnectionError):  # the command limit closed it
-            client.say(b"NOOP\r\n" * 50_000)
+LARGE_BANNER = "mx.example " + "x" * 8_000_000  # no socket buffer takes it whole
+
+
+def test_a_client_that_does_not_read_is_let_go() -> None:
+    """What it does not take waits alone; nothing more is sent, and it does not reach the MTA."""
+    with (
+        ScriptedMta(serve_mail) as mta,
+        Bench(mta.target, rules=make_rules(wait=0.05, banner=LARGE_BANNER)) as bench,
+        bench.connect(),
+    ):
         bench.await_idle()
+        (record,) = bench.host.records()
+        assert record.reason.endswith("it hung up before the upstream had it")
+        assert mta.conversations == []
+
+
+def test_a_slow_reader_gets_every_byte_in_order() -> None:
+    with (
+        ScriptedMta(serve_mail) as mta,
+        Bench(mta.target, rules=make_rules(wait=0.05, banner=LARGE_BANNER), timeouts=Timeouts()) as bench,
+        bench.connect() as client,
+    ):
+        expected = f"220-{LARGE_BANNER}\r\n".encode() + GREETING
+        said = b""
+        while len(said) < len(expected):
+            said += client.socket.recv(1 << 20)
+        assert said == expected
+        client.say(b"QUIT\r\n")
+        assert client.hear_all() == b"221 2.0.0 bye\r\n"
 
 
 def test_clients_wait_in_the_queue_while_descriptors_are_few() -> None:
@@ -267,3 +292,45 @@ def test_a_drain_ends_relays_when_its_time_is_over() -> None:
         assert relayed.hear_reply() == GREETING
         bench.call(lambda: bench.driver.drain(0.1, drained.set))
         assert drained.wait(5)
+
+
+def test_a_defect_of_ours_ends_one_connection_with_a_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    with Bench(rules=make_rules()) as bench:
+        lookup, bench.host.lookup_pass = bench.host.lookup_pass, None  # type: ignore[assignment, method-assign]  # calling it raises
+        with bench.connect() as client:
+            assert client.hear_all() == b""
+        (record,) = bench.host.records()
+        assert record.verdict == "error"
+        bench.host.lookup_pass = lookup  # type: ignore[method-assign]
+        with bench.connect() as client:
+            assert client.hear_line() == TEASER
+    assert "TypeError" in capsys.readouterr().err
+
+
+def test_no_hand_off_begins_while_too_few_descriptors_are_free() -> None:
+    with ScriptedMta(serve_mail) as mta, Bench(mta.target) as bench:
+        bench.driver._descriptors._for_clients = 0
+        bench.driver._descriptors.opened = bench.driver._descriptors.free - 2
+        with bench.connect() as client:
+            assert client.hear_all().startswith(b"421 4.3.2 ")
+        assert mta.conversations == []
+        (record,) = bench.host.records()
+        assert "too few file descriptors are free" in record.reason
+
+
+def test_finished_sessions_and_relays_leave_no_circles_in_memory() -> None:
+    kinds = (Session, Relay, Connector, Connection)
+    with ScriptedMta(serve_mail) as mta, Bench(mta.target, rules=make_rules(wait=0.02)) as bench:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                with bench.connect() as client:
+                    client.hear_reply()
+                    client.say(b"QUIT\r\n")
+                    client.hear_all()
+            bench.await_idle()
+            bench.call(lambda: None)
+            bench.wait_for(lambda: not [found for found in gc.get_objects() if isinstance(found, kinds)])
+        finally:
+            gc.enable()

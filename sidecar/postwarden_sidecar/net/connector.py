@@ -90,11 +90,19 @@ class Connector:
         loop = self._environment.loop
         loop.watch(connected.fileno(), self, 0)
         loop.set_deadline(self, None)
-        self._connected(connected)
+        callback = self._connected
+        self._forget_callbacks()
+        callback(connected)
 
     def _fail(self, why: str) -> None:
         self.cancel()
-        self._failed(f"the MTA cannot be reached at {self._shown()}: {why}")
+        callback = self._failed
+        self._forget_callbacks()
+        callback(f"the MTA cannot be reached at {self._shown()}: {why}")
+
+    def _forget_callbacks(self) -> None:
+        """They hold the owner, who holds us: a circle would stay in memory up to the next garbage collection."""
+        self._connected = self._failed = _ignore
 
     def _shown(self) -> str:
         if isinstance(self._address, str):
@@ -107,3 +115,7 @@ class Connector:
             self._environment.loop.close(self._socket)
             self._environment.descriptors.opened -= 1
             self._socket = None
+
+
+def _ignore(_: object) -> None:
+    """In the place of a callback that was called."""
