@@ -238,10 +238,25 @@ async def test_what_was_learned_before_a_restart_is_told_before_the_proof() -> N
 async def test_no_upstream_is_said_to_workers_and_operator() -> None:
     async with bench() as it:
         it.upstreams.want("no upstream is known")
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(2.9)
+        assert it.reported == []  # a policy may be on its way
+        await asyncio.sleep(0.2)
         assert it.announced == [UpstreamInForce("", "Plain", False, "no upstream is known", "", None)]
         assert it.reported == [(UNPROVED, "no upstream is known")]
-        assert it.upstreams.first_result.is_set()
+        assert it.upstreams.settled.is_set()
+
+
+async def test_it_is_settled_when_what_is_wanted_now_has_a_result() -> None:
+    async with bench() as it:
+        it.says, it.takes = {OLD: GOOD, NEW: DOWN}, 1.0
+        it.upstreams.want("no upstream is known")
+        it.upstreams.want(OLD)
+        assert not it.upstreams.settled.is_set()
+        await asyncio.sleep(1.1)
+        assert it.upstreams.settled.is_set()
+        it.upstreams.want(NEW)
+        assert not it.upstreams.settled.is_set()
+        assert it.reported == [(PROVED, "")]
 
 
 async def test_health_of_the_upstream_asks_anew_when_nothing_good_is_younger_than_30_seconds() -> None:

@@ -27,7 +27,8 @@ _log = logging.getLogger(__name__)
 
 
 class AppliedRules:
-    """See the module. told: an operator has spoken (rules, none, or hold), or the disk had rules."""
+    """See the module. told: an operator has spoken (rules, none, or hold), the disk had rules, or no operator
+    is expected."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class AppliedRules:
         self._orders: set[asyncio.Task[None]] = set()
         self.rules: Rules | None = None
         self.told = asyncio.Event()
+        self.spoken = asyncio.Event()  # by an operator, of this process's time
 
     @property
     def in_force(self) -> PolicyRef | None:
@@ -77,18 +79,18 @@ class AppliedRules:
     async def apply(self, rules: Rules) -> None:
         """See RulesSink."""
         await self._finish(self._put(rules, await asyncio.to_thread(image.encode, rules), save=True))
-        self.told.set()
+        self._heard()
 
     async def unmanaged(self) -> None:
         """See RulesSink."""
         await self._finish(self._put_none())
-        self.told.set()
+        self._heard()
 
     async def hold(self, reason: str) -> None:
         """See RulesSink."""
         _log.info("the operator holds the rules back, what is in force stays: %s", reason)
         await self._finish(self._put_none_unless_decided())
-        self.told.set()
+        self._heard()
 
     def trust(self, pem: bytes) -> None:
         """See RulesSink."""
@@ -100,6 +102,10 @@ class AppliedRules:
             order.cancel()
         if self._orders:
             await asyncio.wait(self._orders)
+
+    def _heard(self) -> None:
+        self.told.set()
+        self.spoken.set()
 
     async def _start_without(self) -> None:
         await asyncio.sleep(FIRST_WORD)

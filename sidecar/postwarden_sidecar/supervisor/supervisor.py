@@ -6,6 +6,7 @@ Nothing is decided here: rules are `applied_rules`, the MTA `upstreams`, process
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -37,6 +38,7 @@ from postwarden_sidecar.telemetry.pipeline import PROMETHEUS_CONTENT_TYPE, Telem
 from postwarden_sidecar.telemetry.resource import from_environment
 
 FIRST_PROOF = 3.0  # seconds that wait_ready waits for the first proof's result (design)
+NEWER_RULES = 0.5  # seconds; an operator that is there sends within tens of milliseconds
 SWEEP_INTERVAL = 3600.0  # seconds; postscreen's cache is swept each 12 h, ours is cheaper to sweep
 _NOT_HANDED_OVER = (Verdict.DEFERRED, Verdict.ERROR)
 
@@ -69,6 +71,7 @@ class Supervisor:
         self._on_records = on_records
         self._on_applied = on_applied
         self._tasks: set[asyncio.Task[None]] = set()
+        self._store_work: set[asyncio.Task[None]] = set()  # finished, not cancelled: a pass is worth it
         self._listeners: list[socket.socket] = []
         self._state: StateDirectory | None = None
         self._page: Page | None = None
@@ -127,13 +130,15 @@ class Supervisor:
         assert self._rules is not None
         assert self._workers is not None
         assert self._upstreams is not None
-        try:
-            async with asyncio.timeout(FIRST_PROOF):
-                await self._upstreams.first_result.wait()
-        except TimeoutError:
-            _log.warning("the hand-off is not proved yet")
         await self._rules.told.wait()
+        if self._client is not None:  # after rules from disk: an operator with newer ones speaks at once
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(NEWER_RULES):
+                    await self._rules.spoken.wait()
         await self._workers.wait_accepting()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_PROOF):
+                await self._upstreams.settled.wait()
 
     async def drain(self) -> None:
         """Not ready from now on; after the drain delay new clients are turned away and open sessions end;
@@ -144,10 +149,11 @@ class Supervisor:
 
     async def stop(self) -> None:
         """End all at once (within 2 s); after `drain` little is left. Safe to call twice."""
-        for task in self._tasks | ({self._draining} if self._draining is not None else set()):
+        ending = self._tasks | ({self._draining} if self._draining is not None else set())
+        for task in ending:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if ending:
+            await asyncio.wait(ending)
         if self._endpoints is not None:
             await self._endpoints.close()
         if self._rules is not None:
@@ -156,6 +162,8 @@ class Supervisor:
             await self._workers.stop()
         close_when_empty(self._listeners)
         self._listeners = []
+        if self._store_work:
+            await asyncio.wait(self._store_work)
         await self._store.close()
         if self._telemetry is not None:
             await self._telemetry.close()
@@ -288,9 +296,9 @@ class Supervisor:
 
     def _asked_for_pass(self, worker: WorkerProcess, message: PassQuery | PassStored) -> None:
         if isinstance(message, PassQuery):
-            self._keep(self._answer_pass(worker, message))
+            self._keep(self._answer_pass(worker, message), self._store_work)
         else:
-            self._keep(self._store_pass(message))
+            self._keep(self._store_pass(message), self._store_work)
 
     async def _answer_pass(self, worker: WorkerProcess, query: PassQuery) -> None:
         try:
@@ -347,12 +355,14 @@ class Supervisor:
             "let the MTA listen on loopback only"
         )
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+    def _keep(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]] | None = None) -> None:
+        tasks = self._tasks if among is None else among
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_ended)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(_say_why_it_failed)
 
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("a part of the supervisor failed", exc_info=error)
+
+def _say_why_it_failed(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("a part of the supervisor failed", exc_info=error)

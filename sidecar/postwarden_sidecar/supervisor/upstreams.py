@@ -20,6 +20,7 @@ from postwarden_sidecar.supervisor.settings import UpstreamChoice
 from postwarden_sidecar.supervisor.state_directory import Learned
 
 FIRST_RETRY, LARGEST_RETRY = 0.2, 5.0  # seconds between proofs while none succeeds, doubling (design)
+NO_UPSTREAM_GRACE = 3.0  # seconds without an upstream before that is complained of
 FRESH = 30.0  # seconds that a good proof or hand-over speaks for the MTA (design, /upstream)
 ASK_TIMEOUT = 5.0  # seconds that /upstream waits for a proof; kubelet's probes give up after 1 s unless told
 _NO_UPSTREAM = (
@@ -80,7 +81,8 @@ class Upstreams:
         self._due = asyncio.Event()
         self._changed = asyncio.Event()
         self._good_at = -math.inf
-        self.first_result = asyncio.Event()
+        # What is wanted has a proof's result; or nothing is wanted.
+        self.settled = asyncio.Event()
 
     @property
     def result(self) -> ProofResult | None:
@@ -99,13 +101,14 @@ class Upstreams:
             return
         self._wanted, self._why_none = wanted, why
         self._result = None
+        self.settled.clear()
         if wanted is None:
-            _log.warning("%s", why)
             self._in_force = None
             self._result = ProofResult(UNPROVED, why)
-            self.first_result.set()
         elif wanted == self._in_force:
             self._result = ProofResult(PROVED, "")  # back to what serves
+        if self._result is not None:
+            self.settled.set()
         self._tell()
         self._due.set()
 
@@ -145,7 +148,7 @@ class Upstreams:
             self._due.clear()
             wanted = self._wanted
             if wanted is None:
-                await self._report(UNPROVED, self._why_none)
+                await self._complain_unless_changed()
                 continue
             result = await self._prove_unless_changed(wanted)
             if result is None:
@@ -161,6 +164,15 @@ class Upstreams:
             except TimeoutError:
                 self._due.set()
             retry = min(2 * retry, LARGEST_RETRY) if self._wanted == wanted else FIRST_RETRY
+
+    async def _complain_unless_changed(self) -> None:
+        """At a start the policy, which may name the upstream, is about to come."""
+        try:
+            async with asyncio.timeout(NO_UPSTREAM_GRACE):
+                await self._due.wait()
+        except TimeoutError:
+            _log.warning("%s", self._why_none)
+            await self._report(UNPROVED, self._why_none)
 
     async def _prove_unless_changed(self, wanted: Upstream) -> ProofResult | None:
         proof = asyncio.ensure_future(self._prove(wanted))
@@ -199,7 +211,7 @@ class Upstreams:
             self._in_force = None
         # Down for now speaks against no setting that was proved: it serves on, each client is tried.
         self._tell()
-        self.first_result.set()
+        self.settled.set()
         self._changed.set()
         await self._report(PROVED if accepted else result.state, result.detail)
 
