@@ -29,20 +29,34 @@ class Wire:
 
     def __init__(self) -> None:
         self.sidecar_revision = ""
+        self.sidecar_complete = True
+        """False after a start from disk, until rules came: Secrets are missing."""
         self.wanted: Wanted | None = None
         self._nonce = 0
-        self._connect(complete=True)
+        self._connect()
 
-    def _connect(self, *, complete: bool) -> None:
+    def _connect(self) -> None:
         self._down: deque[pb.ControlMessage] = deque()
         self._inbox: deque[pb.ControlMessage] = deque()
         self._up: deque[tuple[bool, str, str]] = deque()
+        self._may_send = True
         version = f"{self.sidecar_revision}/1" if self.sidecar_revision else ""
         self.subscription = Subscription(
-            revision=self.sidecar_revision, version=version, complete=complete or not version
+            revision=self.sidecar_revision, version=version, complete=self.sidecar_complete
         )
         if self.wanted is not None:
             self.subscription.want(self.wanted)
+
+    def possible(self) -> list[tuple[str, str]]:
+        """The steps that do something now; those of the wire twice, for else most messages were lost to wishes."""
+        wire = [
+            *([("send", "")] if self._may_send else []),
+            *([("deliver", "")] if self._down else []),
+            *([("apply", ""), ("apply-newest", "")] if self._inbox else []),
+            *([("answer", "")] if self._up else []),
+        ]
+        wishes = [("want", "a"), ("want", "b"), ("want", "bad"), ("unmanaged", ""), ("hold", "")]
+        return [*wire, *wire, *wishes, ("settle", ""), ("reconnect", ""), ("restart", "")]
 
     def do(self, step: str, revision: str) -> None:
         match step:
@@ -68,17 +82,22 @@ class Wire:
                     self.subscription.receive_ack(nonce, text)
                 else:
                     self.subscription.receive_nack(nonce, "bad", text)
+            case "settle":
+                self.settle()
             case "reconnect":
-                self._connect(complete=True)
+                self._connect()
             case "restart":
-                self._connect(complete=False)
+                self.sidecar_complete = self.sidecar_revision == ""
+                self._connect()
 
     def _want(self, wanted: Wanted) -> None:
         self.wanted = wanted
+        self._may_send = True
         self.subscription.want(wanted)
 
     def messages_due(self) -> int:
         self._nonce += 1
+        self._may_send = False
         message = self.subscription.next_message(f"n{self._nonce}")
         if message is None:
             return 0
@@ -88,13 +107,13 @@ class Wire:
     def _apply(self, message: pb.ControlMessage) -> None:
         match message.WhichOneof("message"):
             case "snapshot" if is_good(message.snapshot.revision):
-                self.sidecar_revision = message.snapshot.revision
+                self.sidecar_revision, self.sidecar_complete = message.snapshot.revision, True
                 self._up.append((True, message.snapshot.nonce, message.snapshot.version))
             case "snapshot":
                 version = f"{self.sidecar_revision}/1" if self.sidecar_revision else ""
                 self._up.append((False, message.snapshot.nonce, version))
             case "unmanaged":
-                self.sidecar_revision = ""
+                self.sidecar_revision, self.sidecar_complete = "", True
                 self._up.append((True, message.unmanaged.nonce, ""))
 
     def settle(self) -> None:
@@ -118,3 +137,4 @@ class Wire:
     def check_synced_is_true(self) -> None:
         if self.subscription.state.state is State.SYNCED:
             assert self.sidecar_revision == self.expected()
+            assert self.sidecar_complete

@@ -1,6 +1,7 @@
 """The real gRPC server, over a unix socket, with a real client."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -56,9 +57,12 @@ class Sidecar:
 
     async def subscribe(self, hello: pb.Hello | None = None) -> None:
         self.call = self.stub.Subscribe(metadata=self.metadata)
-        await self.call.write(
-            pb.SidecarMessage(hello=hello or pb.Hello(sidecar_version="test", complete=True))
-        )
+        await self.send(pb.SidecarMessage(hello=hello or pb.Hello(sidecar_version="test", complete=True)))
+
+    async def send(self, message: pb.SidecarMessage) -> None:
+        # The server may have ended the stream already: `end` tells how.
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await self.call.write(message)
 
     async def receive(self) -> pb.ControlMessage:
         message = await asyncio.wait_for(self.call.read(), TIMEOUT)
@@ -143,7 +147,7 @@ async def test_snapshot_comes_at_once_and_the_pod_is_synced_after_the_ack(served
     snapshot = (await sidecar.receive()).snapshot
     assert (snapshot.namespace, snapshot.name, snapshot.version) == ("mail", "wall", "a/1")
     assert served.state() is State.PENDING
-    await sidecar.call.write(pb.SidecarMessage(ack=pb.Ack(nonce=snapshot.nonce, version=snapshot.version)))
+    await sidecar.send(pb.SidecarMessage(ack=pb.Ack(nonce=snapshot.nonce, version=snapshot.version)))
     await served.changes.until(lambda: served.state() is State.SYNCED)
 
 
@@ -153,9 +157,9 @@ async def test_nack_and_failed_proof_are_rejections(served: Served) -> None:
     await one.subscribe()
     await two.subscribe()
     nonce = (await one.receive()).snapshot.nonce
-    await one.call.write(pb.SidecarMessage(nack=pb.Nack(nonce=nonce, reason="unknown feature")))
+    await one.send(pb.SidecarMessage(nack=pb.Nack(nonce=nonce, reason="unknown feature")))
     report = pb.HandoffReport(state=pb.HANDOFF_STATE_OPEN_RELAY, detail="it relays")
-    await two.call.write(pb.SidecarMessage(handoff=report))
+    await two.send(pb.SidecarMessage(handoff=report))
     await served.changes.until(lambda: served.state("pod-1") is served.state("pod-2") is State.REJECTED)
 
 
@@ -216,7 +220,7 @@ async def test_stream_that_begins_with_no_hello_is_refused(served: Served) -> No
     served.registry.set_wanted({})
     sidecar = served.sidecar()
     sidecar.call = sidecar.stub.Subscribe(metadata=sidecar.metadata)
-    await sidecar.call.write(pb.SidecarMessage(ack=pb.Ack(nonce="n")))
+    await sidecar.send(pb.SidecarMessage(ack=pb.Ack(nonce="n")))
     assert await sidecar.end() is grpc.StatusCode.FAILED_PRECONDITION
 
 
@@ -255,7 +259,7 @@ async def test_message_above_the_receive_limit_ends_the_stream_and_harms_no_othe
     served.registry.set_wanted({"pod-1": wish("a"), "pod-2": wish("a")})
     large, other = served.sidecar("pod-1"), served.sidecar("pod-2")
     await large.subscribe()
-    await large.call.write(pb.SidecarMessage(nack=pb.Nack(reason="x" * 300_000)))
+    await large.send(pb.SidecarMessage(nack=pb.Nack(reason="x" * 300_000)))
     assert await large.end() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await other.subscribe()
     assert (await other.receive()).snapshot.revision == "a"

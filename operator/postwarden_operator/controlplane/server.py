@@ -152,9 +152,7 @@ class _Servicer(pb_grpc.ScreeningControlServicer):
                     continue  # a newer sidecar's: it means nothing to us
             self._registry.answered(stream)
 
-    async def FetchBlob(
-        self, request: pb.BlobRequest, context: _Context
-    ) -> AsyncIterator[pb.BlobChunk]:
+    async def FetchBlob(self, request: pb.BlobRequest, context: _Context) -> AsyncIterator[pb.BlobChunk]:
         identity = await self._identify(context)
         data = self._registry.blob(identity.pod_uid, request.hash)
         if data is None:

@@ -70,6 +70,8 @@ class Subscription:
         """Whose rules are in force; Hello does not tell."""
         self._wanted: Wanted | None = None
         self._sent: _Sent | None = None
+        self._unsettled: dict[str, tuple[str, str]] = {}
+        """uid and revision by version, of all that was sent since the last answer: any of it may be in force."""
         self._held: str | None = None
         """The reason of the Hold last sent, while the hold lasts."""
         self._handoff = SyncState(State.SYNCED)
@@ -95,6 +97,7 @@ class Subscription:
             return message
         self._sent = _Sent(wanted, nonce)
         if isinstance(wanted, Managed):
+            self._unsettled[wanted.snapshot.version] = wanted.snapshot.policy_uid, wanted.revision
             message.snapshot.CopyFrom(wanted.snapshot)
             message.snapshot.nonce = nonce
         else:
@@ -123,16 +126,11 @@ class Subscription:
         if sent is None or sent.answered or sent.nonce != nonce:
             return
         sent.answered = True
-        if isinstance(sent.wanted, Unmanaged):
-            self._policy_uid, self._version, self._revision = None, "", ""
-            return
-        uid, expected = sent.wanted.key
+        expected = sent.wanted.snapshot.version if isinstance(sent.wanted, Managed) else ""
         if version != expected:
             # It breaks the contract; to send the same again would only make it do so for ever.
             sent.refused = f"acknowledged version {version!r} in place of {expected!r}"
-            self._policy_uid, self._version, self._revision = None, version, ""
-            return
-        self._policy_uid, self._version, self._revision = uid, expected, sent.wanted.revision
+        self._settle(version)
 
     def receive_nack(self, nonce: str, reason: str, version: str) -> None:
         """The message is refused and `version` is in force still. A stale nonce is dropped."""
@@ -141,8 +139,16 @@ class Subscription:
             return
         sent.answered = True
         sent.refused = reason or "refused without a reason"
-        if version != self._version:
-            self._policy_uid, self._version, self._revision = None, version, ""
+        self._settle(version)
+
+    def _settle(self, version: str) -> None:
+        """This version is in force. One that is not known counts as none: the next wish is then sent."""
+        if version in self._unsettled:
+            self._policy_uid, self._revision = self._unsettled[version]
+            self._version = version
+        elif version != self._version:
+            self._policy_uid, self._version, self._revision = None, "", ""
+        self._unsettled.clear()
 
     def receive_handoff(self, state: int, detail: str) -> None:
         """What the sidecar's last proof of the hand-off found (HandoffState).
