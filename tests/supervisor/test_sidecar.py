@@ -15,6 +15,7 @@ from controlclient.snapshots import add_rule, snapshot
 from eventually import until
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden_sidecar.engine.record import Verdict
+from postwarden_sidecar.rules import image
 from postwarden_sidecar.rules.settings import Handoff
 from postwarden_sidecar.supervisor.settings import SidecarSettings, UpstreamChoice, WithoutRules
 from postwarden_sidecar.supervisor.supervisor import ListenFailed, Supervisor
@@ -102,6 +103,28 @@ async def test_a_bad_snapshot_is_refused_and_the_previous_rules_stay(tmp_path: P
         assert (nack.version, nack.reason) == ("v1", "rules.mode has the unknown value 17")
         async with visit(running) as client:
             assert (await client.reply()).startswith("521 ")
+
+
+async def test_first_rules_that_workers_can_not_use_are_refused_and_clients_are_served_without_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "encode", lambda rules: b"an image of no release at all")
+    async with (
+        control_server(tmp_path) as operator,
+        scripted_mta() as mta,
+        sidecar(
+            ready=False, flags=plain(mta.port), control=operator.target, state_dir=tmp_path / "state"
+        ) as running,
+    ):
+        stream = await operator.stream()
+        stream.snapshot(deny_all("v1", "n1"))
+        nack = await stream.next("nack")
+        assert (nack.nonce, nack.version) == ("n1", "")
+        assert "worker 0 can't use the rules" in nack.reason
+        await until(lambda: running.supervisor.proof is not None)
+        async with visit(running) as client:
+            await deliver(client)
+    assert not (tmp_path / "state" / "rules.image").exists()
 
 
 async def test_an_open_session_keeps_its_rules_and_is_not_disturbed_by_a_hundred_pushes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import mmap
 import os
 import signal
 import socket
@@ -175,3 +176,38 @@ def test_whoever_is_queued_gets_421_and_no_reset_when_the_port_closes() -> None:
         early.sendall(b"EHLO too.early\r\n")
         close_when_empty(listeners)
         assert heard.read() == b"421 4.3.2 Service not available, closing transmission channel\r\n"
+
+
+async def test_rules_that_a_stuck_worker_does_not_apply_are_taken_back_everywhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "APPLY_TIMEOUT", 0.3)
+    async with pool(2) as it:
+        await it.workers.set_rules(None, defer=True)
+        await it.workers.wait_accepting()
+        stuck = it.workers.pids[0]
+        os.kill(stuck, signal.SIGSTOP)
+        with pytest.raises(NotApplied, match="not every worker has applied the rules within"):
+            await it.workers.set_rules(memory_file(RULES))
+        os.kill(stuck, signal.SIGCONT)
+        await asyncio.sleep(0.2)  # whatever was sent meanwhile is applied by then
+        for _ in range(10):  # either worker
+            assert (await it.greeting()).startswith(b"421 4.3.2 ")
+        monkeypatch.setattr(module, "APPLY_TIMEOUT", 20.0)
+        await it.workers.set_rules(None, defer=True)
+
+
+def test_a_memory_file_can_be_mapped_and_never_changed() -> None:
+    descriptor = memory_file(b"rules")
+    with mmap.mmap(descriptor, 5, prot=mmap.PROT_READ) as mapped:
+        assert mapped[:] == b"rules"
+    with pytest.raises(PermissionError):
+        mmap.mmap(descriptor, 5, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    with pytest.raises(OSError):
+        os.write(descriptor, b"x")
+    with (
+        pytest.raises(OSError),
+        Path(f"/proc/self/fd/{descriptor}").open("r+b", buffering=0) as writable,  # opening is allowed
+    ):
+        writable.write(b"x")
+    os.close(descriptor)
