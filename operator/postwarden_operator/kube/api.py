@@ -6,8 +6,10 @@ credentials (in a pod its ServiceAccount's, else the kubeconfig's) and renews th
 
 import asyncio
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -62,12 +64,14 @@ class ClusterApi:
         try:
             config.load_incluster_config(settings)  # type: ignore[no-untyped-call]  # the library's
         except ConfigException:
+            # Named here, for the library looks at the variable only once, when it is imported.
+            file = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
             try:
                 await config.load_kube_config(  # type: ignore[no-untyped-call]  # the library's
-                    client_configuration=settings
+                    file, client_configuration=settings
                 )
             except (ConfigException, OSError) as error:
-                raise NoCluster(f"not in a pod, and no usable kubeconfig: {error}") from error
+                raise NoCluster(f"not in a pod, and no usable kubeconfig in {file}: {error}") from error
         return cls(client.ApiClient(settings))
 
     async def close(self) -> None:

@@ -1,0 +1,85 @@
+"""`postwarden-operator run` with settings that can't be used: exit 2, and one sentence."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from postwarden_operator.cli import main
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Path:
+    """Of a cluster that is not there."""
+    path = tmp_path / "kubeconfig"
+    cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    user = {"name": "u", "user": {"token": "t"}}
+    path.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "c",
+                "clusters": [cluster],
+                "contexts": [context],
+                "users": [user],
+            }
+        )
+    )
+    return path
+
+
+def run(*arguments: str | Path, **environment: str) -> Result:
+    return CliRunner().invoke(main, ["run", *map(str, arguments)], env=environment)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--tls-cert", "a"), ("--tls-key", "a")])
+def test_certificate_is_needed(arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "give --tls-cert and --tls-key, or --self-signed-dir" in result.output
+
+
+def test_two_sources_of_a_certificate_are_one_too_many(tmp_path: Path) -> None:
+    result = run("--tls-cert", "a", "--tls-key", "b", "--self-signed-dir", tmp_path)
+    assert result.exit_code == 2
+    assert "excludes" in result.output
+
+
+def test_certificate_that_is_not_there_is_named_also_from_the_environment(tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent.crt")
+    result = run(POSTWARDEN_TLS_CERT=absent, POSTWARDEN_TLS_KEY=absent)
+    assert result.exit_code == 2
+    assert result.output == f"postwarden-operator run: can't read {absent}: No such file or directory\n"
+
+
+def test_self_signed_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = run("--self-signed-dir", tmp_path / "file" / "tls")
+    assert result.exit_code == 2
+    assert "--self-signed-dir" in result.output
+    assert "Not a directory" in result.output
+
+
+def test_missing_cluster_is_told(tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent")
+    result = run("--self-signed-dir", tmp_path, KUBECONFIG=absent, HOME=str(tmp_path))
+    assert result.exit_code == 2
+    assert f"not in a pod, and no usable kubeconfig in {absent}" in result.output
+
+
+def test_address_in_use_is_told(tmp_path: Path, kubeconfig: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        result = run("--self-signed-dir", tmp_path, "--listen", address, KUBECONFIG=str(kubeconfig))
+    assert result.exit_code == 2
+    assert f"can't listen on {address}" in result.output
+
+
+def test_help_shows_examples_and_variables() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "postwarden-operator run --tls-cert /tls/tls.crt" in result.output
+    assert "POSTWARDEN_LISTEN" in result.output
