@@ -359,6 +359,15 @@ def test_a_timer_that_comes_early_does_nothing() -> None:
     assert wire.received == TEASER
 
 
+def test_a_peek_that_found_nothing_is_no_talk() -> None:
+    scene = Scene()
+    wire = scene.connect(make_context(make_rules(pregreet=DROP)))
+    assert wire.engine.receive_peek(b"", 0.5) == 0
+    wire.pump()
+    scene.wait(6.0)
+    assert record_of(wire).verdict is Verdict.PASS_NEW
+
+
 def test_a_late_answer_of_the_store_changes_nothing() -> None:
     engine = Connection(make_context(make_rules(permit=(CLIENT,))), CLIENT, 1, "198.51.100.25", 25, 0.0, WALL)
     assert isinstance(engine.next_action(), HandOff)
