@@ -36,6 +36,8 @@ class AccessAction(enum.IntEnum):
 
 
 class LogFormat(enum.StrEnum):
+    """How a connection is logged; the Postscreen formats are in postscreen's words."""
+
     JSON = "JSON"
     POSTSCREEN = "Postscreen"
     POSTSCREEN_LEGACY = "PostscreenLegacy"
@@ -73,6 +75,8 @@ class AccessRule:
 
 @dataclass(frozen=True, slots=True)
 class Access:
+    """The access list; my_networks is permitted first, then the rules are asked in order."""
+
     my_networks: AddressTable
     reject_action: Action
     rules: tuple[AccessRule, ...]
