@@ -82,6 +82,7 @@ def test_a_hello_that_is_not_understood_is_a_wrong_answer(code: int, hello: byte
         (b"MAIL FROM:<a@b>\r\n", b"503 5.5.1 Error: send HELO first\r\n"),
         (b"NOOP\r\n", b"502 no\r\n"),
         (b"EHLO \xff\r\n", b"500 what\r\n"),
+        (b"EHLO a b <c>\r\n", b"500 what\r\n"),
         (b"EHLO " + b"x" * 600 + b"\r\n", b"500 line too long\r\n"),
         (b"EHLO x\r\n", b"421 4.3.2 closing\r\n"),
         (b"EHLO a\rNOOP\r\n", b"250 a\r\n250 noop\r\n"),

@@ -64,7 +64,7 @@ class MemoryHost:
 
     def __init__(self, context: Context, upstream: UpstreamInForce) -> None:
         self.current = context
-        self._route = make_route(upstream)
+        self.current_route = make_route(upstream)
         self.passes: dict[str, dict[str, float]] = {}
         self.faults: list[UpstreamFault] = []
         self._records: list[Record] = []
@@ -74,7 +74,7 @@ class MemoryHost:
         return self.current
 
     def route(self) -> Route:
-        return self._route
+        return self.current_route
 
     def lookup_pass(self, key: str, answer: Callable[[Mapping[str, float]], None]) -> None:
         answer(self.passes.get(key, {}))

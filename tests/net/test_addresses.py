@@ -84,4 +84,5 @@ def test_a_route_that_can_not_be_used_says_why() -> None:
     assert "unix socket" in route.detail
     assert not make_route(UpstreamInForce("no-such-host.invalid:25", "Plain", True, "", "", None)).usable
     usable = make_route(UpstreamInForce("localhost:25", "Plain", True, "", "", None))
-    assert (usable.usable, usable.address) == (True, ("127.0.0.1", 25))
+    assert usable.usable
+    assert "127.0.0.1:25" in [str(address) for address in usable.addresses]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from net.bench import Bench, Client, make_rules
 from net.scripted_mta import Conversation, Script, ScriptedMta, serve_mail
+from postwarden_sidecar.net.addresses import SocketAddress
 from postwarden_sidecar.net.timeouts import Timeouts
 
 RELAYS = ("Plain", "ProxyV1", "ProxyV2")
@@ -339,3 +342,14 @@ def test_an_smtpd_that_does_not_take_the_client(script: Script, tmp_path: Path) 
     ):
         said = client.hear_all()
         assert said == b"" or (script is hang_up and said.startswith(b"421 "))
+
+
+def test_of_several_addresses_of_a_name_the_first_that_accepts_is_taken() -> None:
+    with ScriptedMta(serve_mail) as mta, Bench(mta.target) as bench:
+        route = bench.host.route()
+        refused = SocketAddress(socket.AF_INET6, ("::1", 1))
+        bench.host.current_route = replace(route, addresses=(refused, refused, *route.addresses))
+        with bench.connect() as client:
+            assert client.hear_reply() == GREETING
+            client.say(b"QUIT\r\n")
+            client.hear_all()

@@ -20,7 +20,9 @@ MAX_FIRST_LINE = 4096
 # makes of another is its word to this client and no sign of a wrong hand-off: no client can call the hand-off
 # into question.
 _SANE = re.compile(rb"([\x20-\x7e]{1,510})\r?\n\Z")
-_HELO = re.compile(rb"(?i:HELO|EHLO) ")
+_HELO = re.compile(
+    rb"(?i:HELO|EHLO) [A-Za-z0-9._:\[\]-]{1,255}\r?\n\Z"
+)  # with a name or an address literal, which none refuses as syntax
 _NOT_UNDERSTOOD = (500, 502, 503)
 # characters of the greeting that are given to the client (RFC 5321, 4.5.3.1.5: 512 with the end)
 _MAX_REFUSAL = 500

@@ -32,6 +32,21 @@ class UnixTarget:
     path: str
 
 
+@dataclass(frozen=True, slots=True)
+class SocketAddress:
+    """For connect(2)."""
+
+    family: socket.AddressFamily
+    address: tuple[str, int] | str
+
+    def __str__(self) -> str:
+        """As parse_target reads it."""
+        if isinstance(self.address, str):
+            return f"unix:{self.address}"
+        host, port = self.address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def parse_target(text: str) -> TcpTarget | UnixTarget:
     """`HOST:PORT`, `[V6]:PORT` or `unix:PATH`. Raises BadAddress."""
     if text.startswith("unix:"):
@@ -81,15 +96,17 @@ def normalise(address: str) -> str:
     return str(parsed.ipv4_mapped or parsed)
 
 
-def resolve(target: TcpTarget | UnixTarget) -> tuple[socket.AddressFamily, tuple[str, int] | str]:
-    """Family and address for `connect`. A name is looked up, which may block: give addresses where that
-    matters. Raises BadAddress."""
+def resolve(target: TcpTarget | UnixTarget) -> tuple[SocketAddress, ...]:
+    """What to connect to, in this order until one accepts. A name is looked up, which may block: give addresses where that matters.
+
+    Raises BadAddress.
+    """
     if isinstance(target, UnixTarget):
-        return socket.AF_UNIX, target.path
+        return (SocketAddress(socket.AF_UNIX, target.path),)
     try:
         found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise BadAddress(f"the host {target.host!r} cannot be resolved: {error}") from error
-    # v4 first where a name has both: most MTAs listen there, and `localhost` is 127.0.0.1 for them
-    family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-    return family, (str(address[0]), int(address[1]))
+    return tuple(
+        SocketAddress(family, (str(address[0]), int(address[1]))) for family, _, _, _, address in found
+    )

@@ -6,34 +6,37 @@ import errno
 import os
 import select
 import socket
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
+from postwarden_sidecar.net.addresses import SocketAddress
 from postwarden_sidecar.net.environment import Environment
 
 _RETRY = 0.02  # seconds; a unix socket whose queue is full says EAGAIN and can't be waited for (connect(2))
 
 
 class Connector:
-    """Calls either connected(socket) or failed(sentence), once; `cancel` before that: neither."""
+    """addresses: one or more, of one MTA, tried in order.
+
+    Calls either connected(socket) or failed(sentence), once; `cancel` before that: neither.
+    """
 
     def __init__(
         self,
         environment: Environment,
-        family: socket.AddressFamily,
-        address: tuple[str, int] | str,
+        addresses: Sequence[SocketAddress],
         connected: Callable[[socket.socket], None],
         failed: Callable[[str], None],
     ) -> None:
         self.deadline: float | None = None
         self.queued_at: float | None = None
         self._environment = environment
-        self._family = family
-        self._address = address
+        self._addresses = deque(addresses)
         self._connected = connected
         self._failed = failed
         self._socket: socket.socket | None = None
         timeouts = environment.timeouts
-        limit = timeouts.connect_unix if family == socket.AF_UNIX else timeouts.connect_tcp
+        limit = timeouts.connect_unix if addresses[0].family == socket.AF_UNIX else timeouts.connect_tcp
         self._give_up = environment.loop.now + limit
 
     def start(self) -> None:
@@ -41,13 +44,13 @@ class Connector:
         kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
         loop = self._environment.loop
         try:
-            pending = socket.socket(self._family, kind)
+            pending = socket.socket(self._addresses[0].family, kind)
         except OSError as error:
-            self._failed(f"no socket for the MTA: {error.strerror}")
+            self._fail(error.strerror or "no socket")
             return
         self._environment.descriptors.opened += 1
         self._socket = pending
-        code = pending.connect_ex(self._address)
+        code = pending.connect_ex(self._addresses[0].address)
         if code == 0:
             self._finish()
         elif code == errno.EINPROGRESS:
@@ -57,7 +60,7 @@ class Connector:
             self._release()
             loop.set_deadline(self, min(loop.now + _RETRY, self._give_up))
         else:
-            self._fail(os.strerror(code))
+            self._try_next(os.strerror(code))
 
     def cancel(self) -> None:
         """The connection is not wanted any more."""
@@ -69,7 +72,7 @@ class Connector:
         assert self._socket is not None
         code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            self._fail(os.strerror(code))
+            self._try_next(os.strerror(code))
         else:
             self._finish()
 
@@ -94,21 +97,23 @@ class Connector:
         self._forget_callbacks()
         callback(connected)
 
+    def _try_next(self, why: str) -> None:
+        if len(self._addresses) > 1 and self._environment.loop.now < self._give_up:
+            self._release()
+            self._addresses.popleft()
+            self.start()
+        else:
+            self._fail(why)
+
     def _fail(self, why: str) -> None:
         self.cancel()
         callback = self._failed
         self._forget_callbacks()
-        callback(f"the MTA cannot be reached at {self._shown()}: {why}")
+        callback(f"the MTA cannot be reached at {self._addresses[0]}: {why}")
 
     def _forget_callbacks(self) -> None:
         """They hold the owner, who holds us: a circle would stay in memory up to the next garbage collection."""
         self._connected = self._failed = _ignore
-
-    def _shown(self) -> str:
-        if isinstance(self._address, str):
-            return f"unix:{self._address}"
-        host, port = self._address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _release(self) -> None:
         if self._socket is not None:

@@ -11,9 +11,11 @@ from __future__ import annotations
 import array
 import select
 import socket
+from collections.abc import Sequence
 
 from postwarden_sidecar.engine.actions import Endpoints, HandoffOutcome
 from postwarden_sidecar.handoff.smtpd_pass import DESCRIPTOR_PAYLOAD, encode_attributes
+from postwarden_sidecar.net.addresses import SocketAddress
 from postwarden_sidecar.net.connector import Connector
 from postwarden_sidecar.net.environment import Environment
 from postwarden_sidecar.net.handoff_owner import HandoffOwner
@@ -29,7 +31,7 @@ class PassClient:
         environment: Environment,
         client: socket.socket,
         endpoints: Endpoints,
-        path: str,
+        addresses: Sequence[SocketAddress],
         owner: HandoffOwner,
     ) -> None:
         self.deadline: float | None = None
@@ -39,7 +41,7 @@ class PassClient:
         self._endpoints = endpoints
         self._owner: HandoffOwner | None = owner
         self._control: socket.socket | None = None
-        self._connector = Connector(environment, socket.AF_UNIX, path, self._connected, self._not_connected)
+        self._connector = Connector(environment, addresses, self._connected, self._not_connected)
 
     @property
     def closed(self) -> bool:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Sequence
 
 from postwarden_sidecar.engine.actions import HandoffOutcome
 from postwarden_sidecar.handoff.reply_watch import Refused, ReplyWatch, Stage, WrongAnswer
+from postwarden_sidecar.net.addresses import SocketAddress
 from postwarden_sidecar.net.connector import Connector
 from postwarden_sidecar.net.environment import Environment
 from postwarden_sidecar.net.handoff_owner import HandoffOwner
@@ -103,8 +105,7 @@ class Relay:
         environment: Environment,
         client: socket.socket,
         header: bytes,
-        family: socket.AddressFamily,
-        address: tuple[str, int] | str,
+        addresses: Sequence[SocketAddress],
         owner: HandoffOwner,
     ) -> None:
         self.deadline: float | None = None
@@ -117,7 +118,7 @@ class Relay:
         self._watch = ReplyWatch()
         self._hangup_seen = False
         self._moved_at = 0.0
-        self._connector = Connector(environment, family, address, self._connected, self._not_connected)
+        self._connector = Connector(environment, addresses, self._connected, self._not_connected)
 
     @property
     def closed(self) -> bool:

@@ -45,11 +45,11 @@ def choose_transfer(
     )
     match route.handoff:
         case Handoff.PASS:
-            return PassClient(environment, client, endpoints, str(route.address), owner)
+            return PassClient(environment, client, endpoints, route.addresses, owner)
         case Handoff.PROXY_V1:
             header = encode_v1(*addresses)
         case Handoff.PROXY_V2:
             header = encode_v2(*addresses)
         case Handoff.PLAIN:
             header = b""
-    return Relay(environment, client, header, route.family, route.address, owner)
+    return Relay(environment, client, header, route.addresses, owner)
