@@ -7,6 +7,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from postwarden_sidecar.ipc.channel import MAX_QUEUED, Channel, ChannelFull, Message
 from postwarden_sidecar.ipc.messages import (
@@ -133,6 +134,19 @@ def test_what_is_no_message_is_a_fault(packet: bytes) -> None:
     channel = Channel(end)
     raw.send(packet)
     with pytest.raises(ChannelFault):
+        channel.receive()
+    channel.close()
+    raw.close()
+
+
+def test_a_packet_that_lost_its_end_is_a_fault_even_if_the_rest_is_a_message() -> None:
+    raw, end = make_pair()
+    channel = Channel(end)
+    whole = msgspec.msgpack.encode(PassQuery(1, "k" * (MAX_MESSAGE - 50)))
+    whole = msgspec.msgpack.encode(PassQuery(1, "k" * (MAX_MESSAGE - 50 + MAX_MESSAGE - len(whole))))
+    assert len(whole) == MAX_MESSAGE
+    raw.send(whole + b"\x00")
+    with pytest.raises(ChannelFault, match="above 32768 bytes"):
         channel.receive()
     channel.close()
     raw.close()
