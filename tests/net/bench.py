@@ -126,7 +126,7 @@ class Bench:
         self._turned = threading.Condition()
         self.loop.each_turn.append(self._after_turn)
         self._thread = threading.Thread(target=self.loop.run)
-        self._stopped = False
+        self.turns = 0
 
     def __enter__(self) -> Bench:
         self.driver.start()
@@ -153,6 +153,7 @@ class Bench:
             assert self.page_gauges == dict.fromkeys(STAGES, 0)
 
     def _after_turn(self) -> None:
+        self.turns += 1
         calls, self._calls = self._calls, []
         for call in calls:
             call()

@@ -110,7 +110,12 @@ class Driver:
         return ACCEPT_BATCH
 
     def _begin(self, client: socket.socket, peer: tuple[str, int], local: tuple[str, int]) -> None:
-        session = Session(self._environment, client, peer, local, time.time(), self._ended)
+        try:
+            session = Session(self._environment, client, peer, local, time.time(), self._ended)
+        except Exception:  # a defect of ours; the client tries again
+            self._descriptors.opened -= 1
+            client.close()
+            raise
         self._sessions.add(session)
         try:
             session.begin(draining=self._drained is not None)
