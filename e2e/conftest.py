@@ -3,15 +3,18 @@
 from harness.cluster_fixtures import api_server, kubernetes_binaries, namespace, pytest_collection_finish
 from harness.operator_fixtures import operator
 from harness.postfix_fixtures import milter, postfix_root, start_postfix, swaks
+from harness.sidecar_fixtures import mail_sink, start_sidecar
 
 __all__ = [
     "api_server",
     "kubernetes_binaries",
+    "mail_sink",
     "milter",
     "namespace",
     "operator",
     "postfix_root",
     "pytest_collection_finish",
     "start_postfix",
+    "start_sidecar",
     "swaks",
 ]

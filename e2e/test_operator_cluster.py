@@ -6,55 +6,26 @@ A plain gRPC client is the sidecar.
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import grpc
 import pytest
 from harness.cluster import ApiServer, KubectlError, Pod, wait_for
 from harness.operator_process import OperatorProcess
+from harness.screening_objects import (
+    conditions,
+    config_map,
+    mail_pod,
+    policy,
+    reject,
+    reject_listed,
+    wait_for_reasons,
+)
 from harness.stream_client import StreamClient
 from postwarden.screening.v1 import screening_pb2 as pb
 
 PUSH_TIMEOUT = 2.0
 """Seconds from a change in the cluster to the sidecar: what the project promises."""
-
-SIDECAR_SPEC = {
-    "containers": [{"name": "mta", "image": "mta"}],
-    "initContainers": [{"name": "postwarden", "image": "postwarden", "restartPolicy": "Always"}],
-}
-LABELS = {"postwarden.dev/inject": "true", "app": "mail"}
-
-
-def policy(name: str, namespace: str, **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "postwarden.dev/v1alpha1",
-        "kind": "ScreeningPolicy",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {"selector": {}, **spec},
-    }
-
-
-def reject(*cidrs: str) -> dict[str, Any]:
-    return {"rules": [{"action": "Reject", "cidrs": list(cidrs)}]}
-
-
-def reject_listed(name: str, key: str = "networks") -> dict[str, Any]:
-    return {"rules": [{"action": "Reject", "listFrom": {"configMapKeyRef": {"name": name, "key": key}}}]}
-
-
-def config_map(name: str, namespace: str, networks: str, *, watched: bool = True) -> dict[str, Any]:
-    labels = {"postwarden.dev/watch": "true"} if watched else {}
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": name, "namespace": namespace, "labels": labels},
-        "data": {"networks": networks},
-    }
-
-
-def mail_pod(api_server: ApiServer, namespace: str, name: str = "mta-0", **labels: str) -> Pod:
-    return api_server.create_pod(name, namespace, labels={**LABELS, **labels}, spec=SIDECAR_SPEC)
 
 
 class Sidecars:
@@ -82,27 +53,6 @@ def sidecars(api_server: ApiServer, operator: OperatorProcess) -> Iterator[Sidec
     made = Sidecars(api_server, operator)
     yield made
     made.close()
-
-
-def conditions(api_server: ApiServer, name: str, namespace: str) -> dict[str, Mapping[str, Any]]:
-    """By type; only those that are about the newest generation."""
-    found = api_server.get("spol", name, namespace)
-    generation = found["metadata"]["generation"]
-    all_conditions = found.get("status", {}).get("conditions", [])
-    return {each["type"]: each for each in all_conditions if each["observedGeneration"] == generation}
-
-
-def reasons(api_server: ApiServer, name: str, namespace: str) -> dict[str, str]:
-    found = conditions(api_server, name, namespace)
-    return {kind: f"{each['status']}/{each['reason']}" for kind, each in found.items()}
-
-
-def wait_for_reasons(api_server: ApiServer, name: str, namespace: str, **expected: str) -> None:
-    wait_for(
-        lambda: expected.items() <= (reasons(api_server, name, namespace)).items(),
-        10,
-        f"{expected} in the status of {name}, which has {reasons(api_server, name, namespace)}",
-    )
 
 
 def test_applied_policy_reaches_the_sidecar_and_its_status_tells(

@@ -41,6 +41,13 @@ class LoggedProcess:
         state = "running" if self.alive() else f"exited with {self._process.returncode}"
         return f"--- {self.name} ({state}), end of {self.log}:\n{text}"
 
+    def wait(self, timeout: float) -> int:
+        """Its exit status. Raises TimeoutError, with the end of its log, if it is not over after `timeout` seconds."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError(f"{self.name} has not ended after {timeout:g} s:\n{self.tail()}") from error
+
     def kill(self) -> None:
         """End it at once and wait until it is gone; its data is thrown away, so it has nothing to tidy up."""
         self._process.kill()

@@ -1,0 +1,79 @@
+"""The Kubernetes objects of a screened mail server, and what its policy's status says."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.cluster import ApiServer, Pod, wait_for
+
+SIDECAR_SPEC = {
+    "containers": [{"name": "mta", "image": "mta"}],
+    "initContainers": [{"name": "postwarden", "image": "postwarden", "restartPolicy": "Always"}],
+}
+LABELS = {"postwarden.dev/inject": "true", "app": "mail"}
+
+
+def policy(name: str, namespace: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "postwarden.dev/v1alpha1",
+        "kind": "ScreeningPolicy",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"selector": {}, **spec},
+    }
+
+
+def reject(*cidrs: str) -> dict[str, Any]:
+    return {"rules": [{"action": "Reject", "cidrs": list(cidrs)}]}
+
+
+def reject_listed(name: str, key: str = "networks") -> dict[str, Any]:
+    return {"rules": [{"action": "Reject", "listFrom": {"configMapKeyRef": {"name": name, "key": key}}}]}
+
+
+def config_map(name: str, namespace: str, networks: str, *, watched: bool = True) -> dict[str, Any]:
+    labels = {"postwarden.dev/watch": "true"} if watched else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "data": {"networks": networks},
+    }
+
+
+def mail_pod(api_server: ApiServer, namespace: str, name: str = "mta-0", **labels: str) -> Pod:
+    """A pod object that carries our container."""
+    return api_server.create_pod(name, namespace, labels={**LABELS, **labels}, spec=SIDECAR_SPEC)
+
+
+def policy_object(api_server: ApiServer, name: str, namespace: str) -> dict[str, Any]:
+    """The policy as it is stored. By REST: kubectl would take longer to start than the operator to answer. Raises ApiError."""
+    return api_server.request(
+        "GET", f"/apis/postwarden.dev/v1alpha1/namespaces/{namespace}/screeningpolicies/{name}"
+    )
+
+
+def conditions(api_server: ApiServer, name: str, namespace: str) -> dict[str, Mapping[str, Any]]:
+    """By type; only those that are about the newest generation."""
+    found = policy_object(api_server, name, namespace)
+    generation = found["metadata"]["generation"]
+    all_conditions = found.get("status", {}).get("conditions", [])
+    return {each["type"]: each for each in all_conditions if each["observedGeneration"] == generation}
+
+
+def reasons(api_server: ApiServer, name: str, namespace: str) -> dict[str, str]:
+    found = conditions(api_server, name, namespace)
+    return {kind: f"{each['status']}/{each['reason']}" for kind, each in found.items()}
+
+
+def wait_for_reasons(api_server: ApiServer, name: str, namespace: str, **expected: str) -> None:
+    """Raises TimeoutError after 10 s, with what the status says."""
+    seen: dict[str, str] = {}
+
+    def as_expected() -> bool:
+        seen.clear()
+        seen.update(reasons(api_server, name, namespace))
+        return expected.items() <= seen.items()
+
+    try:
+        wait_for(as_expected, 10)
+    except TimeoutError as error:
+        raise TimeoutError(f"status of {name}: expected {expected}, found {seen}") from error
