@@ -251,7 +251,18 @@ async def test_refusal_of_the_sidecar_is_a_problem(file: Path) -> None:
         nack = pb.Nack(nonce=snapshot.nonce, reason="unknown feature x")
         await sidecar.call.write(pb.SidecarMessage(nack=nack))
         problem = await events.until(lambda event: isinstance(event, Problem))
-        assert problem == Problem("the sidecar of default/wall: unknown feature x")
+        assert problem == Problem(
+            f"the sidecar refuses default/wall, version {snapshot.version}: unknown feature x"
+        )
+
+
+async def test_rules_are_applied_though_the_hand_off_is_not_proved(file: Path) -> None:
+    async with running(file) as (events, sidecar, _):
+        report = pb.HandoffReport(state=pb.HANDOFF_STATE_UNPROVED, detail="the MTA is down")
+        await sidecar.call.write(pb.SidecarMessage(handoff=report))
+        snapshot = await sidecar.apply()
+        await events.until(lambda event: event == Applied("default", "wall", snapshot.version))
+        assert events.problems() == []
 
 
 async def test_only_the_token_of_this_run_is_served_and_only_this_user_reaches_the_socket(file: Path) -> None:

@@ -98,15 +98,20 @@ class Registry:
         if self._streams.get(stream.identity.pod_uid) is stream:
             self._sink.state_changed(stream.identity.pod_uid)
 
-    def state(self, pod_uid: str) -> SyncState | None:
+    def subscription(self, pod_uid: str) -> Subscription | None:
         """None: no live stream."""
         stream = self._streams.get(pod_uid)
-        return None if stream is None else stream.subscription.state
+        return None if stream is None else stream.subscription
+
+    def state(self, pod_uid: str) -> SyncState | None:
+        """None: no live stream."""
+        subscription = self.subscription(pod_uid)
+        return None if subscription is None else subscription.state
 
     def blob(self, pod_uid: str, digest: str) -> bytes | None:
         """A table of the snapshot last sent to that pod, else None."""
-        stream = self._streams.get(pod_uid)
-        return None if stream is None else stream.subscription.blob(digest)
+        subscription = self.subscription(pod_uid)
+        return None if subscription is None else subscription.blob(digest)
 
     def finish_all(self) -> None:
         """End every stream: the operator shuts down."""

@@ -175,8 +175,8 @@ class Subscription:
             return SyncState(State.PENDING, "the operator has not decided yet")
         if isinstance(wanted, Held):
             return SyncState(State.PENDING, wanted.reason)
-        if sent is not None and same(sent.wanted, wanted) and sent.refused is not None:
-            return SyncState(State.REJECTED, sent.refused)
+        if (refusal := self.refusal) is not None:
+            return SyncState(State.REJECTED, refusal)
         if sent is not None and not sent.answered:
             return SyncState(State.PENDING, "sent, and not acknowledged yet")
         if isinstance(wanted, Unmanaged):
@@ -184,6 +184,17 @@ class Subscription:
         else:
             applied = self._revision != "" and self._revision == wanted.revision
         return SyncState(State.SYNCED) if applied else SyncState(State.PENDING, "not sent yet")
+
+    @property
+    def version_in_force(self) -> str:
+        """By the sidecar's own account; empty: none."""
+        return self._version
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the sidecar refused what is wanted, if it did."""
+        sent = self._sent
+        return sent.refused if sent is not None and same(sent.wanted, self._wanted) else None
 
     def blob(self, digest: str) -> bytes | None:
         """A table named in the snapshot last sent; None: this sidecar may not have it."""

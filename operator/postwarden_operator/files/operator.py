@@ -16,7 +16,6 @@ from pathlib import Path
 from postwarden_operator.controlplane.identity import AuthenticationFailed, Identity, Refusal
 from postwarden_operator.controlplane.registry import Registry
 from postwarden_operator.controlplane.server import ScreeningServer
-from postwarden_operator.controlplane.subscription import State
 from postwarden_operator.files.events import (
     Applied,
     Conflicted,
@@ -81,6 +80,7 @@ class FilesOperator:
         self._seen: Signature = ()
         self._selected: Selected | None = None
         self._applied: Applied | None = None
+        self._refused: Problem | None = None
         self._told: set[FilesEvent] = set()
         self._edit_problems: list[Problem] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -133,17 +133,25 @@ class FilesOperator:
         return Identity(POD.uid, POD.namespace, POD.name)
 
     def state_changed(self, pod_uid: str) -> None:
-        """The StatusSink: tells what the sidecar has acknowledged or refused."""
-        state, selected = self._registry.state(pod_uid), self._selected
-        if state is None or selected is None:
+        """The StatusSink: tells what the sidecar has acknowledged or refused.
+
+        A hand-off that is not proved is the sidecar's own to tell.
+        """
+        subscription, selected = self._registry.subscription(pod_uid), self._selected
+        if subscription is None or selected is None:
             return
-        if state.state is State.REJECTED:
-            self._tell([Problem(f"the sidecar of {selected.namespace}/{selected.name}: {state.reason}")])
-        if state.state is State.SYNCED:
+        if (refusal := subscription.refusal) is not None:
+            problem = Problem(
+                f"the sidecar refuses {selected.namespace}/{selected.name}, version {selected.version}: {refusal}"
+            )
+            if problem != self._refused:
+                self._report(problem)
+            self._refused = problem
+        if subscription.version_in_force == selected.version:
             applied = Applied(selected.namespace, selected.name, selected.version)
             if applied != self._applied:
-                self._applied = applied
                 self._report(applied)
+            self._applied = applied
 
     async def _read_world(self) -> World | None:
         return None if self._objects is None else _world(self._objects)
@@ -162,14 +170,10 @@ class FilesOperator:
         if selected is not None and selected != self._selected:
             self._selected = selected
             self._report(selected)
-        self._told &= set(events)
-        self._tell(events)
-
-    def _tell(self, events: Sequence[FilesEvent]) -> None:
         for event in events:
             if event not in self._told:
-                self._told.add(event)
                 self._report(event)
+        self._told = set(events)
 
     def _located(self, outcome: Outcome) -> list[str]:
         """All errors of a policy, each with its place."""
