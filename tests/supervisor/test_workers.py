@@ -185,6 +185,7 @@ def test_whoever_is_queued_gets_421_and_no_reset_when_the_port_closes() -> None:
         early.sendall(b"EHLO too.early\r\n")
         close_when_empty(listeners)
         assert heard.read() == b"421 4.3.2 Service not available, closing transmission channel\r\n"
+        assert early.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0  # EPIPE after a reset
 
 
 async def test_rules_that_a_stuck_worker_does_not_apply_are_taken_back_everywhere(
