@@ -1,3 +1,5 @@
+"""A policy and its lists become the rules on the wire, or every reason why not."""
+
 import gzip
 import hashlib
 import json

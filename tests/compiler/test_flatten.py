@@ -1,3 +1,5 @@
+"""Flat tables say of each address what the first row that holds it says."""
+
 import time
 from itertools import pairwise
 from random import Random

@@ -1,3 +1,5 @@
+"""Which policy is in force for which pod: decided pod by pod, the older first, then by name."""
+
 from datetime import UTC, datetime
 from typing import Any
 

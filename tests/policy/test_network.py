@@ -1,3 +1,5 @@
+"""Networks as people write them, and what is said to those who write them wrong."""
+
 from ipaddress import IPv6Network, ip_network
 
 import pytest

@@ -1,3 +1,5 @@
+"""Documents become policies; bad ones get all their errors at once, each with its field path."""
+
 import copy
 from typing import Any
 
