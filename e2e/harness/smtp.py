@@ -34,7 +34,7 @@ class Reply:
 
 
 class Client:
-    """A connection, open from its making to the end of the `with` block."""
+    """A connection, open from its making to the end of the `with` block. port: its own."""
 
     def __init__(
         self,
@@ -50,6 +50,7 @@ class Client:
 
         self.socket = connect() if network is None else network.call(connect)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.port = int(self.socket.getsockname()[1])
         self._received = b""
 
     def __enter__(self) -> Self:
@@ -59,16 +60,6 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.socket.close()
-
-    @property
-    def port(self) -> int:
-        """Its own, as the other side sees it."""
-        return int(self.socket.getsockname()[1])
-
-    @property
-    def source(self) -> str:
-        """`[ADDRESS]:PORT` of this end, as postscreen's log has it."""
-        return f"[{self.socket.getsockname()[0]}]:{self.port}"
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
