@@ -6,14 +6,16 @@ kubeconfigs, logs. The processes also end with the thread that started them (see
 controller-manager, scheduler or kubelet runs; ClusterClient says what that means.
 """
 
+import json
 import shutil
 import socket
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from harness.cluster_certificates import write_certificates
 from harness.cluster_client import ApiError, ClusterClient, KubectlError, Pod, wait_for
@@ -32,12 +34,21 @@ ISSUER = "https://kubernetes.default.svc.cluster.local"
 """The customary issuer of ServiceAccount tokens, and the API server's own audience."""
 
 
+AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}],
+}
+"""Every request of a ServiceAccount, for a test to see which rights it used."""
+
+
 class StartError(Exception):
     """etcd or kube-apiserver did not become ready; the text holds the end of their logs."""
 
 
 class ApiServer(ClusterClient):
-    """Start with `with`; the methods are ClusterClient's. `processes` are etcd and kube-apiserver."""
+    """Start with `with`; the methods are ClusterClient's. `processes` are etcd and kube-apiserver, in this order."""
 
     def __init__(self, tools: KubernetesTools) -> None:
         self._tools = tools
@@ -54,7 +65,9 @@ class ApiServer(ClusterClient):
             write_certificates(directory, SERVICE_ADDRESS)
             super().__init__(directory, f"https://127.0.0.1:{port}", self._tools.kubectl)
             self._start(_etcd_command(self._tools, directory, etcd_port))
-            self._start(_apiserver_command(self._tools, directory, etcd_port, port))
+            (directory / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))
+            self._apiserver = _apiserver_command(self._tools, directory, etcd_port, port)
+            self._start(self._apiserver)
             self._wait_until_ready()
             self.ensure_service_account("default", "default")
             self._cleanup = cleanup.pop_all()
@@ -64,6 +77,27 @@ class ApiServer(ClusterClient):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._cleanup.close()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """kube-apiserver is killed for the length of the block; then another serves the same objects at the same address.
+
+        Raises StartError.
+        """
+        self.processes.pop().kill()
+        try:
+            yield
+        finally:
+            self._start(self._apiserver)
+            self._wait_until_ready()
+
+    def audited(self, service_account: str, namespace: str) -> list[dict[str, Any]]:
+        """The requests (audit.k8s.io/v1 Events) that the ServiceAccount has made so far; a watch is there from its beginning."""
+        user = f"system:serviceaccount:{namespace}:{service_account}"
+        # A last line without its end is still being written.
+        lines = (self.directory / "audit.log").read_text().split("\n")[:-1]
+        events = [json.loads(line) for line in lines]
+        return [event for event in events if event["user"]["username"] == user]
 
     def logs(self) -> str:
         """The ends of the processes' logs, for a test to show what the servers thought of it."""
@@ -141,6 +175,8 @@ def _apiserver_command(
         f"--service-cluster-ip-range={SERVICE_RANGE}",
         "--authorization-mode=Node,RBAC",
         "--allow-privileged=true",
+        f"--audit-policy-file={directory / 'audit-policy.json'}",
+        f"--audit-log-path={directory / 'audit.log'}",
         f"--service-account-issuer={ISSUER}",
         f"--service-account-key-file={directory / 'service-account.pub'}",
         f"--service-account-signing-key-file={directory / 'service-account.key'}",

@@ -7,7 +7,8 @@ Contract: `with OperatorProcess(api_server) as operator:` has the CRD in the clu
 import socket
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -78,8 +79,17 @@ class OperatorProcess:
 
     def restart(self) -> None:
         """Killed, not stopped: the harder case. Raises TimeoutError."""
+        with self.away():
+            pass
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Killed for the length of the block; then another one starts. Raises TimeoutError."""
         self.process.kill()
-        self.start()
+        try:
+            yield
+        finally:
+            self.start()
 
     @property
     def ca_pem(self) -> bytes:

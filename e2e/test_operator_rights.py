@@ -1,0 +1,52 @@
+"""The operator's rights in operator_rbac.yaml are what it uses, by the API server's own audit log: not one less, not one more."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from harness.cluster import ApiServer
+from harness.operator_process import ACCOUNT, NAMESPACE, RBAC, OperatorProcess
+from harness.polling import poll
+from harness.screening_objects import config_map, policy, reject_listed, wait_for_reasons
+from harness.sidecar_fixtures import StartSidecar
+from ruamel.yaml import YAML
+
+Right = tuple[str, str, str]
+"""API group, resource (with its subresource), verb."""
+
+
+def granted() -> Iterator[Right]:
+    for document in YAML(typ="safe").load_all(RBAC):
+        for rule in document.get("rules", ()):
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    for verb in rule["verbs"]:
+                        yield group, resource, verb
+
+
+def right_of(event: Mapping[str, Any]) -> Right:
+    about = event["objectRef"]
+    resource = "/".join(filter(None, (about["resource"], about.get("subresource"))))
+    return about.get("apiGroup", ""), resource, event["verb"]
+
+
+def test_operator_asks_for_what_it_may_and_uses_all_that_it_may(
+    api_server: ApiServer, operator: OperatorProcess, namespace: str, start_sidecar: StartSidecar
+) -> None:
+    # Its whole work: a list that it finds, one that it must ask for by name, a token, a status.
+    api_server.apply(config_map("plain", namespace, "192.0.2.0/24\n", watched=False))
+    api_server.apply(policy("wall", namespace, access=reject_listed("plain")))
+    start_sidecar()
+    wait_for_reasons(api_server, "wall", namespace, ResolvedRefs="False/RefNotLabelled")
+    api_server.kubectl("label", "configmap", "plain", "postwarden.dev/watch=true", f"--namespace={namespace}")
+    wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
+
+    def used() -> set[Right]:
+        return {right_of(event) for event in api_server.audited(ACCOUNT, NAMESPACE) if "objectRef" in event}
+
+    expected = set(granted())
+    poll(lambda: used() == expected, 5, lambda: f"granted and not used, or not granted: {used() ^ expected}")
+    decisions = {
+        event["annotations"]["authorization.k8s.io/decision"]
+        for event in api_server.audited(ACCOUNT, NAMESPACE)
+    }
+    assert decisions == {"allow"}

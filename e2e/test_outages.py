@@ -1,0 +1,156 @@
+"""What is away harms no mail: the operator, the API server, or the sidecar's own process for a moment.
+
+Rules in force stay in force, sessions go on, and what was changed meanwhile is enforced once all are back.
+"""
+
+import threading
+from types import TracebackType
+from typing import Any, Self
+
+from harness.cluster import ApiServer
+from harness.mail_attempt import first_reply, last_reply_to_mail
+from harness.mail_sink import MailSink
+from harness.operator_process import OperatorProcess
+from harness.polling import poll
+from harness.screening_objects import config_map, policy, reject_listed, wait_for_reasons
+from harness.sidecar_fixtures import StartSidecar
+from harness.sidecar_process import SidecarProcess
+from harness.smtp import Client
+
+ENFORCED_WITHIN = 2.0
+"""Seconds from a change in the cluster to what clients hear, while all are there."""
+
+BACK_WITHIN = 30.0
+"""Seconds until a connection that was lost is made again: waits double from 1 s, with full jitter, for as long as the other was away."""
+
+PAUSE = 0.05
+"""Seconds between two mails: more would only cost CPU."""
+
+ZOMBIE, OTHER_ZOMBIE, FRIEND, SENDER = "127.66.6.6", "127.77.7.7", "127.0.9.9", "127.0.8.8"
+
+
+class MailFlow:
+    """One mail after the other from SENDER, in a thread, within the `with` block. `replies`: the last one to each."""
+
+    def __init__(self, sidecar: SidecarProcess) -> None:
+        self._address = sidecar.address
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._send, name="mail-flow")
+        self.replies: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def wait_for(self, more: int) -> None:
+        """Until so many more mails have been tried."""
+        wanted = len(self.replies) + more
+        poll(lambda: len(self.replies) >= wanted, 20.0, lambda: f"mail does not flow: {self.replies[-3:]}")
+
+    def refused(self) -> list[str]:
+        return [reply for reply in self.replies if not reply.startswith("250 2.0.0")]
+
+    def _send(self) -> None:
+        while not self._over.wait(PAUSE):
+            try:
+                self.replies.append(last_reply_to_mail(self._address, SENDER, recipient="flow@example.org"))
+            except OSError as error:
+                self.replies.append(repr(error))
+
+
+def rejecting(*networks: str) -> dict[str, Any]:
+    access = {
+        "myNetworks": [],
+        "rejectAction": "Drop",
+        "rules": [{"action": "Reject", "cidrs": list(networks)}],
+    }
+    return {"access": access, "pregreet": {"banner": ""}}
+
+
+def hears(sidecar: SidecarProcess, source: str, begins: str, within: float = ENFORCED_WITHIN) -> None:
+    """Wait until that client's first reply begins so. Raises TimeoutError."""
+    poll(
+        lambda: first_reply(sidecar.address, source).startswith(begins),
+        within,
+        lambda: f"{source} does not hear {begins}:\n{sidecar.log_tail()}",
+    )
+
+
+def test_no_session_suffers_when_the_operator_is_killed_and_comes_back(
+    api_server: ApiServer,
+    operator: OperatorProcess,
+    namespace: str,
+    start_sidecar: StartSidecar,
+    mail_sink: MailSink,
+) -> None:
+    sidecar = start_sidecar()
+    api_server.apply(policy("wall", namespace, **rejecting("127.66.0.0/16")))
+    hears(sidecar, ZOMBIE, "521")
+    with MailFlow(sidecar) as flow, Client(*sidecar.listen, source=FRIEND) as session:
+        session.greeted()
+        flow.wait_for(1)
+        with operator.away():
+            sidecar.wait_for_log("no stream to the operator")
+            assert first_reply(sidecar.address, ZOMBIE).startswith("521")
+            api_server.apply(policy("wall", namespace, **rejecting("127.66.0.0/16", "127.77.0.0/16")))
+            flow.wait_for(5)
+        hears(sidecar, OTHER_ZOMBIE, "521", BACK_WITHIN)
+        assert first_reply(sidecar.address, ZOMBIE).startswith("521")
+        flow.wait_for(5)
+        session.deliver("someone@example.org")
+    assert flow.refused() == []
+    assert mail_sink.recipients.count("flow@example.org") == len(flow.replies)
+    wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
+
+
+def test_sidecar_that_starts_while_the_operator_is_away_enforces_what_it_had(
+    api_server: ApiServer, operator: OperatorProcess, namespace: str, start_sidecar: StartSidecar
+) -> None:
+    sidecar = start_sidecar()
+    api_server.apply(config_map("zombies", namespace, "127.66.0.0/16\n"))
+    access = {"myNetworks": [], "rejectAction": "Drop", **reject_listed("zombies")}
+    api_server.apply(policy("wall", namespace, access=access, pregreet={"banner": ""}))
+    hears(sidecar, ZOMBIE, "521")
+    wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
+    with operator.away():
+        sidecar.restart()
+        assert first_reply(sidecar.address, ZOMBIE).startswith("521")
+        assert last_reply_to_mail(sidecar.address, FRIEND).startswith("250 2.0.0")
+        assert f"last known good rules of {namespace}/wall are in force" in sidecar.log()
+    api_server.apply(config_map("zombies", namespace, "127.77.0.0/16\n"))
+    hears(sidecar, OTHER_ZOMBIE, "521", BACK_WITHIN)
+    api_server.kubectl("delete", "spol", "wall", f"--namespace={namespace}")
+    hears(sidecar, OTHER_ZOMBIE, "220")
+    # A policy that is gone does not come back from the disk.
+    with operator.away():
+        sidecar.restart()
+        assert first_reply(sidecar.address, OTHER_ZOMBIE).startswith("220")
+
+
+def test_nothing_changes_while_the_api_server_is_away(
+    api_server: ApiServer, operator: OperatorProcess, namespace: str, start_sidecar: StartSidecar
+) -> None:
+    sidecar = start_sidecar()
+    api_server.apply(policy("wall", namespace, **rejecting("127.66.0.0/16")))
+    hears(sidecar, ZOMBIE, "521")
+    wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
+    with api_server.away():
+        with MailFlow(sidecar) as flow:
+            flow.wait_for(20)
+        assert flow.refused() == []
+        assert "no stream to the operator" not in sidecar.log()
+        assert first_reply(sidecar.address, ZOMBIE).startswith("521")
+        # Its token can't be reviewed now, which says nothing against the token.
+        sidecar.restart()
+        assert first_reply(sidecar.address, ZOMBIE).startswith("521")
+    assert first_reply(sidecar.address, ZOMBIE).startswith("521")
+    assert operator.process.alive()
+    api_server.apply(policy("wall", namespace, **rejecting("127.77.0.0/16")))
+    hears(sidecar, OTHER_ZOMBIE, "521", BACK_WITHIN)
+    wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
