@@ -136,14 +136,12 @@ async def _serve(settings: "OperatorSettings") -> None:
     api = await ClusterApi.connect()
     try:
         operator = KubeOperator(settings, api)
-        started = asyncio.Event()
-        running = asyncio.create_task(operator.run(on_started=started))
-        waiting = asyncio.create_task(started.wait())
-        await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        # After the start: kopf takes the signals for itself.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, operator.stop)
-        await running
+
+        def take_signals() -> None:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, operator.stop)
+
+        take_signals()
+        await operator.run(on_watching=take_signals)
     finally:
         await api.close()

@@ -7,7 +7,7 @@ that no policy matches a pod, the later ones notice what a watch that began anew
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,10 @@ RESYNC = 300.0
 RETRY = 1.0
 """Seconds until a list that failed is asked for again."""
 
+_GROUP = "/apis/postwarden.dev/v1alpha1"
+
 _LISTS = {
-    Kind.POLICY: ("/apis/postwarden.dev/v1alpha1/screeningpolicies", ""),
+    Kind.POLICY: (f"{_GROUP}/{Kind.POLICY.value}", ""),
     Kind.POD: ("/api/v1/pods", INJECT_LABEL),
     Kind.CONFIG_MAP: ("/api/v1/configmaps", WATCH_LABEL),
 }
@@ -66,30 +68,53 @@ class KubeOperator:
     def stop(self) -> None:
         self._stop.set()
 
-    async def run(self, *, on_started: asyncio.Event | None = None) -> None:
-        """Raises ListenFailed; or what made a part of it end."""
+    async def run(self, *, on_watching: Callable[[], None]) -> None:
+        """on_watching: called once kopf runs, which takes SIGTERM and SIGINT for itself.
+
+        Raises ListenFailed; or what made a part of it end.
+        """
         port = self._server.listen_tls(self._settings.listen, self._settings.certificate)
         await self._server.start()
         _log.info("serving sidecars on %s (port %d)", self._settings.listen, port)
         parts = [
-            asyncio.create_task(part) for part in (self._reconciler.run(), self._writer.run(), self._list())
+            asyncio.create_task(part)
+            for part in (
+                self._reconciler.run(),
+                self._writer.run(),
+                self._list(),
+                self._watch_cluster(on_watching),
+            )
         ]
         stopping = asyncio.create_task(self._stop.wait())
-        watching = await self._watch.start()
-        if on_started is not None:
-            on_started.set()
         try:
-            await asyncio.wait((*parts, watching, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((*parts, stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
             await self._server.stop()
             for task in (*parts, stopping):
                 task.cancel()
-            self._watch.stop()
-            ended = await asyncio.gather(*parts, watching, return_exceptions=True)
-            stopping.cancel()
+            ended = await asyncio.gather(*parts, return_exceptions=True)
         if not self._stop.is_set():
             faults = [each for each in ended if isinstance(each, Exception)]
             raise faults[0] if faults else RuntimeError("the watch of the cluster ended")
+
+    async def _watch_cluster(self, on_watching: Callable[[], None]) -> None:
+        """kopf looks once for the resources that it watches: they must be there when it starts."""
+        while True:
+            if await self._discovered():
+                break
+            await asyncio.sleep(RETRY)
+        watching = await self._watch.start()
+        on_watching()
+        await watching
+
+    async def _discovered(self) -> bool:
+        """Whether the API server tells of our resource, to those who ask what it has."""
+        try:
+            served = await self._api.request("GET", _GROUP)
+        except (ApiUnavailable, ApiRefused) as error:
+            _log.error("the API server has no ScreeningPolicies, is their CRD installed? %s", error)
+            return False
+        return any(each.get("name") == Kind.POLICY.value for each in served.get("resources", ()))
 
     def _heard(self, kind: Kind, body: Mapping[str, Any], deleted: bool) -> None:
         if self._store.heard(kind, body, deleted=deleted):

@@ -2,7 +2,7 @@
 
 Contract: `on.event` handlers only, which return nothing: kopf then writes nothing into the objects and adds
 no finalizers. Pods and ConfigMaps are selected by label on the server. Standalone: no peering, every replica
-watches.
+watches. CRDs are not watched, which would need a right of its own: ours must be there at the start.
 """
 
 import asyncio
@@ -27,11 +27,9 @@ class Watch:
     def __init__(self, on_event: OnEvent, liveness: str | None = None) -> None:
         self._on_event = on_event
         self._liveness = liveness
-        self._stop = asyncio.Event()
-        self._tasks: list[Awaitable[None]] = []
 
     async def start(self) -> asyncio.Task[None]:
-        """The task ends when the watch is stopped, or when kopf gave up.
+        """Cancel the task to stop it; it ends by itself where kopf gives up.
 
         kopf takes SIGTERM and SIGINT for itself here: take them back afterwards.
         """
@@ -42,14 +40,10 @@ class Watch:
             standalone=True,
             clusterwide=True,
             liveness_endpoint=self._liveness,
-            stop_flag=self._stop,
         )
         # kopf cancels at its end every task that was not there at its start, hence ours are started before
         # it.
         return asyncio.create_task(kopf.run_tasks(tasks, ignored=ignored))
-
-    def stop(self) -> None:
-        self._stop.set()
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
@@ -78,6 +72,7 @@ async def _login(**known: Any) -> kopf.ConnectionInfo | None:
 def _settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
+    settings.scanning.disabled = True
     settings.watching.label_selectors["", "v1", Kind.POD.value] = INJECT_LABEL
     settings.watching.label_selectors["", "v1", Kind.CONFIG_MAP.value] = WATCH_LABEL
     return settings
