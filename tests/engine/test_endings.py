@@ -50,7 +50,7 @@ def in_state(name: str) -> tuple[Scene, Wire]:
     [
         ("lookup", Verdict.HANGUP, "HANGUP in tests before SMTP handshake"),
         ("wait", Verdict.HANGUP, "HANGUP in tests before SMTP handshake"),
-        ("dialog", Verdict.HANGUP, "HANGUP in tests after SMTP handshake"),
+        ("dialog", Verdict.REJECTED, "HANGUP in tests after SMTP handshake"),
         ("dialog_refused", Verdict.REJECTED, "HANGUP in tests after SMTP handshake"),
         ("last_word", Verdict.DEFERRED, "HANGUP in tests after SMTP handshake"),
     ],
@@ -71,7 +71,9 @@ def test_a_hang_up_in_any_state_is_noted_and_answered_with_nothing(
 def test_a_denied_client_that_hangs_up_is_still_named_denied() -> None:
     _, wire = in_state("dialog")
     wire.half_close()
-    assert (record_of(wire).test, record_of(wire).action) == ("access", "Enforce")
+    record = record_of(wire)
+    assert (record.verdict, record.test, record.action) == (Verdict.REJECTED, "access", "Enforce")
+    assert record.reason.endswith("spec.access.rules[1], line 1; it hung up before it named a recipient")
 
 
 @pytest.mark.parametrize(

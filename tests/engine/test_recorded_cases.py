@@ -50,8 +50,6 @@ NOT_PLAYED = {
 }
 # Where our log is another, and why.
 OTHER_LOG = {
-    # postscreen still has the record of the pass that has run out, and calls that old; a store of ours has only passes that last.
-    "v-pass-01": ["CONNECT", "PASS NEW", "CONNECT", "PASS OLD", "CONNECT", "PASS NEW"],
     # postscreen asks its cache once more after the failed hand-off, and logs that.
     "v-limits-10": ["CONNECT", "PASS NEW", "DISCONNECT"],
 }

@@ -357,7 +357,11 @@ class Connection:
             )
             if self._state != _LAST_WORD and not (dialog and dialog.refused):
                 when = "before it named a recipient" if dialog else "before the greeting was complete"
-                self._judge(Verdict.HANGUP, f"{self._endpoints.client_address} hung up {when}")
+                standing = self._screening.standing
+                if standing.refusal:  # it failed a test; that it left before it heard so changes nothing
+                    self._judge(Verdict.REJECTED, f"{standing.reason}; it hung up {when}")
+                else:
+                    self._judge(Verdict.HANGUP, f"{self._endpoints.client_address} hung up {when}")
             self._close(now, linger=False)
 
     def _close(self, now: float, *, linger: bool) -> None:

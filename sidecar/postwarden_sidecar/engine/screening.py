@@ -80,7 +80,7 @@ class Screening:
 
     def receive_pass(self, rules: Rules, expiries: Mapping[str, float], now: float) -> Step:
         """What the store knows, asked twice: before the wait, and after it, for another connection of the client may have passed
-        meanwhile (postscreen logs PASS OLD for the second of two; measured)."""
+        meanwhile (postscreen logs PASS OLD for the second of two, and for a client whose pass has expired; measured)."""
         self.facts.passes = expiries
         address = self.facts.address
         wall = self._journal.wall_at(now)
@@ -89,7 +89,7 @@ class Screening:
             return self._hand_off(Verdict.PASS_OLD, f"{address} passed the greeting test before")
         if not self.facts.waited:
             return Step.WAIT
-        self._journal.event(EventKind.PASS_NEW, now)
+        self._journal.event(EventKind.PASS_OLD if expiries else EventKind.PASS_NEW, now)
         self.earned = {pregreet.TEST: pregreet.expiry(rules, wall)}
         reason = f"{address} kept silent for {rules.pregreet.wait:g} s, until the greeting"
         return self._hand_off(Verdict.PASS_NEW, reason)

@@ -16,16 +16,13 @@ class MemoryStore:
         self._retention = retention
         self._passes: dict[str, dict[str, float]] = {}
 
-    async def get(self, key: str, now: float) -> dict[str, float]:
+    async def get(self, key: str) -> dict[str, float]:
         """See PassStore."""
-        return {test: expiry for test, expiry in self._passes.get(key, {}).items() if expiry > now}
+        return dict(self._passes.get(key, {}))
 
     async def put(self, key: str, expiries: Mapping[str, float], now: float) -> None:
         """See PassStore."""
-        known = self._passes.pop(key, {})
-        for test, expiry in expiries.items():
-            known[test] = max(expiry, known.get(test, expiry))
-        self._passes[key] = known
+        self._passes[key] = self._passes.pop(key, {}) | expiries
         if len(self._passes) > MAX_KEYS:
             del self._passes[next(iter(self._passes))]
 

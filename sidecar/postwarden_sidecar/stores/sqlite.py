@@ -26,9 +26,9 @@ _SCHEMA = """
 CREATE TABLE passes (key TEXT NOT NULL, test TEXT NOT NULL, expiry REAL NOT NULL, PRIMARY KEY (key, test))
 WITHOUT ROWID; CREATE INDEX passes_by_expiry ON passes (expiry);
 """
-_MERGE = """
+_PUT = """
 INSERT INTO passes (key, test, expiry) VALUES (?, ?, ?)
-ON CONFLICT (key, test) DO UPDATE SET expiry = max(expiry, excluded.expiry)
+ON CONFLICT (key, test) DO UPDATE SET expiry = excluded.expiry
 """
 _OLD_KEYS = "SELECT key FROM passes GROUP BY key HAVING max(expiry) <= ?"
 # What SQLite says of a file that is none, is damaged, or lacks our columns.
@@ -62,13 +62,11 @@ class SqliteStore:
             raise StoreError(f"the pass store {path} can't be made: {error}") from error
         return cls(path, retention, thread, connection)
 
-    async def get(self, key: str, now: float) -> dict[str, float]:
+    async def get(self, key: str) -> dict[str, float]:
         """See PassStore."""
 
         def select(connection: sqlite3.Connection) -> dict[str, float]:
-            rows = connection.execute(
-                "SELECT test, expiry FROM passes WHERE key = ? AND expiry > ?", (key, now)
-            )
+            rows = connection.execute("SELECT test, expiry FROM passes WHERE key = ?", (key,))
             return dict(rows.fetchall())
 
         return await self._run("read", select)
@@ -77,11 +75,11 @@ class SqliteStore:
         """See PassStore."""
         rows = [(key, test, expiry) for test, expiry in expiries.items()]
 
-        def merge(connection: sqlite3.Connection) -> None:
+        def insert(connection: sqlite3.Connection) -> None:
             with connection:
-                connection.executemany(_MERGE, rows)
+                connection.executemany(_PUT, rows)
 
-        await self._run("written", merge)
+        await self._run("written", insert)
 
     async def sweep(self, now: float) -> int:
         """See PassStore."""

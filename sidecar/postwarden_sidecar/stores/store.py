@@ -14,12 +14,13 @@ class PassStore(Protocol):
     the caller, who knows the TTL, judges that.
     """
 
-    async def get(self, key: str, now: float) -> dict[str, float]:
-        """Passes of key that have not expired at now (epoch seconds); empty if there are none. Raises
-        StoreError."""
+    async def get(self, key: str) -> dict[str, float]:
+        """Passes of key as they were last put, expired ones too until they are swept (postscreen calls a client
+        with an expired pass old); empty if there are none. Raises StoreError."""
 
     async def put(self, key: str, expiries: Mapping[str, float], now: float) -> None:
-        """Merge: of two expiries of one test the later stays. Raises StoreError."""
+        """The newest word counts for each test named, also an earlier expiry (an expiry too far ahead must not
+        stay for ever); other tests are kept. Raises StoreError."""
 
     async def sweep(self, now: float) -> int:
         """Remove what expired longer ago than the retention; how many keys went. Raises StoreError."""

@@ -302,7 +302,7 @@ class Supervisor:
 
     async def _answer_pass(self, worker: WorkerProcess, query: PassQuery) -> None:
         try:
-            expiries = await self._store.get(query.key, time.time())
+            expiries = await self._store.get(query.key)
         except StoreError as error:
             _log.warning("%s", error)
             expiries = {}

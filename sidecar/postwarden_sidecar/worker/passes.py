@@ -75,10 +75,7 @@ class Passes:
             self._unsent.popleft()
 
     def _keep(self, key: str, expiries: Mapping[str, float]) -> None:
-        known = self._memory.pop(key, {})
-        self._memory[key] = known | {
-            test: max(when, known.get(test, when)) for test, when in expiries.items()
-        }
+        self._memory[key] = self._memory.pop(key, {}) | expiries
         if len(self._memory) > MAX_KEYS:
             del self._memory[next(iter(self._memory))]
 
