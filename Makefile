@@ -31,7 +31,8 @@ e2e: setup  ## the tests with real Postfix and a real API server (builds them on
 lint: setup  ## ruff, mypy, import contracts, generated files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar cli/postwarden_cli tests e2e
+	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar cli/postwarden_cli tests
+	$(BIN)/mypy e2e
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory check-generated
 

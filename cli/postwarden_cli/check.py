@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import click
+from postwarden_operator.files.examine import Examined
 from rich.console import Console
 from rich.table import Table
 
 from postwarden_cli.compiled import PATHS, examined, rules_of
-from postwarden_operator.files.examine import Examined
 
 WRONG = 1  # exit code: a policy has errors
 

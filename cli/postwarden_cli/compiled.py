@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import click
-
 from postwarden_operator.files.examine import Examined, examine
 from postwarden_operator.files.operator import NothingUsable
 from postwarden_sidecar.controlclient.decode import decode

@@ -1,7 +1,7 @@
 """`postwarden demo`: the whole system on loopback, sample clients of every kind, and what became of each.
 
-Contract: no root, no network, no cluster; ends by itself within DEMO_TIMEOUT; exit code 0 if every client got the verdict that it is there to
-show. On a terminal a live table, else the table once at the end; `--json` for programs.
+Contract: no root, no network, no cluster; ends by itself within DEMO_TIMEOUT; exit code 0 if every client got the verdict that it is
+there to show. On a terminal a live table, else the table once at the end; `--json` for programs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
+from postwarden_sidecar.engine.record import Record, Verdict
+from postwarden_sidecar.rules.settings import Handoff
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -28,8 +30,6 @@ from rich.table import Table
 from postwarden_cli.demo_clients import SAMPLE_CLIENTS, SampleClient, run_client
 from postwarden_cli.demo_sink import Sink, start_sink
 from postwarden_cli.system import StartFailed, System, SystemSettings
-from postwarden_sidecar.engine.record import Record, Verdict
-from postwarden_sidecar.rules.settings import Handoff
 
 DEMO_TIMEOUT = 60.0  # seconds; it takes about 8
 REFRESH = 0.1  # seconds between two looks of the live table

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import click
-
-from postwarden_cli.compiled import PATHS, examined, rules_of
 from postwarden_sidecar.checks import access, pregreet
 from postwarden_sidecar.checks.facts import Facts
 from postwarden_sidecar.rules.settings import AccessAction, Action, Mode, Rules
+
+from postwarden_cli.compiled import PATHS, examined, rules_of
 
 UNUSABLE = 2
 

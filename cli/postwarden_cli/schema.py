@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import click
-
 from postwarden_operator.policy.generate import generated_files
 
 # Endings of the generated files' paths.

@@ -23,8 +23,8 @@ from postwarden_sidecar.supervisor.settings import (
     SidecarSettings,
     UpstreamChoice,
 )
-from postwarden_sidecar.supervisor.supervisor import Supervisor
 from postwarden_sidecar.supervisor.supervisor import StartFailed as SidecarStartFailed
+from postwarden_sidecar.supervisor.supervisor import Supervisor
 
 log = logging.getLogger("postwarden")
 

@@ -1,8 +1,8 @@
 """`postwarden up`: the whole system on one machine, without a cluster.
 
-Contract: one line `ready listen=… policy=… version=…` on stdout when the policy is in force and the port accepts, one line `applied policy=…
-version=…` for each edit that is in force; all else goes to stderr. SIGTERM and SIGINT drain, exit 0; a second one ends at once. Exit 2: unusable
-arguments or a bad first policy.
+Contract: one line `ready listen=… policy=… version=…` on stdout when the policy is in force and the port accepts, one line
+`applied policy=… version=…` for each edit that is in force; all else goes to stderr. SIGTERM and SIGINT drain, exit 0; a second one
+ends at once. Exit 2: unusable arguments or a bad first policy.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 
 import click
+from postwarden_sidecar.rules.settings import Handoff
+from postwarden_sidecar.supervisor.settings import LogFormatName
 
 from postwarden_cli.options import HostPort, UpstreamTarget
 from postwarden_cli.system import StartFailed, System, SystemSettings
-from postwarden_sidecar.rules.settings import Handoff
-from postwarden_sidecar.supervisor.settings import LogFormatName
 
 HANDOFFS = {
     "plain": Handoff.PLAIN,

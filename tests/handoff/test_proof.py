@@ -1,3 +1,5 @@
+"""The proof of each hand-off: what is said to the MTA, and what its answers mean."""
+
 from collections.abc import Sequence
 
 import pytest

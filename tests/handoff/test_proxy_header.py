@@ -1,3 +1,5 @@
+"""PROXY headers as they are written, for either version and family."""
+
 import ipaddress
 import struct
 

@@ -1,3 +1,5 @@
+"""Replies of an MTA are read alike however their bytes arrive."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

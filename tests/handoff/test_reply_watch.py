@@ -1,3 +1,5 @@
+"""The opening of a relay: no byte of the client before the 220, and wrong answers found."""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""The attributes that smtpd reads, byte by byte."""
+
 from postwarden_sidecar.handoff.smtpd_pass import DESCRIPTOR_PAYLOAD, encode_attributes
 
 

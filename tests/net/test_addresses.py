@@ -1,3 +1,5 @@
+"""Addresses as people write them."""
+
 from __future__ import annotations
 
 import socket

@@ -1,3 +1,5 @@
+"""Listening sockets: shared among workers, never with another program."""
+
 from __future__ import annotations
 
 import socket

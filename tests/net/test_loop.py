@@ -1,3 +1,5 @@
+"""The event loop: deadlines, wakes, and defects that end one connection only."""
+
 from __future__ import annotations
 
 import select

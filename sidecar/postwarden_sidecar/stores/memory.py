@@ -22,7 +22,7 @@ class MemoryStore:
 
     async def put(self, key: str, expiries: Mapping[str, float], now: float) -> None:
         """See PassStore."""
-        self._passes[key] = self._passes.pop(key, {}) | expiries
+        self._passes[key] = self._passes.pop(key, {}) | dict(expiries)
         if len(self._passes) > MAX_KEYS:
             del self._passes[next(iter(self._passes))]
 

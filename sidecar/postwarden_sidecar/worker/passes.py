@@ -75,7 +75,7 @@ class Passes:
             self._unsent.popleft()
 
     def _keep(self, key: str, expiries: Mapping[str, float]) -> None:
-        self._memory[key] = self._memory.pop(key, {}) | expiries
+        self._memory[key] = self._memory.pop(key, {}) | dict(expiries)
         if len(self._memory) > MAX_KEYS:
             del self._memory[next(iter(self._memory))]
 
