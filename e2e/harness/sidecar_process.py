@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +36,7 @@ class SidecarProcess:
     """directory -- for its files; they outlive it
     upstream  -- the MTA that the injection knows of, HOST:PORT; None: only a policy can name one
     operator, token -- where its rules come from, and the pod's token for it (None: the file is missing). Without an operator: no rules
-    options   -- further ones of the command line
+    options   -- further ones of the command line; variables -- further ones of the environment
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class SidecarProcess:
         operator: OperatorProcess | None = None,
         token: str | None = None,
         options: Sequence[str] = (),
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self.state_dir = directory / "state"
         self.token_file = directory / "token"
@@ -60,7 +61,7 @@ class SidecarProcess:
             *(COMMAND, "run", f"--listen={self.address}", f"--health=127.0.0.1:{self._health}"),
             *(f"--metrics=127.0.0.1:{self.metrics_port}", f"--state-dir={self.state_dir}", *options),
         ]
-        self._variables = {"PATH": os.environ["PATH"]}
+        self._variables = {"PATH": os.environ["PATH"], **(variables or {})}
         if upstream is not None:
             # Variables, as the injection sets them: a flag would override what the policy says.
             self._variables |= {"POSTWARDEN_UPSTREAM": upstream, "POSTWARDEN_HANDOFF": handoff}
