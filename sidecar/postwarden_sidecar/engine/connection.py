@@ -15,7 +15,6 @@ import re
 from collections import deque
 from collections.abc import Mapping
 
-from postwarden_sidecar.checks import access, pregreet
 from postwarden_sidecar.checks.facts import Facts
 from postwarden_sidecar.engine import naming, replies
 from postwarden_sidecar.engine.actions import (
@@ -35,7 +34,7 @@ from postwarden_sidecar.engine.dialog import COMMAND_TIME_LIMIT, LINE_LENGTH_LIM
 from postwarden_sidecar.engine.journal import Journal
 from postwarden_sidecar.engine.proxy_header import BadHeader, HeaderParser
 from postwarden_sidecar.engine.record import MAX_TEXT, EventKind, Verdict
-from postwarden_sidecar.engine.screening import Screening, Step
+from postwarden_sidecar.engine.screening import DECIDED_BY, Screening, Step
 
 LOOKUP_LIMIT = 1.0  # seconds; the driver answers within 5 ms, this is for one that does not
 _HEADER, _LOOKUP, _WAIT, _RECHECK, _HANDOFF, _DIALOG, _LAST_WORD, _CLOSED = range(8)
@@ -44,11 +43,6 @@ _ENDING_EVENTS = {
     Ending.DATA: EventKind.DATA_WITHOUT_RCPT,
     Ending.COUNT: EventKind.COMMAND_COUNT_LIMIT,
     Ending.LENGTH: EventKind.COMMAND_LENGTH_LIMIT,
-}
-_DECIDED_BY = {
-    Verdict.ALLOWLISTED: access.TEST,
-    Verdict.PASS_OLD: pregreet.TEST,
-    Verdict.PASS_NEW: pregreet.TEST,
 }
 # A greeting of the MTA that refuses (RFC 5321, 3.1), bounded as its lines are (4.5.3.1.5: 512 bytes).
 _REFUSAL = re.compile(r"[45][0-9]{2} [ -~]{0,500}", re.ASCII)
@@ -387,7 +381,7 @@ class Connection:
         )
         record.handoff = handoff
         standing = screening.standing
-        record.test = standing.test or _DECIDED_BY.get(screening.verdict, "")
+        record.test = standing.test or DECIDED_BY.get(screening.verdict, "")
         if standing.test:
             record.action, record.would = standing.action, standing.would
         if dialog is not None:

@@ -13,6 +13,13 @@ from postwarden_sidecar.engine.journal import Journal
 from postwarden_sidecar.engine.record import MAX_TEXT, EventKind, Verdict
 from postwarden_sidecar.rules.settings import AccessAction, Action, Rules
 
+# The test that let a client through, by verdict.
+DECIDED_BY = {
+    Verdict.ALLOWLISTED: access.TEST,
+    Verdict.PASS_OLD: pregreet.TEST,
+    Verdict.PASS_NEW: pregreet.TEST,
+}
+
 
 class Step(enum.Enum):
     """What is to be done with a client now."""
