@@ -25,6 +25,7 @@ from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.rules.settings import Handoff
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from postwarden_cli.demo_clients import SAMPLE_CLIENTS, SampleClient, run_client
@@ -33,7 +34,8 @@ from postwarden_cli.system import StartFailed, System, SystemSettings
 
 DEMO_TIMEOUT = 60.0  # seconds; it takes about 8
 REFRESH = 0.1  # seconds between two looks of the live table
-PIPED_WIDTH = 150  # columns
+PIPED_WIDTH = 170  # columns: a row a line
+ROOM_FOR_REPLIES = 120  # columns
 LAST_RECORD = 3.0  # seconds that the last verdicts may take to arrive after the last client is done
 
 POLICY = """\
@@ -104,32 +106,22 @@ class Demo:
                     visit.record = record
                     break
 
-    def table(self) -> Table:
-        """One row a client."""
+    def table(self, width: int) -> Table:
+        """One row a client; what it heard is left out where there is no room."""
         table = Table(title="postwarden demo: who may speak to the mail server", expand=True)
-        for header, ratio in (
-            ("Client", 3),
-            ("Address", None),
-            ("Verdict", None),
-            ("After", None),
-            ("Why", 6),
-            ("It heard", 4),
-        ):
-            table.add_column(header, ratio=ratio, no_wrap=ratio is None)
+        for header in ("Client", "Address", "Verdict", "After"):
+            table.add_column(header, no_wrap=True)
+        table.add_column("Why", ratio=5)
+        if width >= ROOM_FOR_REPLIES:
+            table.add_column("It heard", ratio=4)
         for visit in self.visits:
             record = visit.record
-            if record is None:
-                table.add_row(visit.client.kind, visit.client.address, "…", "", "", "")
-                continue
-            colour = COLOURS.get(record.verdict, "yellow")
-            table.add_row(
-                visit.client.kind,
-                record.client_address,
-                f"[{colour}]{record.verdict.value}[/]",
-                f"{record.duration:.2f} s",
-                record.reason,
-                visit.saw,
-            )
+            row = [visit.client.kind, visit.client.address, "…", "", ""]
+            if record is not None:
+                colour = COLOURS.get(record.verdict, "yellow")
+                why = record.reason.removeprefix(f"{record.client_address} ")
+                row[2:] = [f"[{colour}]{record.verdict.value}[/]", f"{record.duration:.2f} s", escape(why)]
+            table.add_row(*row, *([escape(visit.saw)] if width >= ROOM_FOR_REPLIES else []))
         return table
 
     def rows(self) -> list[dict[str, object]]:
@@ -218,7 +210,7 @@ async def _send_clients(demo: Demo, system: System, console: Console) -> None:
         deadline: float | None = None
         while deadline is None or time.monotonic() < deadline:
             if live is not None:
-                live.update(demo.table(), refresh=True)
+                live.update(demo.table(console.width), refresh=True)
             if visits.done():
                 visits.result()
                 if all(visit.record is not None for visit in demo.visits):
@@ -226,9 +218,9 @@ async def _send_clients(demo: Demo, system: System, console: Console) -> None:
                 deadline = deadline or time.monotonic() + LAST_RECORD
             await asyncio.sleep(REFRESH)
         if live is None:
-            console.print(demo.table())
+            console.print(demo.table(console.width))
         else:
-            live.update(demo.table(), refresh=True)
+            live.update(demo.table(console.width), refresh=True)
 
 
 def _summarise(console: Console, demo: Demo, sink: Sink, seconds: float) -> None:
