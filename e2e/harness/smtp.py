@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.message import EmailMessage
 from types import TracebackType
@@ -162,13 +163,12 @@ def send_with_aiosmtplib(
             source_address=None if source is None else (source, 0),
         )
 
-    def in_a_loop() -> None:
-        asyncio.run(send())
-
     if network is None:
-        in_a_loop()
+        # In a thread: asyncio.run would take the event loop of pytest's plugin from this one.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(lambda: asyncio.run(send())).result()
     else:
-        network.call(in_a_loop)
+        network.call(lambda: asyncio.run(send()))
 
 
 def send_with_swaks(
