@@ -48,6 +48,70 @@ class LookupPass:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryDnsbl:
+    """Ask each zone of the rules' sites about address, once a zone; the answers come by `receive_dnsbl`, one a zone."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class DnsblAnswer:
+    """zone: as DnsblSite.zone. addresses: the A records that count (none in 127.255.255.0/24, all in 127.0.0.0/8), as four octets each;
+    empty: not listed. ttl: seconds, of the answer or of the negative answer's SOA. failed: no usable answer (time-out, SERVFAIL, blocked,
+    a zone that lists the world): it scores nothing and sets no TTL. start, end: CLOCK_MONOTONIC seconds, for the trace; outcome: for metrics."""
+
+    zone: str
+    addresses: tuple[bytes, ...]
+    ttl: float
+    failed: bool
+    outcome: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy the pod is when a client is known (its PROXY header read), all workers together. client: connections of this client
+    (its prefix) that are in our hands, this one too; screening: all connections in our hands, this one too; upstream: clients
+    given to the MTA that it has not answered yet. stress: stress mode is on."""
+
+    client: int
+    screening: int
+    upstream: int
+    stress: bool
+
+
+IDLE = Load(client=1, screening=1, upstream=0, stress=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A session that is handed over in its middle: the client's own command lines, byte for byte with their ends; hello is b"" if it said
+    none. request is RCPT's line or STARTTLS's. rest: what of the client's input was read behind request (nothing with STARTTLS)."""
+
+    hello: bytes
+    mail: bytes
+    request: bytes
+    rest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """Give the client to the MTA in the middle of our dialogue; the end comes by `receive_handover`."""
+
+    endpoints: Endpoints
+    replay: Replay
+
+
+class HandoverOutcome(enum.Enum):
+    """How a hand-over in the middle ended."""
+
+    DONE = "done"  # the MTA has the client; its reply to the request has gone to the client
+    ANSWERED = "answered"  # reply goes to the client, the dialogue goes on and the MTA is gone (or is kept for the next MAIL)
+    CLOSE = "close"  # reply goes to the client, then the connection is closed
+
+
+@dataclass(frozen=True, slots=True)
 class StorePass:
     """expiries: test -> epoch seconds when its pass ends. Only passes are stored."""
 
@@ -82,7 +146,7 @@ class Observe:
     record: Record
 
 
-EngineAction = Send | LookupPass | StorePass | HandOff | Close | Observe
+EngineAction = Send | LookupPass | QueryDnsbl | StorePass | HandOff | HandOver | Close | Observe
 
 
 class HandoffOutcome(enum.Enum):

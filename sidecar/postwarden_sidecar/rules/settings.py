@@ -93,6 +93,100 @@ class Pregreet:
 
 
 @dataclass(frozen=True, slots=True)
+class DnsblSite:
+    """One zone with one filter. zone: as asked, absolute, the key of a Secret in it already; it is shown to nobody. template: the zone as
+    the policy has it (`{key}` not replaced), for logs, traces and status. replies: the filter, four octets, each the set of its allowed
+    values; None: all of 127.0.0.0/8 less 127.255.255.0/24. label: the name that clients see."""
+
+    zone: str
+    template: str
+    replies: tuple[frozenset[int], frozenset[int], frozenset[int], frozenset[int]] | None
+    weight: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dnsbl:
+    """threshold: inclusive. allow_threshold: negative turns it on. timeout, ttl_min, ttl_max: seconds. resolvers: HOST:PORT; empty: the
+    pod's own. No sites: the test is off."""
+
+    action: Action = Action.ENFORCE
+    threshold: int = 1
+    allow_threshold: int = 0
+    timeout: float = 10.0
+    ttl_min: float = 60.0
+    ttl_max: float = 3600.0
+    resolvers: tuple[str, ...] = ()
+    sites: tuple[DnsblSite, ...] = ()
+
+
+class Handover(enum.StrEnum):
+    """What becomes of a client that passes the tests after the greeting: its session goes on with the MTA, or it is told to come back."""
+
+    INLINE = "Inline"
+    RECONNECT = "Reconnect"
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolTest:
+    """One test after the greeting. ttl: seconds."""
+
+    enabled: bool
+    action: Action
+    ttl: float = 720 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """forbidden_commands: upper case; besides, whatever begins with no letter."""
+
+    pipelining: ProtocolTest = ProtocolTest(False, Action.ENFORCE)
+    non_smtp_command: ProtocolTest = ProtocolTest(False, Action.DROP)
+    bare_newline: ProtocolTest = ProtocolTest(False, Action.ENFORCE)
+    forbidden_commands: tuple[str, ...] = ("CONNECT", "GET", "POST")
+    handover: Handover = Handover.INLINE
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Of our own dialogue. Time limits: seconds for a whole command; line_length_limit: bytes without the line's end. reject_footer: ""
+    for none. hidden_extensions: upper case. soft_fail: every 5xx of ours becomes 4xx."""
+
+    command_time_limit: float = 300.0
+    stress_command_time_limit: float = 10.0
+    command_count_limit: int = 20
+    line_length_limit: int = 2048
+    hello_required: bool = False
+    reject_footer: str = ""
+    hidden_extensions: tuple[str, ...] = ()
+    soft_fail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Connections; per pod. screening: in our hands (pre-queue); upstream: given to the MTA, which has not yet sent its first byte
+    (post-queue; `Pass`: not yet closed the control socket). Clients are told apart by prefixes of these lengths, bits. 0: no limit.
+    stress_enter, stress_leave: percent of screening."""
+
+    connections_per_client: int = 50
+    screening: int = 1000
+    upstream: int = 100
+    prefix_ipv4: int = 32
+    prefix_ipv6: int = 64
+    stress_enter: int = 90
+    stress_leave: int = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """retention: seconds that an expired pass is kept. Passes are kept by prefixes of these lengths, bits (DNSBL's by exact address)."""
+
+    retention: float = 168 * 3600.0
+    prefix_ipv4: int = 32
+    prefix_ipv6: int = 128
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
     """The MTA. target: `HOST:PORT`, `[V6]:PORT` or `unix:PATH`. `Pass` needs a unix socket, the PROXY modes a TCP port or a socket."""
 
@@ -108,6 +202,9 @@ class Rules:
     upstream that is proved (`ipc.messages.UpstreamInForce`).
     proxy_trusted: from these networks a PROXY header is required and believed; proxy_timeout: seconds to wait for it.
     hostname: our name in replies; None is the upstream's.
+    stress_wait: seconds, in place of pregreet.wait under stress; None: the same.
+    pass_addresses: local addresses at which a client may earn its pass; None: all.
+    exempt_recipients: lower case, `postmaster@`, `abuse@example.com`, `@example.org`.
     """
 
     policy: PolicyRef
@@ -119,3 +216,11 @@ class Rules:
     proxy_timeout: float
     hostname: str | None
     log_format: LogFormat
+    stress_wait: float | None = None
+    pass_addresses: AddressTable | None = None
+    dnsbl: Dnsbl = Dnsbl()
+    protocol: Protocol = Protocol()
+    session: Session = Session()
+    limits: Limits = Limits()
+    cache: Cache = Cache()
+    exempt_recipients: tuple[str, ...] = ()
