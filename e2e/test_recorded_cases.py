@@ -6,6 +6,7 @@ of them side by side, each profile with a sidecar of its own and one Postfix beh
 
 import asyncio
 import json
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from engine.recorded_player import Case, compare_log
 from engine.recorded_policies import without_later_fields
 from engine.test_recorded_cases import CORPUS, LATER_LOG, OTHER_LOG, PLAYED
 from harness.postfix import Postfix
-from harness.postfix_configuration import free_port, join_address
+from harness.postfix_configuration import join_address
 from harness.recorded_cases import Played, log_of, play
 from harness.sidecar import Sidecar, up
 
@@ -40,9 +41,10 @@ def policy_of(profile: dict[str, Any]) -> str:
     return yaml.safe_dump_all([policy, *others])
 
 
-def sidecar_of(profile: dict[str, Any], postfix: Postfix) -> Sidecar:
+def sidecar_of(profile: dict[str, Any], postfix: Postfix, nobody: socket.socket) -> Sidecar:
+    """nobody: is bound to a port and does not listen."""
     down = profile.get("upstream") == "down"
-    upstream = f"127.0.0.1:{free_port('127.0.0.1', None)}" if down else postfix.address
+    upstream = f"127.0.0.1:{nobody.getsockname()[1]}" if down else postfix.address
     listen = join_address(profile.get("listen", "127.0.0.1"), 0)
     return up(policy_of(profile), upstream=upstream, handoff="plain", listen=listen)
 
@@ -53,9 +55,11 @@ def problems(postfix_root: Path) -> Iterator[dict[str, list[str]]]:
     with (
         Postfix(postfix_root, hostname="mx.oracle.test", settings=MTA) as postfix,
         ThreadPoolExecutor(STARTS) as threads,  # they live as long as what they start
+        socket.socket() as nobody,
         ExitStack() as running,
     ):
-        sidecars = {name: sidecar_of(profile, postfix) for name, profile in PROFILES.items()}
+        nobody.bind(("127.0.0.1", 0))
+        sidecars = {name: sidecar_of(profile, postfix, nobody) for name, profile in PROFILES.items()}
         for sidecar in threads.map(Sidecar.__enter__, sidecars.values()):
             running.push(sidecar)
         played = threads.submit(lambda: asyncio.run(play_all(sidecars))).result()
