@@ -184,7 +184,8 @@ class Sidecar:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=clean_environment(),
+                env=clean_environment()
+                | {"TMPDIR": str(self.directory)},  # what a killed one leaves, goes too
             )
         poll(self._serves, START_TIMEOUT, lambda: f"it does not serve:\n{self.log_text()}")
 
