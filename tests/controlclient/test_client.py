@@ -215,7 +215,7 @@ async def test_an_operator_that_is_away_is_one_warning_however_often_it_is_tried
         await until(lambda: len(server.tokens) >= 5)
         server.unavailable = False
         await server.stream()
-        assert client.connected
+        await until(lambda: client.connected)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warnings == ["no stream to the operator, what is in force stays: UNAVAILABLE: not yet"]
 
