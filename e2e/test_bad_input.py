@@ -204,9 +204,9 @@ def test_a_listen_address_in_use_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--listen", "localhost"), "'localhost' is not HOST:PORT, as in 127.0.0.1:2525"),
-        (("--listen", "::1:2525"), "an IPv6 address is written in brackets, as in [::1]:2525"),
-        (("--handoff", "proxy"), "'proxy' is not one of 'plain', 'proxy-v1', 'proxy-v2', 'pass'"),
+        (("--listen", "localhost"), "'localhost' is not HOST:PORT, as in 127.0.0.1:10025"),
+        (("--listen", "::1:2525"), "an IPv6 address is written in brackets, as in [::1]:10025"),
+        (("--handoff", "proxy"), "'proxy' is none of plain, proxy-v1, proxy-v2 and pass"),
         (("--upstream", "unix:mta"), "give the socket's absolute path, as in unix:/run/mta.sock"),
         (("--handoff", "pass"), "--handoff pass needs a unix socket: --upstream unix:PATH, not 127.0.0.1:9"),
         (("-f", "/nonexistent/policy.yaml"), "'/nonexistent/policy.yaml' does not exist"),
