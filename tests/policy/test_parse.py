@@ -17,7 +17,8 @@ from postwarden_operator.policy import (
     parse_policy,
 )
 from postwarden_operator.policy.errors import field_path
-from postwarden_operator.policy.model import Access, Mode
+from postwarden_operator.policy.model import Access
+from postwarden_operator.policy.vocabulary import Mode
 from ruamel.yaml import YAML
 
 

@@ -17,7 +17,8 @@ import grpc.aio
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
-from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, Undecodable, blobs_to_fetch, decode
+from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, blobs_to_fetch, decode
+from postwarden_sidecar.controlclient.decode_values import Undecodable
 from postwarden_sidecar.controlclient.target import ControlTarget
 from postwarden_sidecar.rules.settings import PolicyRef, Rules
 
