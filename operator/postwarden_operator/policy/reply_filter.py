@@ -18,8 +18,8 @@ _ITEM = rf"{_NUMBER}(\.\.{_NUMBER})?"
 _OCTET = rf"({_NUMBER}|\[{_ITEM}(;{_ITEM})*\])"
 REPLY_FILTER_PATTERN = rf"^{_OCTET}(\.{_OCTET}){{3}}$"
 
-_BETWEEN_OCTETS = re.compile(r"(?<!\.)\.(?!\.)(?![^\[]*\])")
-"""A dot that is neither half of a range's `..` nor inside of brackets."""
+_MARK = re.compile(r"(\.\.|[.\[\]])")
+"""What divides octets, or does not: a range's `..`, and a dot inside of brackets."""
 
 _ORDINALS = ("first", "second", "third", "fourth")
 
@@ -30,7 +30,7 @@ class BadReplyFilter(ValueError):
 
 def parse_reply_filter(text: str) -> Octets:
     """The values that each octet may have. Raises BadReplyFilter."""
-    octets = _BETWEEN_OCTETS.split(text)
+    octets = _divided(text)
     if len(octets) != 4:
         raise BadReplyFilter(
             f"{quoted(text)} has {len(octets)} octets in place of four; write a filter like 127.0.0.2 or 127.0.0.[2..11]"
@@ -43,6 +43,17 @@ def parse_reply_filter(text: str) -> Octets:
             f"{quoted(text)}: the first octet must be {LOOPBACK}: answers that are not in 127.0.0.0/8 never count"
         )
     return first, second, third, fourth
+
+
+def _divided(text: str) -> list[str]:
+    octets, inside = [""], False
+    for token in _MARK.split(text):
+        if token == "." and not inside:
+            octets.append("")
+            continue
+        inside = token == "[" or (inside and token != "]")
+        octets[-1] += token
+    return octets
 
 
 def _values(text: str, ordinal: str, octet: str) -> frozenset[int]:
