@@ -101,7 +101,8 @@ def _min_above_max(bounds: Mapping[str, object]) -> bool:
 
 TTL_BOUNDS_RULES = (
     across(
-        "duration(self.min) <= duration(self.max)",
+        # Both are there once their defaults are filled in; the object's own default, {}, is judged before that.
+        "!has(self.min) || !has(self.max) || duration(self.min) <= duration(self.max)",
         "is longer than max (60s and 1h are the defaults)",
         _min_above_max,
         field="min",
@@ -116,7 +117,7 @@ def _leave_not_below_enter(stress: Mapping[str, object]) -> bool:
 
 STRESS_RULES = (
     across(
-        "self.leavePercent < self.enterPercent",
+        "!has(self.leavePercent) || !has(self.enterPercent) || self.leavePercent < self.enterPercent",
         "must be less than enterPercent (70 and 90 are the defaults), or stress would come and go with every client",
         _leave_not_below_enter,
         field="leavePercent",

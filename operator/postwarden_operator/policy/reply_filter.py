@@ -47,12 +47,12 @@ def parse_reply_filter(text: str) -> Octets:
 
 def _divided(text: str) -> list[str]:
     octets, inside = [""], False
-    for token in _MARK.split(text):
-        if token == "." and not inside:
+    for piece in _MARK.split(text):
+        if piece == "." and not inside:
             octets.append("")
             continue
-        inside = token == "[" or (inside and token != "]")
-        octets[-1] += token
+        inside = piece == "[" or (inside and piece != "]")
+        octets[-1] += piece
     return octets
 
 
