@@ -54,6 +54,10 @@ class RulesSink(Protocol):
     def in_force(self) -> PolicyRef | None:
         """Whose rules every worker has applied."""
 
+    @property
+    def complete(self) -> bool:
+        """False: what is in force came from disk, and lacks what needs a Secret's key."""
+
     async def apply(self, rules: Rules) -> None:
         """Returns when every worker has applied them. Raises NotApplied. May be cancelled: newer ones
         follow."""
@@ -222,9 +226,9 @@ class Stream:
         return bytes(content)
 
 
-def hello(sidecar_version: str, policy: PolicyRef | None) -> pb.Hello:
-    """Who we are and what is in force."""
-    message = pb.Hello(sidecar_version=sidecar_version, formats=FORMATS, features=FEATURES, complete=True)
+def hello(sidecar_version: str, policy: PolicyRef | None, *, complete: bool) -> pb.Hello:
+    """Who we are, what is in force, and whether that is all of it."""
+    message = pb.Hello(sidecar_version=sidecar_version, formats=FORMATS, features=FEATURES, complete=complete)
     if policy is not None:
         message.revision = policy.revision
         message.version = policy.version
