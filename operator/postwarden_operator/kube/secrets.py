@@ -8,7 +8,8 @@ can't be asked for now stays as it was last seen.
 import asyncio
 import base64
 import logging
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,21 +61,24 @@ class _Seen:
 class Secrets:
     """Used from one event loop."""
 
-    def __init__(self, api: ClusterApi, references: References) -> None:
+    def __init__(
+        self, api: ClusterApi, references: References, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._api = api
         self._references = references
+        self._clock = clock
         self._seen: dict[Name, _Seen] = {}
-        self._documents: list[Mapping[str, Any]] = []
+        self._documents: dict[str, Mapping[str, Any]] = {}
 
     async def find(self, documents: Iterable[Mapping[str, Any]]) -> dict[Name, Secret | NotPermitted]:
         """Of all that the policies name, those that exist, or that we may not read."""
-        documents = list(documents)
-        named = {name for document in documents for name in self._references.of(document).secrets}
-        changed = [document for document in documents if document not in self._documents]
+        by_uid = {str(document["metadata"].get("uid")): document for document in documents}
+        named = {name for document in by_uid.values() for name in self._references.of(document).secrets}
+        changed = [document for uid, document in by_uid.items() if self._documents.get(uid) != document]
         anew = {name for document in changed for name in self._references.of(document).secrets}
-        self._documents = documents
+        self._documents = by_uid
         self._seen = {name: seen for name, seen in self._seen.items() if name in named}
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         await self._look(
             name
             for name in sorted(named)
@@ -88,7 +92,7 @@ class Secrets:
 
     async def changed(self) -> bool:
         """Whether a Secret whose time has come is another than it was."""
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         before = {name: seen.content for name, seen in self._seen.items() if seen.due <= now}
         await self._look(sorted(before))
         return any(name in self._seen and self._seen[name].content != before[name] for name in before)
@@ -110,4 +114,4 @@ class Secrets:
             _log.warning("Secret %s/%s: %s", namespace, name, error)
             last = self._seen.get((namespace, name))
             content = None if last is None else last.content
-        self._seen[namespace, name] = _Seen(asyncio.get_running_loop().time(), content)
+        self._seen[namespace, name] = _Seen(self._clock(), content)
