@@ -9,6 +9,7 @@ from controlclient.snapshots import snapshot
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden_sidecar.controlclient.decode import FEATURES, decode
 from postwarden_sidecar.controlclient.decode_values import Undecodable
+from postwarden_sidecar.rules import image
 from postwarden_sidecar.rules.intervals import AddressTable
 from postwarden_sidecar.rules.settings import (
     Action,
@@ -123,6 +124,11 @@ def test_every_field_reaches_the_rules() -> None:
 
 def test_key_of_a_zone_is_in_no_repr() -> None:
     assert ZONE not in repr(decode(full(), {}))
+
+
+def test_every_field_is_in_the_image_that_workers_map() -> None:
+    rules = decode(full(), {})
+    assert image.decode(image.encode(rules)) == rules
 
 
 def test_an_older_operators_snapshot_means_the_defaults() -> None:
