@@ -8,8 +8,8 @@ from typing import Any
 from controlclient.control_server import control_server
 from postwarden.screening.v1 import screening_pb2 as pb
 from supervisor.scripted_mta import scripted_mta
-from supervisor.sidecars import plain, sidecar
-from supervisor.test_sidecar import deny_all, visit
+from supervisor.sidecars import plain, sidecar, visit
+from supervisor.test_sidecar import deny_all
 
 
 async def test_keys_of_zones_are_never_on_disk_and_their_sites_wait_for_the_operator(tmp_path: Path) -> None:
