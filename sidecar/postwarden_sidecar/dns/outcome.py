@@ -25,6 +25,17 @@ class Outcome(enum.StrEnum):
     LISTS_WORLD = "lists_world"  # listed, in a zone that lists the world
 
 
+# Of a look-up itself; the others are added by who knows how the zone is doing.
+NETWORK_OUTCOMES = (
+    Outcome.LISTED,
+    Outcome.NOT_LISTED,
+    Outcome.BLOCKED,
+    Outcome.TIMEOUT,
+    Outcome.UNREACHABLE,
+    Outcome.ERROR,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """addresses: the listing's, four octets each. ttl: seconds; 0 where the answer says none."""
