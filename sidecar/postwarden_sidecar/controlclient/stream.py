@@ -98,6 +98,8 @@ class Stream:
         self._stub = pb_grpc.ScreeningControlStub(channel)
         self._call = self._stub.Subscribe(metadata=metadata)
         self._work: asyncio.Task[None] | None = None
+        self._one_write = asyncio.Lock()
+        self._writes: set[asyncio.Task[StreamLost | None]] = set()
         self.heard = False  # a message came in: this operator is of use
 
     @classmethod
@@ -122,8 +124,7 @@ class Stream:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await stream.send(pb.SidecarMessage(hello=hello))  # waits for the connection
         except BaseException as error:
-            stream._call.cancel()
-            await channel.close()
+            await stream._close()
             if isinstance(error, TimeoutError):
                 why = f"no connection to {target.address} within {CONNECT_TIMEOUT:.0f} s"
                 raise StreamLost(why) from error
@@ -140,18 +141,38 @@ class Stream:
             raise StreamLost(_said(error)) from error
         finally:
             await self._abandon_work()
-            self._call.cancel()
-            await self._channel.close()
+            await self._close()
         raise StreamLost("the operator ended the stream")
 
     async def send(self, message: pb.SidecarMessage) -> None:
         """Tell something. Raises StreamLost."""
-        try:
-            await self._call.write(message)
-        except grpc.aio.AioRpcError as error:
-            raise StreamLost(_said(error)) from error
-        except asyncio.InvalidStateError as error:  # the call is over; `run` says why
-            raise StreamLost("the stream has ended") from error
+        # In a task of its own: gRPC ends the whole call if a write is cancelled.
+        write = asyncio.create_task(self._write_alone(message))
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
+        lost = await asyncio.shield(write)
+        if lost is not None:
+            raise lost
+
+    async def _write_alone(self, message: pb.SidecarMessage) -> StreamLost | None:
+        # One at a time: a second write beside the first breaks the call without an end to its reading
+        # (measured with grpcio 1.85: "Internal error from Core"), and the sidecar would be deaf.
+        async with self._one_write:
+            try:
+                await self._call.write(message)
+            except grpc.aio.AioRpcError as error:
+                return StreamLost(_said(error))
+            except (asyncio.CancelledError, asyncio.InvalidStateError):  # the call is over; `run` says why
+                return StreamLost("the stream has ended")
+        return None
+
+    async def _close(self) -> None:
+        self._call.cancel()
+        for write in tuple(self._writes):
+            write.cancel()
+        if self._writes:
+            await asyncio.wait(self._writes)
+        await self._channel.close()
 
     async def _receive(self, message: pb.ControlMessage) -> None:
         match message.WhichOneof("message"):
