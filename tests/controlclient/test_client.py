@@ -35,6 +35,10 @@ class Sink:
         self.gate.set()
 
     @property
+    def complete(self) -> bool:
+        return True
+
+    @property
     def in_force(self) -> PolicyRef | None:
         return None if self.rules is None else self.rules.policy
 

@@ -17,7 +17,8 @@ import grpc.aio
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
-from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, Undecodable, blobs_to_fetch, decode
+from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, blobs_to_fetch, decode
+from postwarden_sidecar.controlclient.decode_values import Undecodable
 from postwarden_sidecar.controlclient.target import ControlTarget
 from postwarden_sidecar.rules.settings import PolicyRef, Rules
 
@@ -52,6 +53,10 @@ class RulesSink(Protocol):
     @property
     def in_force(self) -> PolicyRef | None:
         """Whose rules every worker has applied."""
+
+    @property
+    def complete(self) -> bool:
+        """False: what is in force came from disk, and lacks what needs a Secret's key."""
 
     async def apply(self, rules: Rules) -> None:
         """Returns when every worker has applied them. Raises NotApplied. May be cancelled: newer ones
@@ -249,9 +254,9 @@ class Stream:
         return bytes(content)
 
 
-def hello(sidecar_version: str, policy: PolicyRef | None) -> pb.Hello:
-    """Who we are and what is in force."""
-    message = pb.Hello(sidecar_version=sidecar_version, formats=FORMATS, features=FEATURES, complete=True)
+def hello(sidecar_version: str, policy: PolicyRef | None, *, complete: bool) -> pb.Hello:
+    """Who we are, what is in force, and whether that is all of it."""
+    message = pb.Hello(sidecar_version=sidecar_version, formats=FORMATS, features=FEATURES, complete=complete)
     if policy is not None:
         message.revision = policy.revision
         message.version = policy.version

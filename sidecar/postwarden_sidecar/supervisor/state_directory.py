@@ -55,7 +55,7 @@ class StateDirectory:
             return None
 
     def save_rules(self, content: bytes) -> None:
-        """Keep the image as the last known good."""
+        """Keep the image as the last known good. It must hold no Secret's key (see rules.keys)."""
         self._write(self._rules, content)
 
     def forget_rules(self) -> None:
