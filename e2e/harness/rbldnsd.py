@@ -71,18 +71,8 @@ class Rbldnsd:
             data.write_text(soa + ":127.0.0.2:listed\n" + "\n".join(["127.0.0.2", *addresses]) + "\n")
             zones.append(f"{zone}:ip4set:{data.name}")
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
-        command = [
-            program,
-            "-n",
-            *user,
-            "-b",
-            f"127.0.0.1/{self._port}",
-            "-w",
-            self._directory,
-            "-c",
-            "0",
-            *zones,
-        ]
+        command: list[str | Path] = [program, "-n", *user, "-b", f"127.0.0.1/{self._port}"]
+        command += ["-w", self._directory, "-c", "0", *zones]
         with (self._directory / "log").open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         poll(
