@@ -38,7 +38,10 @@ spec:
 ---
 apiVersion: v1
 kind: Secret
-metadata: {{name: lists, labels: {{postwarden.dev/watch: "true"}}}}
+metadata:
+  name: lists
+  labels: {{postwarden.dev/watch: "true"}}
+  annotations: {{postwarden.dev/used-for: bl.test}}
 data: {{bl: {base64.b64encode(KEY.encode()).decode()}}}
 """
 
