@@ -122,7 +122,7 @@ def test_a_listed_client_is_refused_under_the_lists_label_and_the_key_is_shown_t
 def test_a_list_of_the_whole_world_refuses_nobody(lists: Rbldnsd) -> None:
     with screened(policy([lists.address], zone=WORLD)) as (sidecar, _):
         assert last_reply_to_mail(sidecar.address, LISTED).startswith(TAKEN)
-        assert f"DNSBL {WORLD} counts for nothing, ListsWorld" in "\n".join(sidecar.output())
+        assert f"DNSBL {WORLD} counts for nothing, ListsWorld" in sidecar.log_text()
 
 
 def test_resolvers_that_are_silent_or_not_there_lose_no_mail(

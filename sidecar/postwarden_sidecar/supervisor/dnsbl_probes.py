@@ -122,52 +122,60 @@ class DnsblProbes:
 
 async def probe_zone(zone: str, resolvers: tuple[str, ...]) -> ProbeResult:
     """Ask for both entries. Never raises for what resolvers do."""
-    never = await _ask(_NEVER_LISTED, zone, resolvers)
+    never, entry = await asyncio.gather(
+        _ask_any(_NEVER_LISTED, zone, resolvers), _ask_any(_TEST_ENTRY, zone, resolvers)
+    )
     if isinstance(never, str):
         return ProbeResult(ZoneState.UNREACHABLE, never)
     if never and all(is_listing(address) for address in never):
         return ProbeResult(ZoneState.LISTS_WORLD, "it lists 127.0.0.1, which no list may hold")
-    entry = await _ask(_TEST_ENTRY, zone, resolvers)
     for addresses in (never, () if isinstance(entry, str) else entry):
         for address in addresses:
             if not is_listing(address):
                 shown = ".".join(str(octet) for octet in address)
-                return ProbeResult(
-                    ZoneState.BLOCKED,
-                    f"it answers {shown}: it refuses the resolver, or the resolver makes answers up; use a resolver of your own",
-                )
+                why = "it refuses the resolver, or the resolver makes answers up; use a resolver of your own"
+                return ProbeResult(ZoneState.BLOCKED, f"it answers {shown}: {why}")
     return ProbeResult(ZoneState.HEALTHY, "", no_test_entry=not entry)
 
 
-async def _ask(entry: str, zone: str, resolvers: tuple[str, ...]) -> tuple[bytes, ...] | str:
-    """The addresses that the first resolver of use gives, or why none is."""
+async def _ask_any(entry: str, zone: str, resolvers: tuple[str, ...]) -> tuple[bytes, ...] | str:
+    """The first usable answer of a resolver, all asked at once, for hits wait; or why there is none."""
     try:
         name = dns.name.from_text(f"{entry}.{zone.removesuffix('.')}.")
     except dns.exception.DNSException:
         return "no name can be made of the zone"
     why = "no resolver is known"
-    query = dns.message.make_query(name, "A", use_edns=0, payload=UDP_PAYLOAD)
-    for resolver in resolvers:
-        host, port = parse_host_port(resolver)
-        try:
-            response, _ = await dns.asyncquery.udp_with_fallback(
-                query, host, QUERY_TIMEOUT, port, ignore_unexpected=True
-            )
-            if response.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-                why = f"the resolver {resolver} answers {dns.rcode.to_text(response.rcode())}"
-                continue
-            assert isinstance(response, dns.message.QueryMessage)
-            answer = response.resolve_chaining().answer
-        except dns.exception.Timeout:
-            why = f"the resolver {resolver} does not answer within {QUERY_TIMEOUT:.0f} s"
-        except dns.exception.DNSException:  # its text would show the name, and so the key
-            why = f"the resolver {resolver} sends no answer that makes sense"
-        except OSError as error:
-            why = f"the resolver {resolver} can't be reached: {error.strerror or type(error).__name__}"
-        else:
-            return (
-                ()
-                if answer is None
-                else tuple(bytes(map(int, record.address.split("."))) for record in answer)
-            )
+    asked = [asyncio.create_task(_ask(name, resolver)) for resolver in resolvers]
+    try:
+        for next_answer in asyncio.as_completed(asked):
+            answer = await next_answer
+            if not isinstance(answer, str):
+                return answer
+            why = answer
+    finally:
+        for task in asked:
+            task.cancel()
+        if asked:
+            await asyncio.wait(asked)
     return why
+
+
+async def _ask(name: dns.name.Name, resolver: str) -> tuple[bytes, ...] | str:
+    """The addresses that the resolver gives, or why none."""
+    host, port = parse_host_port(resolver)
+    query = dns.message.make_query(name, "A", use_edns=0, payload=UDP_PAYLOAD)
+    try:
+        response, _ = await dns.asyncquery.udp_with_fallback(
+            query, host, QUERY_TIMEOUT, port, ignore_unexpected=True
+        )
+        if response.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+            return f"the resolver {resolver} answers {dns.rcode.to_text(response.rcode())}"
+        assert isinstance(response, dns.message.QueryMessage)
+        answer = response.resolve_chaining().answer
+    except dns.exception.Timeout:
+        return f"the resolver {resolver} does not answer within {QUERY_TIMEOUT} s"
+    except dns.exception.DNSException:  # its text would show the name, and so the key
+        return f"the resolver {resolver} sends no answer that makes sense"
+    except OSError as error:
+        return f"the resolver {resolver} can't be reached: {error.strerror or type(error).__name__}"
+    return () if answer is None else tuple(bytes(map(int, record.address.split("."))) for record in answer)
