@@ -13,6 +13,7 @@ from controlclient.control_server import ControlServer, control_server
 from controlclient.snapshots import add_blob, add_rule, snapshot
 from eventually import until
 from postwarden.screening.v1 import screening_pb2 as pb
+from postwarden_sidecar.controlclient import dnsbl_reports
 from postwarden_sidecar.controlclient.backoff import Backoff
 from postwarden_sidecar.controlclient.client import UPSTREAM_EXPOSED, ControlClient
 from postwarden_sidecar.controlclient.stream import NotApplied
@@ -248,6 +249,25 @@ async def test_the_proof_is_reported_at_once_and_on_every_stream(server: Control
         again = await server.stream()
         report = await again.next("handoff")
         assert (report.state, report.detail) == (pb.HANDOFF_STATE_UPSTREAM_EXPOSED, "port 25")
+
+
+async def test_zones_are_reported_on_change_on_every_stream_and_after_each_snapshot(
+    server: ControlServer, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dnsbl_reports, "PAUSE", 0.05)
+    monkeypatch.setattr(dnsbl_reports, "JITTER", 0.01)
+    async with running(server.target, sink) as client:
+        stream = await server.stream()
+        client.dnsbl.tell("{key}.bl.example", "Blocked", "it answers 127.255.255.254")
+        report = await stream.next("dnsbl")
+        assert (report.zone, report.state) == ("{key}.bl.example", pb.DNSBL_STATE_BLOCKED)
+        assert report.detail == "it answers 127.255.255.254"
+        stream.snapshot(snapshot())
+        assert (await stream.next("ack")).nonce
+        assert await stream.next("dnsbl") == report
+        stream.send.put_nowait(None)
+        again = await server.stream()
+        assert await again.next("dnsbl") == report
 
 
 async def test_the_token_is_read_anew_for_each_stream(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Protocol
 
 import grpc
@@ -93,11 +93,13 @@ class Stream:
         metadata: tuple[tuple[str, str], ...],
         sink: RulesSink,
         blobs: Blobs,
+        applied: Callable[[], Awaitable[None]] | None,
     ) -> None:
         self._channel = channel
         self._metadata = metadata
         self._sink = sink
         self._blobs = blobs
+        self._applied = applied
         self._stub = pb_grpc.ScreeningControlStub(channel)
         self._call = self._stub.Subscribe(metadata=metadata)
         self._work: asyncio.Task[None] | None = None
@@ -107,19 +109,25 @@ class Stream:
 
     @classmethod
     async def connect(
-        cls, target: ControlTarget, extra_trust: bytes, sink: RulesSink, blobs: Blobs, hello: pb.Hello
+        cls,
+        target: ControlTarget,
+        extra_trust: bytes,
+        sink: RulesSink,
+        blobs: Blobs,
+        hello: pb.Hello,
+        applied: Callable[[], Awaitable[None]] | None = None,
     ) -> Stream:
-        """Connect and say Hello. Raises StreamLost, TokenUnreadable."""
+        """Connect and say Hello. applied: called after each acknowledged snapshot. Raises StreamLost, TokenUnreadable."""
         metadata = (("authorization", f"Bearer {target.read_token()}"),)
         if target.ca_pem is None:
             channel = grpc.aio.insecure_channel(target.address, options=CHANNEL_OPTIONS)
         else:
             credentials = grpc.ssl_channel_credentials(target.ca_pem + b"\n" + extra_trust)
             channel = grpc.aio.secure_channel(target.address, credentials, options=CHANNEL_OPTIONS)
-        stream = cls(channel, metadata, sink, blobs)
+        stream = cls(channel, metadata, sink, blobs, applied)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                await stream._write(pb.SidecarMessage(hello=hello))  # waits for the connection
+                await stream.send(pb.SidecarMessage(hello=hello))  # waits for the connection
         except BaseException as error:
             await stream._close()
             if isinstance(error, TimeoutError):
@@ -141,11 +149,8 @@ class Stream:
             await self._close()
         raise StreamLost("the operator ended the stream")
 
-    async def report(self, report: pb.HandoffReport) -> None:
-        """Tell what the proof of the hand-off found. Raises StreamLost."""
-        await self._write(pb.SidecarMessage(handoff=report))
-
-    async def _write(self, message: pb.SidecarMessage) -> None:
+    async def send(self, message: pb.SidecarMessage) -> None:
+        """Tell something. Raises StreamLost."""
         # In a task of its own: gRPC ends the whole call if a write is cancelled.
         write = asyncio.create_task(self._write_alone(message))
         self._writes.add(write)
@@ -213,7 +218,9 @@ class Stream:
             in_force = policy.version if policy is not None else ""
             answer = pb.SidecarMessage(nack=pb.Nack(nonce=nonce, reason=reason, version=in_force))
         with contextlib.suppress(StreamLost):  # `run` says why
-            await self._write(answer)
+            await self.send(answer)
+            if version and answer.HasField("ack") and self._applied is not None:
+                await self._applied()
 
     async def _apply(self, snapshot: pb.Snapshot) -> None:
         contents = await self._contents(snapshot)

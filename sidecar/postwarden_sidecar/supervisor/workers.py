@@ -23,11 +23,14 @@ from postwarden_sidecar.ipc.messages import (
     NoRules,
     PassQuery,
     PassStored,
+    ProbeWanted,
     Ready,
+    Resolvers,
     RulesInForce,
     ToSupervisor,
     UpstreamFault,
     UpstreamInForce,
+    ZoneProbed,
 )
 from postwarden_sidecar.ipc.page import CELLS, HEARTBEAT, Page
 from postwarden_sidecar.supervisor.worker_process import WorkerProcess
@@ -69,18 +72,21 @@ class Workers:
         on_records: Callable[[Sequence[Record]], None],
         on_pass: Callable[[WorkerProcess, PassQuery | PassStored], None],
         on_fault: Callable[[UpstreamFault], None],
+        on_probe_wanted: Callable[[str], None] = lambda _zone: None,
     ) -> None:
         self._listeners = listeners
         self._page = page
         self._on_records = on_records
         self._on_pass = on_pass
         self._on_fault = on_fault
+        self._on_probe_wanted = on_probe_wanted
         self._running: dict[int, WorkerProcess] = {}
         self._started: dict[int, float] = {}
         self._deaths: dict[int, deque[float]] = {index: deque() for index in range(len(listeners))}
         self._rules: _Rules | None = None
         self._serial = 0
         self._upstream: UpstreamInForce | None = None
+        self._resolvers: Resolvers | None = None
         self._ending = False
         self._changed = asyncio.Event()
         self._refusal = ""
@@ -110,6 +116,17 @@ class Workers:
         self._upstream = upstream
         for worker in self._running.values():
             worker.send(upstream)
+
+    def set_resolvers(self, resolvers: Resolvers) -> None:
+        """Tell all, and those to come."""
+        self._resolvers = resolvers
+        for worker in self._running.values():
+            worker.send(resolvers)
+
+    def tell_probed(self, probed: ZoneProbed) -> None:
+        """Tell all."""
+        for worker in self._running.values():
+            worker.send(probed)
 
     async def wait_accepting(self) -> None:
         """Until `accepting`."""
@@ -181,6 +198,8 @@ class Workers:
                 self._on_pass(worker, message)
             case UpstreamFault():
                 self._on_fault(message)
+            case ProbeWanted(zone=zone):
+                self._on_probe_wanted(zone)
 
     def recorded(self, records: Sequence[Record]) -> None:
         """See WorkerEvents."""
@@ -223,6 +242,8 @@ class Workers:
         worker = WorkerProcess(index, self._listeners[index], self._page, self)
         self._running[index] = worker
         self._started[index] = time.monotonic()
+        if self._resolvers is not None:
+            worker.send(self._resolvers)
         if self._upstream is not None:
             worker.send(self._upstream)
         if self._rules is not None:

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from postwarden_sidecar.engine.actions import DnsblAnswer
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.channel import Channel, ChannelFull, Message
@@ -21,10 +22,13 @@ from postwarden_sidecar.ipc.messages import (
     Drain,
     NoRules,
     PassAnswer,
+    ProbeWanted,
     Ready,
+    Resolvers,
     RulesInForce,
     UpstreamFault,
     UpstreamInForce,
+    ZoneProbed,
 )
 from postwarden_sidecar.ipc.pair import ChannelClosed, ChannelFault, close_all
 from postwarden_sidecar.ipc.records import RecordSender
@@ -34,6 +38,7 @@ from postwarden_sidecar.net.route import Route, make_route
 from postwarden_sidecar.net.timeouts import Timeouts
 from postwarden_sidecar.rules.image import decode
 from postwarden_sidecar.rules.settings import Rules
+from postwarden_sidecar.worker.blocklists import BlocklistInquiry, Blocklists
 from postwarden_sidecar.worker.passes import Passes
 
 ORPHAN_DRAIN = 20.0  # seconds that relays may go on once the supervisor is gone (--drain-timeout's default)
@@ -60,6 +65,9 @@ class Worker:
         self._records = records
         self._passes = Passes(self._loop, channel)
         self._driver = Driver(self._loop, listener, self, cells, limit=limit, timeouts=timeouts)
+        self._blocklists = Blocklists(
+            self._loop, self._driver.descriptors, self._driver.meter, self._want_probe
+        )
         self._rules: Rules | None = None
         self._rules_known = False
         self._defer = False
@@ -77,6 +85,7 @@ class Worker:
         self._loop.run()
         self._records_flush()
         self._driver.close()
+        self._blocklists.client.close()
         self._loop.release()
         self._channel.close()
         self._records.close()
@@ -108,6 +117,12 @@ class Worker:
         if self._control_open:
             self._passes.store(key, expiries)
 
+    def query_dnsbl(
+        self, address: str, rules: Rules, answer: Callable[[DnsblAnswer], None]
+    ) -> BlocklistInquiry:
+        """See Blocklists."""
+        return self._blocklists.query(address, rules.dnsbl, answer)
+
     def record(self, record: Record) -> None:
         """Into the batch; what does not fit is dropped and counted."""
         with suppress(ChannelClosed):  # the supervisor is gone, which the control pair says
@@ -137,6 +152,7 @@ class Worker:
                 self._apply(serial, descriptors)
             case NoRules(serial=serial, defer=defer):
                 self._rules, self._defer, self._rules_known = None, defer, True
+                self._blocklists.set_rules(None)
                 self._renew_context()
                 self._channel.send(Applied(serial, ""))
             case UpstreamInForce():
@@ -145,6 +161,10 @@ class Worker:
                 self._renew_context()
             case PassAnswer():
                 self._passes.receive(message)
+            case Resolvers():
+                self._blocklists.set_resolvers(message)
+            case ZoneProbed():
+                self._blocklists.receive_probe(message)
             case Drain(timeout=timeout):
                 self._driver.drain(timeout, self._loop.stop)
             case _:
@@ -168,8 +188,16 @@ class Worker:
         finally:
             close_all(descriptors)
         self._rules, self._defer, self._rules_known = rules, False, True
+        self._blocklists.set_rules(rules)
         self._renew_context()
         self._channel.send(Applied(serial, ""))
+
+    def _want_probe(self, zone: str) -> bool:
+        if self._control_open:
+            with suppress(ChannelFull, ChannelClosed):
+                self._channel.send(ProbeWanted(zone))
+                return True
+        return False
 
     def _renew_context(self) -> None:
         banner = self._upstream.banner if self._upstream is not None else ""
