@@ -96,5 +96,13 @@ class UpstreamFault(msgspec.Struct, tag="fault", frozen=True):
     handoff: str
 
 
+class Stress(msgspec.Struct, tag="stress", frozen=True):
+    """Worker -> supervisor: stress mode began or ended. connections: in our hands, of all workers together. Two workers may see the
+    same change."""
+
+    on: bool
+    connections: int
+
+
 ToWorker = RulesInForce | NoRules | UpstreamInForce | PassAnswer | Drain
-ToSupervisor = Ready | Applied | PassQuery | PassStored | UpstreamFault
+ToSupervisor = Ready | Applied | PassQuery | PassStored | UpstreamFault | Stress

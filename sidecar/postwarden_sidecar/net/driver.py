@@ -13,11 +13,13 @@ import socket
 import time
 from collections.abc import Callable
 
+from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.net.addresses import normalise
 from postwarden_sidecar.net.descriptors import Descriptors
 from postwarden_sidecar.net.environment import Environment, Host
 from postwarden_sidecar.net.loop import Loop, fail
 from postwarden_sidecar.net.metering import Meter
+from postwarden_sidecar.net.occupancy import Occupancy
 from postwarden_sidecar.net.session import Session
 from postwarden_sidecar.net.timeouts import Timeouts
 from postwarden_sidecar.net.transfer import Transfer
@@ -27,7 +29,7 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Driver:
-    """listener: listens already, non-blocking; it stays its owner's. limit: file descriptors that the process
+    """listener: listens already, non-blocking; it stays its owner's. cells: our slot of the page. limit: file descriptors that the process
     may have open."""
 
     def __init__(
@@ -35,6 +37,7 @@ class Driver:
         loop: Loop,
         listener: socket.socket,
         host: Host,
+        page: Page,
         cells: memoryview,
         *,
         limit: int,
@@ -46,7 +49,10 @@ class Driver:
         self._listener = listener
         self._descriptors = Descriptors(limit)
         self._meter = Meter(cells)
-        self._environment = Environment(loop, host, self._meter, self._descriptors, timeouts or Timeouts())
+        self._occupancy = Occupancy(page, cells, host.stress_changed)
+        self._environment = Environment(
+            loop, host, self._meter, self._occupancy, self._descriptors, timeouts or Timeouts()
+        )
         self._sessions: set[Session] = set()
         self._transfers: set[Transfer] = set()
         self._accepting = False
@@ -138,6 +144,8 @@ class Driver:
 
     def _end_turn(self) -> None:
         self._meter.beat(self._loop.now)
+        rules = self._environment.host.context().rules
+        self._occupancy.settle(None if rules is None else rules.limits)
         if self._transfers:
             self._transfers = {transfer for transfer in self._transfers if not transfer.closed}
         if self._drained is not None and not self._sessions and not self._transfers and not self._accept():

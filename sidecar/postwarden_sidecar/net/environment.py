@@ -12,6 +12,7 @@ from postwarden_sidecar.ipc.messages import UpstreamFault
 from postwarden_sidecar.net.descriptors import Descriptors
 from postwarden_sidecar.net.loop import Loop
 from postwarden_sidecar.net.metering import Meter
+from postwarden_sidecar.net.occupancy import Occupancy
 from postwarden_sidecar.net.route import Route
 from postwarden_sidecar.net.timeouts import Timeouts
 
@@ -37,6 +38,9 @@ class Host(Protocol):
     def upstream_fault(self, fault: UpstreamFault) -> None:
         """The hand-off is to be proved anew."""
 
+    def stress_changed(self, on: bool, connections: int) -> None:
+        """Stress mode began or ended, with so many connections in our hands."""
+
 
 @dataclass(frozen=True, slots=True)
 class Environment:
@@ -45,5 +49,6 @@ class Environment:
     loop: Loop
     host: Host
     meter: Meter
+    occupancy: Occupancy
     descriptors: Descriptors
     timeouts: Timeouts

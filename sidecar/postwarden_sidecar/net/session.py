@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 
 from postwarden_sidecar.engine.actions import (
     Close,
+    EngineAction,
     HandOff,
     HandoffOutcome,
     Interest,
@@ -55,6 +56,7 @@ class Session:
         "_over",
         "_peeked",
         "_peer",
+        "_presence",
         "_pumping",
         "_recorded",
         "_stage",
@@ -82,7 +84,13 @@ class Session:
         self._peer = peer
         self._local = local
         self._ended = ended
-        self._engine = Connection(environment.host.context(), *peer, *local, environment.loop.now, wall)
+        context = environment.host.context()
+        self._presence = environment.occupancy.arrive(None if context.rules is None else context.rules.limits)
+        try:
+            self._engine = Connection(context, *peer, *local, environment.loop.now, wall)
+        except Exception:
+            self._presence.end()
+            raise
         self._stage = ""
         self._output = b""
         self._flush_by: float | None = None
@@ -218,7 +226,7 @@ class Session:
         if not self._over and self._transfer is None:
             self._watch()
 
-    def _carry_out(self, action: Send | LookupPass | StorePass | HandOff | Close | Observe) -> None:
+    def _carry_out(self, action: EngineAction) -> None:
         match action:
             case Send(data):
                 self._output = data
@@ -306,9 +314,12 @@ class Session:
         loop.set_deadline(self, None)
         self._environment.meter.move(self._stage, "handoff")
         self._stage = "handoff"
+        self._presence.hand_over()
         route = self._environment.host.route()
         self._target, self._way = route.target, route.handoff.value
-        chosen = choose_transfer(self._environment, self._client, action.endpoints, route, self)
+        chosen = choose_transfer(
+            self._environment, self._client, action.endpoints, route, self, self._presence
+        )
         if isinstance(chosen, tuple):
             self._end_handoff(*chosen, greeting_ended=False)
             return
@@ -342,6 +353,7 @@ class Session:
         self._pump()
 
     def _end_handoff(self, outcome: HandoffOutcome, detail: str, *, greeting_ended: bool) -> None:
+        self._presence.take_back()
         self._engine.receive_handoff(
             outcome, detail, self._environment.loop.now, greeting_ended=greeting_ended
         )
@@ -372,6 +384,7 @@ class Session:
     def _release(self) -> None:
         if not self._over:
             self._over = True
+            self._presence.end()
             loop = self._environment.loop
             loop.set_deadline(self, None)
             loop.close(self._client)

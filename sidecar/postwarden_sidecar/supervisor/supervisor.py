@@ -194,6 +194,7 @@ class Supervisor:
             on_records=self._recorded,
             on_pass=self._asked_for_pass,
             on_fault=lambda fault: upstreams.fault(fault),
+            on_stress=self._telemetry.stress,
         )
         self._upstreams = upstreams = self._make_upstreams(self._workers)
         self._rules = AppliedRules(

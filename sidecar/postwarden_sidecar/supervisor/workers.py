@@ -25,6 +25,7 @@ from postwarden_sidecar.ipc.messages import (
     PassStored,
     Ready,
     RulesInForce,
+    Stress,
     ToSupervisor,
     UpstreamFault,
     UpstreamInForce,
@@ -69,12 +70,15 @@ class Workers:
         on_records: Callable[[Sequence[Record]], None],
         on_pass: Callable[[WorkerProcess, PassQuery | PassStored], None],
         on_fault: Callable[[UpstreamFault], None],
+        on_stress: Callable[[bool, int], None] = lambda on, connections: None,
     ) -> None:
         self._listeners = listeners
         self._page = page
         self._on_records = on_records
         self._on_pass = on_pass
         self._on_fault = on_fault
+        self._on_stress = on_stress
+        self._stress = False
         self._running: dict[int, WorkerProcess] = {}
         self._started: dict[int, float] = {}
         self._deaths: dict[int, deque[float]] = {index: deque() for index in range(len(listeners))}
@@ -181,6 +185,10 @@ class Workers:
                 self._on_pass(worker, message)
             case UpstreamFault():
                 self._on_fault(message)
+            case Stress(on=on, connections=connections):
+                if on is not self._stress:  # two workers may have seen it
+                    self._stress = on
+                    self._on_stress(on, connections)
 
     def recorded(self, records: Sequence[Record]) -> None:
         """See WorkerEvents."""

@@ -43,11 +43,13 @@ def main() -> None:
     limit = raise_limit()
     listener = socket.socket(fileno=arguments.listener)
     listener.setblocking(False)
-    cells = Page(arguments.page).slot(arguments.index)
+    page = Page(arguments.page)
+    cells = page.slot(arguments.index)
     worker = Worker(
         listener,
         Channel(socket.socket(fileno=arguments.control)),
         RecordSender(socket.socket(fileno=arguments.records), cells),
+        page,
         cells,
         limit=limit,
     )

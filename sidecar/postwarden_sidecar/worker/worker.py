@@ -23,9 +23,11 @@ from postwarden_sidecar.ipc.messages import (
     PassAnswer,
     Ready,
     RulesInForce,
+    Stress,
     UpstreamFault,
     UpstreamInForce,
 )
+from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.ipc.pair import ChannelClosed, ChannelFault, close_all
 from postwarden_sidecar.ipc.records import RecordSender
 from postwarden_sidecar.net.driver import Driver
@@ -47,6 +49,7 @@ class Worker:
         listener: socket.socket,
         channel: Channel,
         records: RecordSender,
+        page: Page,
         cells: memoryview,
         *,
         limit: int,
@@ -59,7 +62,7 @@ class Worker:
         self._channel = channel
         self._records = records
         self._passes = Passes(self._loop, channel)
-        self._driver = Driver(self._loop, listener, self, cells, limit=limit, timeouts=timeouts)
+        self._driver = Driver(self._loop, listener, self, page, cells, limit=limit, timeouts=timeouts)
         self._rules: Rules | None = None
         self._rules_known = False
         self._defer = False
@@ -118,6 +121,12 @@ class Worker:
         if self._control_open:
             with suppress(ChannelFull):  # the supervisor has a thousand of them to read
                 self._channel.send(fault)
+
+    def stress_changed(self, on: bool, connections: int) -> None:
+        """For the log."""
+        if self._control_open:
+            with suppress(ChannelFull, ChannelClosed):  # as above; the end of the pair is told by itself
+                self._channel.send(Stress(on, connections))
 
     # --- the control pair
 
