@@ -44,6 +44,15 @@ class UpstreamInForce(msgspec.Struct, tag="upstream", frozen=True):
     ehlo: tuple[str, ...] | None
 
 
+class SteeringInForce(msgspec.Struct, tag="steering", frozen=True):
+    """Supervisor -> worker: which worker has which client; the fields of `net.steering.Steering`."""
+
+    workers: int
+    ipv4: int
+    ipv6: int
+    out: tuple[int, ...]
+
+
 class PassAnswer(msgspec.Struct, tag="pass", frozen=True):
     """Supervisor -> worker: expiries (test -> epoch seconds) of a key; empty: not known."""
 
@@ -104,5 +113,5 @@ class Stress(msgspec.Struct, tag="stress", frozen=True):
     connections: int
 
 
-ToWorker = RulesInForce | NoRules | UpstreamInForce | PassAnswer | Drain
+ToWorker = RulesInForce | NoRules | UpstreamInForce | SteeringInForce | PassAnswer | Drain
 ToSupervisor = Ready | Applied | PassQuery | PassStored | UpstreamFault | Stress
