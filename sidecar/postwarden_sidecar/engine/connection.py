@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from postwarden_sidecar.checks.facts import Facts
 from postwarden_sidecar.engine import naming, replies
@@ -32,7 +32,7 @@ from postwarden_sidecar.engine.actions import (
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.dialog import COMMAND_TIME_LIMIT, LINE_LENGTH_LIMIT, Dialog, Ending
 from postwarden_sidecar.engine.journal import Journal
-from postwarden_sidecar.engine.proxy_header import BadHeader, HeaderParser
+from postwarden_sidecar.engine.proxy_header import Announced, BadHeader, HeaderParser
 from postwarden_sidecar.engine.record import MAX_TEXT, EventKind, Verdict
 from postwarden_sidecar.engine.screening import DECIDED_BY, Screening, Step
 
@@ -56,6 +56,7 @@ class Connection:
         "_context",
         "_deadline",
         "_dialog",
+        "_elsewhere",
         "_endpoints",
         "_greeting_open",
         "_header",
@@ -77,8 +78,12 @@ class Connection:
         local_port: int,
         now: float,
         wall: float,
+        announced: Announced | None = None,
+        elsewhere: Callable[[Announced, int], bool] = lambda announced, size: False,
     ) -> None:
-        """now: CLOCK_MONOTONIC seconds, as in every call; wall: epoch seconds of the same moment. Raises ValueError if an address is
+        """now: CLOCK_MONOTONIC seconds, as in every call; wall: epoch seconds of the same moment. announced: what a PROXY header said
+        that was read before. elsewhere: asked once a header is whole whether another worker has this client, with the bytes of the
+        header that wait in the socket still; if so, this engine has nothing more to do or to say. Raises ValueError if an address is
         none."""
         self.interest = Interest.HANGUP
         self._actions: deque[EngineAction] = deque()
@@ -96,7 +101,13 @@ class Connection:
         self._greeting_open = False  # a teaser is out, and no line yet that completes the greeting
         self._last_word = replies.NO_RESOURCES
         self._read = 0  # bytes read in DIALOG or LAST_WORD
-        if rules is not None and rules.proxy_trusted.lookup(facts.packed) is not None:
+        self._elsewhere = elsewhere
+        if announced is not None:
+            self._header = HeaderParser()
+            self._header.announced, self._header.complete = announced, True
+            self._know(announced)
+            self._take(self._screening.begin(now), now)
+        elif rules is not None and rules.proxy_trusted.lookup(facts.packed) is not None:
             self._header = HeaderParser()
             self._enter(_HEADER, Interest.PEEK, now + rules.proxy_timeout)
         else:
@@ -226,11 +237,18 @@ class Connection:
             return 0
         if header.complete:
             if header.announced is not None:
-                self._screening.facts = Facts(header.announced.client_address)
-                peer = self._endpoints
-                self._endpoints = Endpoints(*header.announced, peer.peer_address, peer.peer_port)
+                if self._elsewhere(header.announced, size):
+                    self._leave()
+                    return 0
+                self._know(header.announced)
             self._take(self._screening.begin(now), now)
         return size
+
+    def _know(self, announced: Announced) -> None:
+        """From now on the client is whom the proxy speaks for."""
+        self._screening.facts = Facts(announced.client_address)
+        peer = self._endpoints
+        self._endpoints = Endpoints(*announced, peer.peer_address, peer.peer_port)
 
     def _refuse_header(self, why: str, now: float) -> None:
         self._judge(Verdict.ERROR, f"{self._endpoints.peer_address} is a trusted proxy, but {why}")

@@ -53,6 +53,24 @@ class SteeringInForce(msgspec.Struct, tag="steering", frozen=True):
     out: tuple[int, ...]
 
 
+class Neighbour(msgspec.Struct, tag="neighbour", frozen=True):
+    """Supervisor -> worker, with one descriptor: an end of a pair with another worker, in place of the one before."""
+
+    index: int
+
+
+class AcceptAlso(msgspec.Struct, tag="accept_also", frozen=True):
+    """Supervisor -> worker, with one descriptor: the listening socket of a worker that is out."""
+
+    index: int
+
+
+class AcceptNoMore(msgspec.Struct, tag="accept_no_more", frozen=True):
+    """Supervisor -> worker: that worker is back."""
+
+    index: int
+
+
 class PassAnswer(msgspec.Struct, tag="pass", frozen=True):
     """Supervisor -> worker: expiries (test -> epoch seconds) of a key; empty: not known."""
 
@@ -113,5 +131,15 @@ class Stress(msgspec.Struct, tag="stress", frozen=True):
     connections: int
 
 
-ToWorker = RulesInForce | NoRules | UpstreamInForce | SteeringInForce | PassAnswer | Drain
+ToWorker = (
+    RulesInForce
+    | NoRules
+    | UpstreamInForce
+    | SteeringInForce
+    | Neighbour
+    | AcceptAlso
+    | AcceptNoMore
+    | PassAnswer
+    | Drain
+)
 ToSupervisor = Ready | Applied | PassQuery | PassStored | UpstreamFault | Stress

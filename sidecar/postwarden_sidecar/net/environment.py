@@ -12,6 +12,7 @@ from postwarden_sidecar.ipc.messages import UpstreamFault
 from postwarden_sidecar.net.descriptors import Descriptors
 from postwarden_sidecar.net.loop import Loop
 from postwarden_sidecar.net.metering import Meter
+from postwarden_sidecar.net.neighbours import Neighbours
 from postwarden_sidecar.net.occupancy import Occupancy
 from postwarden_sidecar.net.route import Route
 from postwarden_sidecar.net.timeouts import Timeouts
@@ -50,5 +51,6 @@ class Environment:
     host: Host
     meter: Meter
     occupancy: Occupancy
+    neighbours: Neighbours
     descriptors: Descriptors
     timeouts: Timeouts

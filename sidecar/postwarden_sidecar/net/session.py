@@ -12,6 +12,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from postwarden_sidecar.engine.actions import (
     Close,
@@ -25,6 +26,7 @@ from postwarden_sidecar.engine.actions import (
     StorePass,
 )
 from postwarden_sidecar.engine.connection import Connection
+from postwarden_sidecar.engine.proxy_header import Announced
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.messages import UpstreamFault
 from postwarden_sidecar.net.environment import Environment
@@ -40,7 +42,8 @@ _discarded = bytearray(LINGER_DISCARD)  # nobody reads it
 
 class Session:
     """peer, local: the socket's addresses, normalised. ended(session, transfer): the session is over;
-    transfer has the socket now, if it is not None."""
+    transfer has the socket now, if it is not None. announced: by a PROXY header that
+    another worker has read."""
 
     __slots__ = (
         "_at_end",
@@ -76,6 +79,7 @@ class Session:
         local: tuple[str, int],
         wall: float,
         ended: Callable[[Session, Transfer | None], None],
+        announced: Announced | None = None,
     ) -> None:
         self.deadline: float | None = None
         self.queued_at: float | None = None
@@ -87,7 +91,16 @@ class Session:
         context = environment.host.context()
         self._presence = environment.occupancy.arrive(None if context.rules is None else context.rules.limits)
         try:
-            self._engine = Connection(context, *peer, *local, environment.loop.now, wall)
+            self._engine = Connection(
+                context,
+                *peer,
+                *local,
+                environment.loop.now,
+                wall,
+                announced=announced,
+                # no method of ours: engine and session would hold each other
+                elsewhere=partial(environment.neighbours.give, client, peer, local),
+            )
         except Exception:
             self._presence.end()
             raise

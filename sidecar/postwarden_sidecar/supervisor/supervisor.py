@@ -21,6 +21,7 @@ from postwarden_sidecar.handoff.proof import PROVED, ProofResult
 from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
 from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.net.listener import ListenError, listen
+from postwarden_sidecar.net.steering import Steering
 from postwarden_sidecar.rules.settings import Handoff, PolicyRef, Rules
 from postwarden_sidecar.stores.memory import MemoryStore
 from postwarden_sidecar.stores.sqlite import SqliteStore
@@ -182,9 +183,15 @@ class Supervisor:
                     f"the state directory {settings.state_dir} can't be made: {error.strerror}"
                 ) from error
         try:
-            self._listeners = listen(*settings.listen, settings.workers)
+            self._listeners = listen(
+                *settings.listen,
+                settings.workers,
+                attach=lambda group: Steering(len(group)).attach(group[0]),
+            )
         except ListenError as error:
             raise ListenFailed(str(error)) from error
+        if len(self._listeners) < settings.workers:
+            _log.warning("clients can't be steered to %d workers here: one serves all", settings.workers)
         self._page = Page.create()
         self._telemetry = self._make_telemetry(self._page)
         self._store = await self._open_store()
@@ -279,8 +286,14 @@ class Supervisor:
     def _rules_changed(self, rules: Rules | None) -> None:
         assert self._upstreams is not None
         assert self._telemetry is not None
+        assert self._workers is not None
         policy = None if rules is None else rules.upstream
         self._upstreams.want(choose(self._settings.flags, policy, self._settings.bootstrap))
+        if rules is not None:
+            limits, cache = rules.limits, rules.cache
+            self._workers.set_prefixes(
+                min(limits.prefix_ipv4, cache.prefix_ipv4), min(limits.prefix_ipv6, cache.prefix_ipv6)
+            )
         if self._settings.log_format is None and rules is not None:
             self._telemetry.set_log_format(rules.log_format.value)
         if self._on_applied is not None:

@@ -51,6 +51,7 @@ def main() -> None:
         RecordSender(socket.socket(fileno=arguments.records), cells),
         page,
         cells,
+        index=arguments.index,
         limit=limit,
     )
     signal.signal(signal.SIGTERM, lambda _signal, _frame: worker.terminate())
