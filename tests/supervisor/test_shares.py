@@ -9,6 +9,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import pytest
 from eventually import until
@@ -38,7 +39,9 @@ CLIENTS = [f"198.51.{number % 5}.{number}" for number in range(40)] + [
 LISTED = AddressTable.from_networks(
     [(network, AccessAction.REJECT, 1) for network in ("198.51.0.0/16", "2001:db8::/32", "127.0.0.0/8")]
 )
-RULES = make_rules(wait=3.0, listed=LISTED, reject=Action.DROP, proxy_trusted=PROXY)
+RULES = replace(
+    make_rules(wait=3.0, listed=LISTED, reject=Action.DROP, proxy_trusted=PROXY), proxy_timeout=10.0
+)
 
 
 class Pool:
@@ -88,7 +91,7 @@ class Pool:
 async def pool() -> AsyncIterator[Pool]:
     made = Pool()
     made.workers.start()
-    made.workers.set_upstream(UpstreamInForce("", "Plain", False, "none", "", None))
+    made.workers.set_upstream(UpstreamInForce("", "Plain", False, "none", "mx.example ESMTP", ("SIZE",)))
     try:
         await made.workers.set_rules(memory_file(encode(RULES)))
         await made.workers.wait_accepting()
@@ -138,7 +141,8 @@ async def test_nothing_that_is_behind_the_header_is_lost(pieces: int) -> None:
         await until(lambda: len(it.records) == len(clients))
         for record in it.records:
             (said,) = (event.text for event in record.events if event.kind is EventKind.PREGREET)
-            assert said and "EHLO too.early\r\nQUIT\r\n".startswith(said)
+            assert said
+            assert "EHLO too.early\r\nQUIT\r\n".startswith(said)
             assert record.helo == "too.early", "what was seen early is read afterwards"
 
 
