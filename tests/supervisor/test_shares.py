@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
 from eventually import until
 from net.bench import make_rules
-from postwarden_sidecar.engine.record import EventKind, Record, Verdict
-from postwarden_sidecar.ipc.messages import UpstreamInForce
-from postwarden_sidecar.ipc.page import CELLS, Page, connections
-from postwarden_sidecar.net.listener import listen
+from postwarden_sidecar.engine.record import EventKind
 from postwarden_sidecar.net.steering import Steering
-from postwarden_sidecar.rules.image import encode
 from postwarden_sidecar.rules.intervals import AddressTable
 from postwarden_sidecar.rules.settings import AccessAction, Action
 from postwarden_sidecar.supervisor import workers as module
-from postwarden_sidecar.supervisor.applied_rules import memory_file
-from postwarden_sidecar.supervisor.closing import close_when_empty
-from postwarden_sidecar.supervisor.workers import Workers
+from supervisor.pools import pool
 
 COUNT = 4
 STEERING = Steering(COUNT)
@@ -44,65 +36,6 @@ RULES = replace(
 )
 
 
-class Pool:
-    def __init__(self) -> None:
-        self.page = Page.create()
-        self.listeners = listen("127.0.0.1", 0, COUNT, attach=lambda group: STEERING.attach(group[0]))
-        assert len(self.listeners) == COUNT
-        self.records: list[Record] = []
-        self.workers = Workers(
-            self.listeners,
-            self.page,
-            on_records=self._recorded,
-            on_pass=lambda worker, message: None,
-            on_fault=lambda fault: None,
-        )
-
-    def _recorded(self, records: Sequence[Record]) -> None:
-        self.records += records
-
-    def dropped(self) -> list[int]:
-        """By each worker, since the pool began."""
-        found = []
-        for index in range(COUNT):
-            cells = self.page.slot(index)
-            found.append(cells[CELLS[connections(Verdict.DROPPED)]])
-            cells.release()
-        return found
-
-    async def say(self, *parts: bytes, source: str = "127.0.0.1") -> bytes:
-        """All that the sidecar answers."""
-        reader, writer = await asyncio.open_connection(
-            *self.listeners[0].getsockname(), local_addr=(source, 0)
-        )
-        for part in parts:
-            writer.write(part)
-            await writer.drain()
-            await asyncio.sleep(0.01)
-        async with asyncio.timeout(20):
-            said = await reader.read()
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-        return said
-
-
-@contextlib.asynccontextmanager
-async def pool() -> AsyncIterator[Pool]:
-    made = Pool()
-    made.workers.start()
-    made.workers.set_upstream(UpstreamInForce("", "Plain", False, "none", "mx.example ESMTP", ("SIZE",)))
-    try:
-        await made.workers.set_rules(memory_file(encode(RULES)))
-        await made.workers.wait_accepting()
-        yield made
-    finally:
-        await made.workers.stop()
-        close_when_empty(made.listeners)
-        made.page.close()
-        os.close(made.page.descriptor)
-
-
 def header(client: str) -> bytes:
     family, server = ("TCP6", "2001:db8::25") if ":" in client else ("TCP4", "192.0.2.25")
     return f"PROXY {family} {client} {server} 4321 25\r\n".encode()
@@ -114,7 +47,7 @@ def source_of(worker: int) -> str:
 
 
 async def test_a_client_behind_a_proxy_is_its_owners_wherever_the_connection_lands() -> None:
-    async with pool() as it:
+    async with pool(COUNT, RULES) as it:
         for _ in range(2):
             assert set(await asyncio.gather(*(it.say(header(client)) for client in CLIENTS))) == {DROP}
         shares = Counter(STEERING.owner(client) for client in CLIENTS)
@@ -131,7 +64,7 @@ async def test_a_client_behind_a_proxy_is_its_owners_wherever_the_connection_lan
 
 @pytest.mark.parametrize("pieces", [1, 2, 3])
 async def test_nothing_that_is_behind_the_header_is_lost(pieces: int) -> None:
-    async with pool() as it:
+    async with pool(COUNT, RULES) as it:
         clients = [f"203.0.113.{number}" for number in range(8)]
         assert len({STEERING.owner(client) for client in clients}) > 1
         for client in clients:
@@ -147,7 +80,7 @@ async def test_nothing_that_is_behind_the_header_is_lost(pieces: int) -> None:
 
 
 async def test_a_worker_that_died_gets_its_clients_again() -> None:
-    async with pool() as it:
+    async with pool(COUNT, RULES) as it:
         before = it.workers.pids
         client = CLIENTS[0]
         owner = STEERING.owner(client)
@@ -166,7 +99,7 @@ async def test_while_a_worker_is_dead_clients_of_its_proxy_are_kept_where_they_l
 ) -> None:
     monkeypatch.setattr(module, "FIRST_RESTART", 30.0)
     monkeypatch.setattr(module, "LARGEST_RESTART", 30.0)
-    async with pool() as it:
+    async with pool(COUNT, RULES) as it:
         landing = STEERING.owner("127.0.0.1")
         client = next(client for client in CLIENTS if STEERING.owner(client) != landing)
         os.kill(it.workers.pids[STEERING.owner(client)], signal.SIGKILL)
@@ -176,7 +109,7 @@ async def test_while_a_worker_is_dead_clients_of_its_proxy_are_kept_where_they_l
 
 
 async def test_a_killed_worker_costs_no_waiting_client() -> None:
-    async with pool() as it:
+    async with pool(COUNT, RULES) as it:
         os.kill(it.workers.pids[2], signal.SIGSTOP)
         waiting = [asyncio.create_task(it.say(source=source_of(2))) for _ in range(10)]
         await asyncio.sleep(0.1)
@@ -189,7 +122,7 @@ async def test_a_worker_that_dies_again_and_again_has_its_clients_served_by_anot
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "FIRST_RESTART", 0.05)
-    async with pool() as it:
+    async with pool(COUNT, RULES) as it:
         for death in range(module.MAX_DEATHS):
             await until(lambda: len(it.workers.pids) == COUNT)
             if death == module.MAX_DEATHS - 1:
@@ -215,7 +148,7 @@ async def test_a_worker_that_dies_again_and_again_has_its_clients_served_by_anot
 
 async def test_the_last_worker_is_never_put_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_DEATHS", 1)
-    async with pool() as it:
+    async with pool(COUNT, RULES) as it:
         for index in range(COUNT):
             pids = it.workers.pids
             os.kill(pids[index], signal.SIGKILL)
