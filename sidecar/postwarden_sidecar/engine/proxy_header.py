@@ -44,15 +44,21 @@ class HeaderParser:
 
     __slots__ = ("_buffer", "announced", "complete")
 
-    def __init__(self) -> None:
+    def __init__(self, announced: Announced | None = None) -> None:
+        """announced: by a header that was read before."""
         self._buffer = b""
-        self.complete = False
-        self.announced: Announced | None = None
+        self.complete = announced is not None
+        self.announced = announced
 
     @property
     def size(self) -> int:
         """Bytes taken so far."""
         return len(self._buffer)
+
+    @property
+    def is_local(self) -> bool:
+        """The proxy speaks for itself."""
+        return self.complete and self.announced is None
 
     def receive(self, data: bytes) -> int:
         """How many bytes at the start of data are the header's; all of them while it is not whole. Raises BadHeader."""

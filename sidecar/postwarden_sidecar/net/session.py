@@ -90,20 +90,10 @@ class Session:
         self._ended = ended
         context = environment.host.context()
         self._presence = environment.occupancy.arrive(None if context.rules is None else context.rules.limits)
-        try:
-            self._engine = Connection(
-                context,
-                *peer,
-                *local,
-                environment.loop.now,
-                wall,
-                announced=announced,
-                # no method of ours: engine and session would hold each other
-                elsewhere=partial(environment.neighbours.give, client, peer, local),
-            )
-        except Exception:
-            self._presence.end()
-            raise
+        # Neither is a method of ours: engine and session would hold each other.
+        load, elsewhere = self._presence.load, partial(environment.neighbours.give, client, peer, local)
+        now = environment.loop.now
+        self._engine = Connection(context, *peer, *local, now, wall, load, announced, elsewhere)
         self._stage = ""
         self._output = b""
         self._flush_by: float | None = None
