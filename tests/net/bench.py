@@ -12,7 +12,7 @@ from postwarden_sidecar.engine.actions import DnsblAnswer
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.messages import UpstreamFault, UpstreamInForce
-from postwarden_sidecar.ipc.page import CELLS, STAGES, Page, active
+from postwarden_sidecar.ipc.page import CELLS, SCREENING, STAGES, UPSTREAM, Page, active
 from postwarden_sidecar.net.driver import Driver
 from postwarden_sidecar.net.environment import Inquiry
 from postwarden_sidecar.net.listener import listen
@@ -82,6 +82,7 @@ class MemoryHost:
         self.passes: dict[str, dict[str, float]] = {}
         self.faults: list[UpstreamFault] = []
         self.inquiries: list[HeldInquiry] = []
+        self.stress: list[tuple[bool, int]] = []
         self._records: list[Record] = []
         self._recorded = threading.Condition()
 
@@ -109,6 +110,9 @@ class MemoryHost:
 
     def upstream_fault(self, fault: UpstreamFault) -> None:
         self.faults.append(fault)
+
+    def stress_changed(self, on: bool, connections: int) -> None:
+        self.stress.append((on, connections))
 
     def records(self, count: int = 1) -> list[Record]:
         """So many records, once they are there."""
@@ -141,7 +145,9 @@ class Bench:
         (self.listener,) = listen("127.0.0.1", 0, 1)
         self.address: tuple[str, int] = self.listener.getsockname()
         self.loop = Loop()
-        self.driver = Driver(self.loop, self.listener, self.host, self.cells, limit=limit, timeouts=timeouts)
+        self.driver = Driver(
+            self.loop, self.listener, self.host, self.page, self.cells, limit=limit, timeouts=timeouts
+        )
         self._calls: list[Callable[[], None]] = []
         self._turned = threading.Condition()
         self.loop.each_turn.append(self._after_turn)
@@ -165,12 +171,13 @@ class Bench:
             self.driver.close()
             self.loop.release()
             self.listener.close()
-            self.page_gauges = {stage: self.cells[CELLS[active(stage)]] for stage in STAGES}
+            gauges = (SCREENING, UPSTREAM, *map(active, STAGES))
+            self.page_gauges = {gauge: self.cells[CELLS[gauge]] for gauge in gauges}
             self.cells.release()
             self.page.close()
             os.close(self.page.descriptor)
         if error is None:
-            assert self.page_gauges == dict.fromkeys(STAGES, 0)
+            assert self.page_gauges == dict.fromkeys(gauges, 0)
 
     def _after_turn(self) -> None:
         self.turns += 1

@@ -82,6 +82,6 @@ def test_only_a_group_is_steered() -> None:
         steered.append(len(sockets))
 
     for count in (1, 3):
-        for member in listen("127.0.0.1", 0, count, steering=steering):
+        for member in listen("127.0.0.1", 0, count, attach=steering):
             member.close()
     assert steered == [3]

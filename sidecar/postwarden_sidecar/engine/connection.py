@@ -42,7 +42,7 @@ from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.conversation import Conversation, Turn
 from postwarden_sidecar.engine.journal import Journal
 from postwarden_sidecar.engine.outcome import final_record
-from postwarden_sidecar.engine.proxy_header import BadHeader, HeaderParser
+from postwarden_sidecar.engine.proxy_header import Announced, BadHeader, HeaderParser
 from postwarden_sidecar.engine.record import MAX_TEXT, EventKind, Verdict
 from postwarden_sidecar.engine.screening import Screening, Step
 from postwarden_sidecar.rules.settings import Rules
@@ -63,6 +63,7 @@ class Connection:
         "_context",
         "_conversation",
         "_deadline",
+        "_elsewhere",
         "_endpoints",
         "_greeting_open",
         "_header",
@@ -85,9 +86,13 @@ class Connection:
         now: float,
         wall: float,
         load: Callable[[str], Load] = lambda key: IDLE,
+        announced: Announced | None = None,
+        elsewhere: Callable[[Announced, int], bool] = lambda announced, size: False,
     ) -> None:
         """now: CLOCK_MONOTONIC seconds, as in every call; wall: epoch seconds of the same moment. load: asked once, when the client is
-        known; key: its address, cut to limits.prefix_*. Raises ValueError if an address is none."""
+        known; key: its address, cut to limits.prefix_*. announced: what a PROXY header said that was read before. elsewhere: asked once
+        a header is whole whether another worker has this client, with the bytes of the header that wait in the socket still; if so, this
+        engine has nothing more to do or to say. Raises ValueError if an address is none."""
         self.interest = Interest.HANGUP
         self._actions: deque[EngineAction] = deque()
         self._context = context
@@ -104,7 +109,11 @@ class Connection:
         self._greeting_open = False  # a teaser is out, and no line yet that completes the greeting
         self._last_word = replies.NO_RESOURCES
         self._read = 0  # bytes read in DIALOG or LAST_WORD
-        if rules is not None and rules.proxy_trusted.lookup(facts.packed) is not None:
+        self._elsewhere = elsewhere
+        if announced is not None:
+            self._header = HeaderParser(announced)
+            self._know(announced, now)
+        elif rules is not None and rules.proxy_trusted.lookup(facts.packed) is not None:
             self._header = HeaderParser()
             self._enter(_HEADER, Interest.PEEK, now + rules.proxy_timeout)
         else:
@@ -242,11 +251,19 @@ class Connection:
             return 0
         if header.complete:
             if header.announced is not None:
-                self._screening.facts = Facts(header.announced.client_address)
-                peer = self._endpoints
-                self._endpoints = Endpoints(*header.announced, peer.peer_address, peer.peer_port)
-            self._begin(now)
+                if self._elsewhere(header.announced, size):
+                    self._leave()
+                    return 0
+                self._know(header.announced, now)
+            else:
+                self._begin(now)
         return size
+
+    def _know(self, announced: Announced, now: float) -> None:
+        """The client is whom the proxy speaks for."""
+        self._screening.facts, peer = Facts(announced.client_address), self._endpoints
+        self._endpoints = Endpoints(*announced, peer.peer_address, peer.peer_port)
+        self._begin(now)
 
     def _refuse_header(self, why: str, now: float) -> None:
         self._screening.judge(Verdict.ERROR, self._at_fault(why))

@@ -44,10 +44,11 @@ class HeaderParser:
 
     __slots__ = ("_buffer", "announced", "complete")
 
-    def __init__(self) -> None:
+    def __init__(self, announced: Announced | None = None) -> None:
+        """announced: by a header that was read before."""
         self._buffer = b""
-        self.complete = False
-        self.announced: Announced | None = None
+        self.complete = announced is not None
+        self.announced = announced
 
     @property
     def size(self) -> int:

@@ -44,6 +44,33 @@ class UpstreamInForce(msgspec.Struct, tag="upstream", frozen=True):
     ehlo: tuple[str, ...] | None
 
 
+class SteeringInForce(msgspec.Struct, tag="steering", frozen=True):
+    """Supervisor -> worker: which worker has which client; the fields of `net.steering.Steering`."""
+
+    workers: int
+    ipv4: int
+    ipv6: int
+    out: tuple[int, ...]
+
+
+class Neighbour(msgspec.Struct, tag="neighbour", frozen=True):
+    """Supervisor -> worker, with one descriptor: an end of a pair with another worker, in place of the one before."""
+
+    index: int
+
+
+class AcceptAlso(msgspec.Struct, tag="accept_also", frozen=True):
+    """Supervisor -> worker, with one descriptor: the listening socket of a worker that is out."""
+
+    index: int
+
+
+class AcceptNoMore(msgspec.Struct, tag="accept_no_more", frozen=True):
+    """Supervisor -> worker: that worker is back."""
+
+    index: int
+
+
 class PassAnswer(msgspec.Struct, tag="pass", frozen=True):
     """Supervisor -> worker: expiries (test -> epoch seconds) of a key; empty: not known."""
 
@@ -117,5 +144,25 @@ class UpstreamFault(msgspec.Struct, tag="fault", frozen=True):
     handoff: str
 
 
-ToWorker = RulesInForce | NoRules | UpstreamInForce | PassAnswer | Resolvers | ZoneProbed | Drain
-ToSupervisor = Ready | Applied | PassQuery | PassStored | ProbeWanted | UpstreamFault
+class Stress(msgspec.Struct, tag="stress", frozen=True):
+    """Worker -> supervisor: stress mode began or ended. connections: in our hands, of all workers together. Two workers may see the
+    same change."""
+
+    on: bool
+    connections: int
+
+
+ToWorker = (
+    RulesInForce
+    | NoRules
+    | UpstreamInForce
+    | SteeringInForce
+    | Neighbour
+    | AcceptAlso
+    | AcceptNoMore
+    | PassAnswer
+    | Resolvers
+    | ZoneProbed
+    | Drain
+)
+ToSupervisor = Ready | Applied | PassQuery | PassStored | ProbeWanted | UpstreamFault | Stress

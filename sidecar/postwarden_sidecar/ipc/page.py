@@ -46,6 +46,11 @@ DURATION_BOUNDS = (
 LOOKUP_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 6.0, 10.0)
 
 HEARTBEAT = "heartbeat_ms"  # gauge: CLOCK_MONOTONIC, milliseconds
+SCREENING = "screening"  # gauge: connections in our hands, not yet given to the MTA
+UPSTREAM = "upstream"  # gauge: clients given to the MTA, which has not answered them yet
+# This worker's last decision on stress mode: twice CLOCK_MONOTONIC nanoseconds, plus 1 if it began. The newest of all is in force, so
+# that it outlives its worker.
+STRESS = "stress"
 RECORDS_DROPPED = "records_dropped"
 DURATION_SUM_US = "duration_sum_us"
 
@@ -81,7 +86,7 @@ def active(stage: str) -> str:
     return f"active/{stage}"
 
 
-GAUGES = (HEARTBEAT, *(active(stage) for stage in STAGES))
+GAUGES = (HEARTBEAT, SCREENING, UPSTREAM, *(active(stage) for stage in STAGES))
 COUNTERS = (
     *(connections(verdict) for verdict in Verdict),
     *(tests(test, outcome, action) for test in TESTS for outcome in OUTCOMES for action in ACTIONS),
@@ -95,7 +100,7 @@ COUNTERS = (
     *(lookup_sum(outcome) for outcome in NETWORK_OUTCOMES),
     RECORDS_DROPPED,
 )
-CELLS = {name: index for index, name in enumerate((*GAUGES, *COUNTERS))}
+CELLS = {name: index for index, name in enumerate((*GAUGES, STRESS, *COUNTERS))}
 _SLOT_CELLS = -(-len(CELLS) // 8) * 8  # whole cache lines of 64 bytes: two workers never write the same one
 SIZE = MAX_WORKERS * _SLOT_CELLS * 8  # bytes
 
@@ -124,11 +129,14 @@ class Page:
         """Sum of a cell over all workers."""
         return sum(self._cells[CELLS[name] :: _SLOT_CELLS])
 
+    def newest(self, name: str) -> int:
+        """The largest value of a cell among all workers."""
+        return max(self._cells[CELLS[name] :: _SLOT_CELLS])
+
     def totals(self) -> Iterator[tuple[str, int]]:
-        """Every counter and gauge with its sum over all workers; the sum of heartbeats has no meaning and is
-        left out."""
+        """Every counter and gauge with its sum over all workers; those of times have no meaning and are left out."""
         for name in CELLS:
-            if name != HEARTBEAT:
+            if name not in (HEARTBEAT, STRESS):
                 yield name, self.total(name)
 
     def zero_gauges(self, worker: int) -> None:

@@ -13,11 +13,15 @@ import socket
 import time
 from collections.abc import Callable
 
+from postwarden_sidecar.engine.proxy_header import Announced
+from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.net.addresses import normalise
 from postwarden_sidecar.net.descriptors import Descriptors
 from postwarden_sidecar.net.environment import Environment, Host
 from postwarden_sidecar.net.loop import Loop, fail
 from postwarden_sidecar.net.metering import Meter
+from postwarden_sidecar.net.neighbours import Moved, Neighbours
+from postwarden_sidecar.net.occupancy import Occupancy
 from postwarden_sidecar.net.session import Session
 from postwarden_sidecar.net.timeouts import Timeouts
 from postwarden_sidecar.net.transfer import Transfer
@@ -27,26 +31,39 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Driver:
-    """listener: listens already, non-blocking; it stays its owner's. limit: file descriptors that the process
-    may have open."""
+    """listener: listens already, non-blocking; it stays its owner's. cells: our slot of the page. index: our number among the workers.
+    limit: file descriptors that the process may have open."""
 
     def __init__(
         self,
         loop: Loop,
         listener: socket.socket,
         host: Host,
+        page: Page,
         cells: memoryview,
         *,
+        index: int = 0,
         limit: int,
         timeouts: Timeouts | None = None,
     ) -> None:
         self.deadline: float | None = None
         self.queued_at: float | None = None
         self._loop = loop
-        self._listener = listener
+        self._listeners = {index: listener}  # ours first, then those of workers that are out
+        self._index = index
         self._descriptors = Descriptors(limit)
         self._meter = Meter(cells)
-        self._environment = Environment(loop, host, self._meter, self._descriptors, timeouts or Timeouts())
+        self._occupancy = Occupancy(page, cells, host.stress_changed)
+        self.neighbours = Neighbours(loop, index, self._adopt)
+        self._environment = Environment(
+            loop,
+            host,
+            self._meter,
+            self._occupancy,
+            self.neighbours,
+            self._descriptors,
+            timeouts or Timeouts(),
+        )
         self._sessions: set[Session] = set()
         self._transfers: set[Transfer] = set()
         self._accepting = False
@@ -72,7 +89,19 @@ class Driver:
     def start(self) -> None:
         """Accept from now on."""
         self._accepting = True
-        self._loop.watch(self._listener.fileno(), self, select.EPOLLIN)
+        self._watch_listeners()
+
+    def accept_also(self, index: int, listener: socket.socket) -> None:
+        """Take the clients of a worker that is out, too. The socket is taken over."""
+        self.accept_no_more(index)
+        listener.setblocking(False)
+        self._listeners[index] = listener
+        self._watch_listeners()
+
+    def accept_no_more(self, index: int) -> None:
+        """That worker is back."""
+        if index != self._index and (listener := self._listeners.pop(index, None)) is not None:
+            self._loop.close(listener)
 
     def drain(self, timeout: float, drained: Callable[[], None]) -> None:
         """Turn away new clients and those in our dialogue with 421; let relays go on for `timeout` seconds;
@@ -91,16 +120,23 @@ class Driver:
 
     def handle_events(self, fd: int, events: int) -> None:
         """Clients wait."""
-        self._accept()
+        for listener in list(self._listeners.values()):
+            if listener.fileno() == fd:
+                self._accept(listener)
 
-    def _accept(self) -> int:
+    def _watch_listeners(self) -> None:
+        mask = select.EPOLLIN if self._accepting and not self._paused else 0
+        for listener in self._listeners.values():
+            self._loop.watch(listener.fileno(), self, mask)
+
+    def _accept(self, listener: socket.socket) -> int:
         """Take a batch; how many."""
         for count in range(ACCEPT_BATCH):
             if not self._descriptors.for_clients:
                 self._pause()
                 return count
             try:
-                client, peer = self._listener.accept()
+                client, peer = listener.accept()
             except (BlockingIOError, InterruptedError):
                 return count
             except OSError as error:
@@ -119,9 +155,29 @@ class Driver:
             self._begin(client, (normalise(peer[0]), peer[1]), (normalise(local[0]), local[1]))
         return ACCEPT_BATCH
 
-    def _begin(self, client: socket.socket, peer: tuple[str, int], local: tuple[str, int]) -> None:
+    def _adopt(self, client: socket.socket, moved: Moved) -> None:
+        """Another worker has read this client's PROXY header, and the client is ours."""
+        self._descriptors.opened += 1
         try:
-            session = Session(self._environment, client, peer, local, time.time(), self._ended)
+            client.setblocking(False)
+            whole = len(client.recv(moved.size)) == moved.size
+        except OSError:
+            whole = False
+        if whole:
+            self._begin(client, moved.peer, moved.local, moved.announced)
+        else:  # it was reset meanwhile
+            self._descriptors.opened -= 1
+            client.close()
+
+    def _begin(
+        self,
+        client: socket.socket,
+        peer: tuple[str, int],
+        local: tuple[str, int],
+        announced: Announced | None = None,
+    ) -> None:
+        try:
+            session = Session(self._environment, client, peer, local, time.time(), self._ended, announced)
         except Exception:  # a defect of ours; the client tries again
             self._descriptors.opened -= 1
             client.close()
@@ -135,7 +191,7 @@ class Driver:
     def _pause(self) -> None:
         """Clients wait in the listening socket's queue until descriptors are free."""
         self._paused = True
-        self._loop.watch(self._listener.fileno(), self, 0)
+        self._watch_listeners()
         if self._drained is None:
             self._loop.set_deadline(self, self._loop.now + self._environment.timeouts.accept_pause)
 
@@ -148,10 +204,20 @@ class Driver:
 
     def _end_turn(self) -> None:
         self._meter.beat(self._loop.now)
+        rules = self._environment.host.context().rules
+        self._occupancy.settle(None if rules is None else rules.limits)
         if self._transfers:
             self._transfers = {transfer for transfer in self._transfers if not transfer.closed}
-        if self._drained is not None and not self._sessions and not self._transfers and not self._accept():
+        if (
+            self._drained is not None
+            and not self._sessions
+            and not self._transfers
+            and not self._accept_all()
+        ):
             self._finish()
+
+    def _accept_all(self) -> int:
+        return sum(self._accept(listener) for listener in self._listeners.values())
 
     def handle_deadline(self) -> None:
         """A pause or the drain is over."""
@@ -159,7 +225,7 @@ class Driver:
             self._finish()
         elif self._paused:
             self._paused = False
-            self._loop.watch(self._listener.fileno(), self, select.EPOLLIN)
+            self._watch_listeners()
 
     def fail(self) -> None:
         """A defect in accepting; the sessions go on."""
@@ -171,9 +237,13 @@ class Driver:
             drained()
 
     def close(self) -> None:
-        """End everything at once. The listening socket stays open."""
+        """End everything at once. Our own listening socket stays open."""
         self._loop.set_deadline(self, None)
-        self._loop.watch(self._listener.fileno(), self, 0)
+        self._accepting = False
+        self._watch_listeners()
+        for index in list(self._listeners):
+            self.accept_no_more(index)
+        self.neighbours.close()
         for session in list(self._sessions):
             session.close()
         for transfer in self._transfers:

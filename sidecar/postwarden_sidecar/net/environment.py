@@ -13,6 +13,8 @@ from postwarden_sidecar.ipc.messages import UpstreamFault
 from postwarden_sidecar.net.descriptors import Descriptors
 from postwarden_sidecar.net.loop import Loop
 from postwarden_sidecar.net.metering import Meter
+from postwarden_sidecar.net.neighbours import Neighbours
+from postwarden_sidecar.net.occupancy import Occupancy
 from postwarden_sidecar.net.route import Route
 from postwarden_sidecar.net.timeouts import Timeouts
 from postwarden_sidecar.rules.settings import Rules
@@ -50,6 +52,9 @@ class Host(Protocol):
     def upstream_fault(self, fault: UpstreamFault) -> None:
         """The hand-off is to be proved anew."""
 
+    def stress_changed(self, on: bool, connections: int) -> None:
+        """Stress mode began or ended, with so many connections in our hands."""
+
 
 @dataclass(frozen=True, slots=True)
 class Environment:
@@ -58,5 +63,7 @@ class Environment:
     loop: Loop
     host: Host
     meter: Meter
+    occupancy: Occupancy
+    neighbours: Neighbours
     descriptors: Descriptors
     timeouts: Timeouts

@@ -21,14 +21,14 @@ class ListenError(Exception):
     """The address can't be listened on; the message says which, why and what to do, in one sentence."""
 
 
-# Seam: attaches to a group what picks the worker of a client (a classic BPF program by client address, so
-# that one client's connections meet in one worker); not needed with one socket.
-Steering = Callable[[Sequence[socket.socket]], None]
+# Attaches to a group what picks the worker of a client (`net.steering`); not needed with one socket. Raises OSError.
+Attach = Callable[[Sequence[socket.socket]], None]
 
 
-def listen(host: str, port: int, count: int, *, steering: Steering | None = None) -> list[socket.socket]:
+def listen(host: str, port: int, count: int, *, attach: Attach | None = None) -> list[socket.socket]:
     """Count listening sockets of one address, non-blocking, closed on exec unless passed on. Port 0: the
-    kernel picks one for all. Raises ListenError."""
+    kernel picks one for all. If the steering can't be attached, there is one socket only: a client whose connections reach several
+    workers would be counted wrongly. Raises ListenError."""
     family, dual, address = _family(host)
     shown = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
     sockets: list[socket.socket] = []
@@ -37,10 +37,15 @@ def listen(host: str, port: int, count: int, *, steering: Steering | None = None
             port = proof.getsockname()[1]
         for _ in range(count):
             sockets.append(_bound(family, dual, address, port, group=True))
+        if attach is not None and count > 1:
+            try:
+                attach(sockets)  # before anyone listens, so that no client is on a socket that goes again
+            except OSError:
+                for member in sockets[1:]:
+                    member.close()
+                del sockets[1:]
         for member in sockets:
             member.listen(BACKLOG)
-        if steering is not None and count > 1:
-            steering(sockets)
     except OSError as error:
         for member in sockets:
             member.close()

@@ -19,6 +19,7 @@ from postwarden_sidecar.net.addresses import SocketAddress
 from postwarden_sidecar.net.connector import Connector
 from postwarden_sidecar.net.environment import Environment
 from postwarden_sidecar.net.handoff_owner import HandoffOwner
+from postwarden_sidecar.net.occupancy import Presence
 
 
 class PassClient:
@@ -33,12 +34,14 @@ class PassClient:
         endpoints: Endpoints,
         addresses: Sequence[SocketAddress],
         owner: HandoffOwner,
+        presence: Presence,
     ) -> None:
         self.deadline: float | None = None
         self.queued_at: float | None = None
         self._environment = environment
         self._client = client
         self._endpoints = endpoints
+        self._presence = presence
         self._owner: HandoffOwner | None = owner
         self._control: socket.socket | None = None
         self._connector = Connector(environment, addresses, self._connected, self._not_connected)
@@ -128,6 +131,7 @@ class PassClient:
             self._control = None
 
     def _release_client(self) -> None:
+        self._presence.end()
         if self._client.fileno() >= 0:
             self._environment.loop.close(self._client)  # no shutdown: smtpd has the same socket
             self._environment.descriptors.opened -= 1

@@ -18,6 +18,7 @@ from postwarden_sidecar.net.addresses import SocketAddress
 from postwarden_sidecar.net.connector import Connector
 from postwarden_sidecar.net.environment import Environment
 from postwarden_sidecar.net.handoff_owner import HandoffOwner
+from postwarden_sidecar.net.occupancy import Presence
 
 # bytes that wait for one side before the other is no longer read; one read may go above it by READ_SIZE
 MAX_BUFFER = 64 * 1024
@@ -107,6 +108,7 @@ class Relay:
         header: bytes,
         addresses: Sequence[SocketAddress],
         owner: HandoffOwner,
+        presence: Presence,
     ) -> None:
         self.deadline: float | None = None
         self.queued_at: float | None = None
@@ -114,6 +116,7 @@ class Relay:
         self._client = _Side(client)
         self._mta: _Side | None = None
         self._header = header
+        self._presence = presence
         self._owner: HandoffOwner | None = owner
         self._watch = ReplyWatch()
         self._hangup_seen = False
@@ -242,7 +245,9 @@ class Relay:
         if self._owner is None:
             self._client.write(data)
             return
-        if not data:
+        if data:
+            self._presence.end()  # the MTA has answered: it serves this client
+        else:
             what = self._watch.describe_silence()
             self._give_back(HandoffOutcome.UNREACHABLE, f"the MTA closed the connection before {what}")
             return
@@ -320,6 +325,7 @@ class Relay:
             self._environment.loop.close(self._client.socket)
             self._environment.descriptors.opened -= 1
             self._environment.meter.move("relay", "")
+            self._presence.end()  # it may have ended before the MTA said anything
 
     def fail(self) -> None:
         """A defect of ours."""

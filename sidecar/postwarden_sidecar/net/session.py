@@ -12,6 +12,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from postwarden_sidecar.engine.actions import (
     Close,
@@ -27,6 +28,7 @@ from postwarden_sidecar.engine.actions import (
     StorePass,
 )
 from postwarden_sidecar.engine.connection import Connection
+from postwarden_sidecar.engine.proxy_header import Announced
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.messages import UpstreamFault
 from postwarden_sidecar.net.environment import Environment, Inquiry
@@ -42,13 +44,36 @@ _discarded = bytearray(LINGER_DISCARD)  # nobody reads it
 
 class Session:
     """peer, local: the socket's addresses, normalised. ended(session, transfer): the session is over;
-    transfer has the socket now, if it is not None."""
+    transfer has the socket now, if it is not None. announced: by a PROXY header that
+    another worker has read."""
 
     __slots__ = (
-        "_at_end", "_began", "_client", "_dnsbl", "_ended", "_engine", "_environment", "_eof_told",
-        "_flush_by", "_local", "_output", "_over", "_peeked", "_peer", "_pumping", "_recorded", "_rules",
-        "_stage", "_target", "_transfer", "_wall", "_way", "deadline", "queued_at",
-    )  # fmt: skip
+        "_at_end",
+        "_began",
+        "_client",
+        "_dnsbl",
+        "_ended",
+        "_engine",
+        "_environment",
+        "_eof_told",
+        "_flush_by",
+        "_local",
+        "_output",
+        "_over",
+        "_peeked",
+        "_peer",
+        "_presence",
+        "_pumping",
+        "_recorded",
+        "_rules",
+        "_stage",
+        "_target",
+        "_transfer",
+        "_wall",
+        "_way",
+        "deadline",
+        "queued_at",
+    )
 
     def __init__(
         self,
@@ -58,6 +83,7 @@ class Session:
         local: tuple[str, int],
         wall: float,
         ended: Callable[[Session, Transfer | None], None],
+        announced: Announced | None = None,
     ) -> None:
         self.deadline: float | None = None
         self.queued_at: float | None = None
@@ -69,7 +95,11 @@ class Session:
         context = environment.host.context()
         self._rules = context.rules
         self._dnsbl: Inquiry | None = None
-        self._engine = Connection(context, *peer, *local, environment.loop.now, wall)
+        self._presence = environment.occupancy.arrive(None if context.rules is None else context.rules.limits)
+        # Neither is a method of ours: engine and session would hold each other.
+        load, elsewhere = self._presence.load, partial(environment.neighbours.give, client, peer, local)
+        now = environment.loop.now
+        self._engine = Connection(context, *peer, *local, now, wall, load, announced, elsewhere)
         self._stage = ""
         self._output = b""
         self._flush_by: float | None = None
@@ -311,9 +341,12 @@ class Session:
         self._forget_dnsbl()
         self._environment.meter.move(self._stage, "handoff")
         self._stage = "handoff"
+        self._presence.hand_over()
         route = self._environment.host.route()
         self._target, self._way = route.target, route.handoff.value
-        chosen = choose_transfer(self._environment, self._client, action.endpoints, route, self)
+        chosen = choose_transfer(
+            self._environment, self._client, action.endpoints, route, self, self._presence
+        )
         if isinstance(chosen, tuple):
             self._end_handoff(*chosen, greeting_ended=False)
             return
@@ -347,6 +380,7 @@ class Session:
         self._pump()
 
     def _end_handoff(self, outcome: HandoffOutcome, detail: str, *, greeting_ended: bool) -> None:
+        self._presence.take_back()
         self._engine.receive_handoff(
             outcome, detail, self._environment.loop.now, greeting_ended=greeting_ended
         )
@@ -378,6 +412,7 @@ class Session:
         self._forget_dnsbl()
         if not self._over:
             self._over = True
+            self._presence.end()
             loop = self._environment.loop
             loop.set_deadline(self, None)
             loop.close(self._client)

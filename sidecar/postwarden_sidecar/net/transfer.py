@@ -9,6 +9,7 @@ from postwarden_sidecar.engine.actions import Endpoints, HandoffOutcome
 from postwarden_sidecar.handoff.proxy_header import encode_v1, encode_v2
 from postwarden_sidecar.net.environment import Environment
 from postwarden_sidecar.net.handoff_owner import HandoffOwner
+from postwarden_sidecar.net.occupancy import Presence
 from postwarden_sidecar.net.pass_client import PassClient
 from postwarden_sidecar.net.relay import Relay
 from postwarden_sidecar.net.route import Route
@@ -30,9 +31,14 @@ class Transfer(Protocol):
 
 
 def choose_transfer(
-    environment: Environment, client: socket.socket, endpoints: Endpoints, route: Route, owner: HandoffOwner
+    environment: Environment,
+    client: socket.socket,
+    endpoints: Endpoints,
+    route: Route,
+    owner: HandoffOwner,
+    presence: Presence,
 ) -> Transfer | tuple[HandoffOutcome, str]:
-    """The transfer, not yet started, or why none is tried."""
+    """The transfer, not yet started, or why none is tried. presence: told when the MTA has answered the client, or taken it."""
     if not route.usable:
         return HandoffOutcome.NOT_PROVED, route.detail
     if not environment.descriptors.for_handoff:
@@ -45,11 +51,11 @@ def choose_transfer(
     )
     match route.handoff:
         case Handoff.PASS:
-            return PassClient(environment, client, endpoints, route.addresses, owner)
+            return PassClient(environment, client, endpoints, route.addresses, owner, presence)
         case Handoff.PROXY_V1:
             header = encode_v1(*addresses)
         case Handoff.PROXY_V2:
             header = encode_v2(*addresses)
         case Handoff.PLAIN:
             header = b""
-    return Relay(environment, client, header, route.addresses, owner)
+    return Relay(environment, client, header, route.addresses, owner, presence)

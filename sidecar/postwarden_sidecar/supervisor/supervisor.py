@@ -21,6 +21,7 @@ from postwarden_sidecar.handoff.proof import PROVED, ProofResult
 from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
 from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.net.listener import ListenError, listen
+from postwarden_sidecar.net.steering import Steering
 from postwarden_sidecar.rules.settings import Handoff, PolicyRef, Rules
 from postwarden_sidecar.stores.memory import MemoryStore
 from postwarden_sidecar.stores.sqlite import SqliteStore
@@ -187,9 +188,15 @@ class Supervisor:
                     "give one that this user may write to"
                 ) from error
         try:
-            self._listeners = listen(*settings.listen, settings.workers)
+            self._listeners = listen(
+                *settings.listen,
+                settings.workers,
+                attach=lambda group: Steering(len(group)).attach(group[0]),
+            )
         except ListenError as error:
             raise ListenFailed(str(error)) from error
+        if len(self._listeners) < settings.workers:
+            _log.warning("clients can't be steered to %d workers here: one serves all", settings.workers)
         self._page = Page.create()
         self._telemetry = self._make_telemetry(self._page)
         self._store = await self._open_store()
@@ -200,6 +207,7 @@ class Supervisor:
             on_pass=self._asked_for_pass,
             on_fault=lambda fault: upstreams.fault(fault),
             on_probe_wanted=lambda zone: dnsbl.wanted(zone),
+            on_stress=self._telemetry.stress,
         )
         self._dnsbl = dnsbl = DnsblHealth(self._workers, lambda: self._client)
         dnsbl.begin()
@@ -288,8 +296,14 @@ class Supervisor:
         assert self._upstreams is not None
         assert self._telemetry is not None
         assert self._dnsbl is not None
+        assert self._workers is not None
         policy = None if rules is None else rules.upstream
         self._upstreams.want(choose(self._settings.flags, policy, self._settings.bootstrap))
+        if rules is not None:
+            limits, cache = rules.limits, rules.cache
+            self._workers.set_prefixes(
+                min(limits.prefix_ipv4, cache.prefix_ipv4), min(limits.prefix_ipv6, cache.prefix_ipv6)
+            )
         self._dnsbl.set_rules(rules)
         if self._settings.log_format is None and rules is not None:
             self._telemetry.set_log_format(rules.log_format.value)

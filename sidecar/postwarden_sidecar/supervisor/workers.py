@@ -27,12 +27,14 @@ from postwarden_sidecar.ipc.messages import (
     Ready,
     Resolvers,
     RulesInForce,
+    Stress,
     ToSupervisor,
     UpstreamFault,
     UpstreamInForce,
     ZoneProbed,
 )
 from postwarden_sidecar.ipc.page import CELLS, HEARTBEAT, Page
+from postwarden_sidecar.supervisor.shares import Shares
 from postwarden_sidecar.supervisor.worker_process import WorkerProcess
 
 SILENCE = 10.0  # seconds without a heartbeat after which a worker is killed (design)
@@ -41,6 +43,7 @@ APPLY_TIMEOUT = 30.0  # seconds for all workers to apply rules: a restart within
 # seconds before a restart, doubling with each death in DEATH_WINDOW
 FIRST_RESTART, LARGEST_RESTART = 0.1, 5.0
 DEATH_WINDOW = 60.0  # seconds (design: deaths in a minute)
+MAX_DEATHS = 3  # in DEATH_WINDOW; then others have the clients of that worker (design)
 LAST_WORD = 2.0  # seconds that a worker has to exit once it was told to end at once (design: within 2 s)
 
 _log = logging.getLogger(__name__)
@@ -73,6 +76,7 @@ class Workers:
         on_pass: Callable[[WorkerProcess, PassQuery | PassStored], None],
         on_fault: Callable[[UpstreamFault], None],
         on_probe_wanted: Callable[[str], None] = lambda _zone: None,
+        on_stress: Callable[[bool, int], None] = lambda on, connections: None,
     ) -> None:
         self._listeners = listeners
         self._page = page
@@ -80,7 +84,10 @@ class Workers:
         self._on_pass = on_pass
         self._on_fault = on_fault
         self._on_probe_wanted = on_probe_wanted
+        self._on_stress = on_stress
+        self._stress = False
         self._running: dict[int, WorkerProcess] = {}
+        self._shares = Shares(listeners, self._running)
         self._started: dict[int, float] = {}
         self._deaths: dict[int, deque[float]] = {index: deque() for index in range(len(listeners))}
         self._rules: _Rules | None = None
@@ -95,10 +102,8 @@ class Workers:
 
     @property
     def accepting(self) -> bool:
-        """Every worker has its rules and accepts."""
-        return len(self._running) == len(self._listeners) and all(
-            worker.ready for worker in self._running.values()
-        )
+        """Every worker that clients are steered to has its rules and accepts."""
+        return all(worker is not None and worker.ready for worker in self._steered_to())
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -110,6 +115,10 @@ class Workers:
         for index in range(len(self._listeners)):
             self._spawn(index)
         self._watch = asyncio.create_task(self._watch_heartbeats())
+
+    def set_prefixes(self, ipv4: int, ipv6: int) -> None:
+        """Bits of an address that are one client: all its connections go to one worker."""
+        self._shares.set_prefixes(ipv4, ipv6)
 
     def set_upstream(self, upstream: UpstreamInForce) -> None:
         """Tell all, and those to come."""
@@ -187,6 +196,7 @@ class Workers:
         match message:
             case Ready():
                 worker.ready = True
+                self._shares.accepts(worker)
                 self._changed.set()
             case Applied(serial=serial, error=error):
                 if not error:
@@ -200,6 +210,10 @@ class Workers:
                 self._on_fault(message)
             case ProbeWanted(zone=zone):
                 self._on_probe_wanted(zone)
+            case Stress(on=on, connections=connections):
+                if on is not self._stress:  # two workers may have seen it
+                    self._stress = on
+                    self._on_stress(on, connections)
 
     def recorded(self, records: Sequence[Record]) -> None:
         """See WorkerEvents."""
@@ -213,6 +227,7 @@ class Workers:
         self._changed.set()
         if self._ending:
             return
+        self._shares.died(index)
         how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
         _log.error("worker %d (pid %d) %s; it is started again", index, worker.pid, how)
         self._restart(index)
@@ -223,6 +238,8 @@ class Workers:
         deaths.append(now)
         while deaths[0] < now - DEATH_WINDOW:
             deaths.popleft()
+        if len(deaths) >= MAX_DEATHS:
+            self._shares.give_up(index)
         delay = min(FIRST_RESTART * 2 ** (len(deaths) - 1), LARGEST_RESTART)
 
         def again() -> None:
@@ -244,6 +261,7 @@ class Workers:
         self._started[index] = time.monotonic()
         if self._resolvers is not None:
             worker.send(self._resolvers)
+        self._shares.started(worker)
         if self._upstream is not None:
             worker.send(self._upstream)
         if self._rules is not None:
@@ -258,9 +276,13 @@ class Workers:
         return self._rules
 
     def _all_applied(self, serial: int) -> bool:
-        return len(self._running) == len(self._listeners) and all(
-            worker.applied == serial for worker in self._running.values()
-        )
+        return all(worker is not None and worker.applied == serial for worker in self._steered_to())
+
+    def _steered_to(self) -> list[WorkerProcess | None]:
+        """None: not running now."""
+        return [
+            self._running.get(index) for index in range(len(self._listeners)) if index not in self._shares.out
+        ]
 
     async def _gone(self, timeout: float | None) -> bool:
         try:
@@ -281,3 +303,5 @@ class Workers:
                 if now - max(beat, self._started[index]) > SILENCE:
                     _log.error("worker %d (pid %d) is silent for %.0f s", index, worker.pid, SILENCE)
                     worker.kill()
+                elif index in self._shares.out and worker.ready and now - self._started[index] > DEATH_WINDOW:
+                    self._shares.take_back(index)

@@ -33,6 +33,12 @@ def json_line(record: Record, trace_id: str = "", span_id: str = "") -> bytes:
     return _ENCODER.encode(line)
 
 
+def stress_line(moment: float, on: bool, connections: int) -> bytes:
+    """Of no client: the sidecar as a whole is short of room, or no longer. moment: epoch seconds."""
+    said = {"time": rfc3339(moment), "postwarden.stress": on, "postwarden.screening": connections}
+    return _ENCODER.encode(said)
+
+
 def rfc3339(moment: float) -> str:
     """`2026-01-31T12:00:00.123456Z`."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
 
@@ -34,6 +34,14 @@ LineFormat = LogFormat | Literal["JSON", "Postscreen", "PostscreenLegacy", "pret
 PROMETHEUS_CONTENT_TYPE = prometheus.CONTENT_TYPE
 QUEUE_LIMIT = 4096  # records that wait to be rendered; a record is about 2 KiB here, so 8 MiB
 _LOGGER = logging.getLogger(__name__)
+
+
+class Stress(NamedTuple):
+    """Stress mode began (on) or ended. moment: epoch seconds."""
+
+    moment: float
+    on: bool
+    connections: int
 
 
 class Telemetry:
@@ -86,7 +94,9 @@ class Telemetry:
 
         self._waiting = 0
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[tuple[LineFormat, Sequence[Record]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[LineFormat, Sequence[Record] | Stress] | None] = (
+            queue.SimpleQueue()
+        )
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="postwarden-telemetry", daemon=True)
         self._thread.start()
@@ -100,6 +110,10 @@ class Telemetry:
             self._lost["record"] += len(records) - len(taken)
         if taken:
             self._queue.put((self._format, taken))
+
+    def stress(self, on: bool, connections: int) -> None:
+        """Stress mode began or ended, with so many connections in our hands. Returns at once; never raises."""
+        self._queue.put((self._format, Stress(time.time(), on, connections)))
 
     def set_log_format(self, log_format: LineFormat) -> None:
         """Log lines of records observed from now on have this format."""
@@ -141,6 +155,9 @@ class Telemetry:
     def _run(self) -> None:
         while (batch := self._queue.get()) is not None:
             log_format, records = batch
+            if isinstance(records, Stress):
+                self._write(self._render_stress(records, log_format))
+                continue
             lines: list[bytes] = []
             for record in records:
                 try:
@@ -164,6 +181,13 @@ class Telemetry:
         legacy = log_format == LogFormat.POSTSCREEN_LEGACY
         found = postscreen.lines(record, self._hostname, self._pid, legacy=legacy)
         return [line.encode() for line in found]
+
+    def _render_stress(self, change: Stress, log_format: LineFormat) -> list[bytes]:
+        if log_format == "pretty":
+            return [pretty.stress_line(*change).encode()]
+        if log_format == LogFormat.JSON:
+            return [logs.stress_line(*change)]
+        return [postscreen.stress_line(*change, self._hostname, self._pid).encode()]
 
     def _export(self, record: Record) -> SpanContext | None:
         assert self._otlp is not None

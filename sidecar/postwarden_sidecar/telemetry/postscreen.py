@@ -60,6 +60,13 @@ def lines(record: Record, hostname: str, pid: int, *, legacy: bool = False) -> I
         yield f"{stamp} {printable(hostname)} postfix/postscreen[{pid}]: {_event(record, event, client, legacy)}"
 
 
+def stress_line(moment: float, on: bool, connections: int, hostname: str, pid: int) -> str:
+    """Of no client: the sidecar as a whole is short of room, or no longer. moment: epoch seconds."""
+    change = "entering" if on else "leaving"
+    said = f"{change} STRESS mode with {connections} connections"
+    return f"{timestamp(moment)} {printable(hostname)} postfix/postscreen[{pid}]: {said}"
+
+
 def timestamp(moment: float) -> str:
     """`Nov  2 03:04:05`, local time (RFC 3164 section 4.1.2)."""
     local = time.localtime(moment)

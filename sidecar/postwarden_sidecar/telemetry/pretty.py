@@ -21,6 +21,13 @@ _VERDICT_WIDTH = max(len(verdict) for verdict in Verdict)
 _ADDRESS_WIDTH = 21  # 255.255.255.255:65535; a longer IPv6 address moves the reason to the right
 
 
+def stress_line(moment: float, on: bool, connections: int) -> str:
+    """Of no client. moment: epoch seconds."""
+    clock = time.strftime("%H:%M:%S", time.localtime(moment))
+    change = "begins" if on else "ends"
+    return f"{clock}  stress mode {change} with {connections} connections"
+
+
 def pretty_line(record: Record, *, colour: bool) -> str:
     """The line, with no line end. The only terminal sequences in it are our own colours."""
     clock = time.strftime("%H:%M:%S", time.localtime(record.started))

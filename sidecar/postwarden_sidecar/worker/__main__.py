@@ -43,12 +43,15 @@ def main() -> None:
     limit = raise_limit()
     listener = socket.socket(fileno=arguments.listener)
     listener.setblocking(False)
-    cells = Page(arguments.page).slot(arguments.index)
+    page = Page(arguments.page)
+    cells = page.slot(arguments.index)
     worker = Worker(
         listener,
         Channel(socket.socket(fileno=arguments.control)),
         RecordSender(socket.socket(fileno=arguments.records), cells),
+        page,
         cells,
+        index=arguments.index,
         limit=limit,
     )
     signal.signal(signal.SIGTERM, lambda _signal, _frame: worker.terminate())

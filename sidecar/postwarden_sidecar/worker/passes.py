@@ -57,7 +57,8 @@ class Passes:
             key, _, answer = asked
             if message.expiries:
                 self._keep(key, message.expiries)
-            answer(message.expiries)
+            # With what another connection of the client has earned while the question was on its way.
+            answer(self._memory.get(key, {}))
 
     def store(self, key: str, expiries: Mapping[str, float]) -> None:
         """Keep a pass, and tell the supervisor."""
@@ -85,12 +86,12 @@ class Passes:
     def handle_deadline(self) -> None:
         """The oldest questions had their time."""
         while self._asked:
-            query, (_, due, answer) = next(iter(self._asked.items()))
+            query, (key, due, answer) = next(iter(self._asked.items()))
             if due > self._loop.now:
                 self._loop.set_deadline(self, due)
                 return
             del self._asked[query]
-            answer({})
+            answer(self._memory.get(key, {}))
 
     def fail(self) -> None:
         """The session whose answer it was has ended itself."""

@@ -18,23 +18,30 @@ from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.channel import Channel, ChannelFull, Message
 from postwarden_sidecar.ipc.messages import (
+    AcceptAlso,
+    AcceptNoMore,
     Applied,
     Drain,
+    Neighbour,
     NoRules,
     PassAnswer,
     ProbeWanted,
     Ready,
     Resolvers,
     RulesInForce,
+    SteeringInForce,
+    Stress,
     UpstreamFault,
     UpstreamInForce,
     ZoneProbed,
 )
+from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.ipc.pair import ChannelClosed, ChannelFault, close_all
 from postwarden_sidecar.ipc.records import RecordSender
 from postwarden_sidecar.net.driver import Driver
 from postwarden_sidecar.net.loop import Loop
 from postwarden_sidecar.net.route import Route, make_route
+from postwarden_sidecar.net.steering import Steering
 from postwarden_sidecar.net.timeouts import Timeouts
 from postwarden_sidecar.rules.image import decode
 from postwarden_sidecar.rules.settings import Rules
@@ -52,19 +59,23 @@ class Worker:
         listener: socket.socket,
         channel: Channel,
         records: RecordSender,
+        page: Page,
         cells: memoryview,
         *,
+        index: int = 0,
         limit: int,
         timeouts: Timeouts | None = None,
     ) -> None:
-        """limit: file descriptors that the process may have open."""
+        """index: our number among the workers. limit: file descriptors that the process may have open."""
         self.deadline: float | None = None
         self.queued_at: float | None = None
         self._loop = Loop()
         self._channel = channel
         self._records = records
         self._passes = Passes(self._loop, channel)
-        self._driver = Driver(self._loop, listener, self, cells, limit=limit, timeouts=timeouts)
+        self._driver = Driver(
+            self._loop, listener, self, page, cells, index=index, limit=limit, timeouts=timeouts
+        )
         self._blocklists = Blocklists(
             self._loop, self._driver.descriptors, self._driver.meter, self._want_probe
         )
@@ -134,6 +145,12 @@ class Worker:
             with suppress(ChannelFull):  # the supervisor has a thousand of them to read
                 self._channel.send(fault)
 
+    def stress_changed(self, on: bool, connections: int) -> None:
+        """For the log."""
+        if self._control_open:
+            with suppress(ChannelFull, ChannelClosed):  # as above; the end of the pair is told by itself
+                self._channel.send(Stress(on, connections))
+
     # --- the control pair
 
     def handle_events(self, fd: int, events: int) -> None:
@@ -159,6 +176,14 @@ class Worker:
                 self._upstream = message
                 self._route = make_route(message)
                 self._renew_context()
+            case SteeringInForce(workers=workers, ipv4=ipv4, ipv6=ipv6, out=out):
+                self._driver.neighbours.steering = Steering(workers, ipv4, ipv6, out)
+            case Neighbour(index=index):
+                self._driver.neighbours.connect(index, _one_socket(descriptors))
+            case AcceptAlso(index=index):
+                self._driver.accept_also(index, _one_socket(descriptors))
+            case AcceptNoMore(index=index):
+                self._driver.accept_no_more(index)
             case PassAnswer():
                 self._passes.receive(message)
             case Resolvers():
@@ -237,3 +262,11 @@ class Worker:
     def fail(self) -> None:
         """A defect in reading the control pair: without it this worker can't know what is in force."""
         self._orphaned()
+
+
+def _one_socket(descriptors: tuple[int, ...]) -> socket.socket:
+    """What came with a message that brings a socket. Raises ChannelFault."""
+    if len(descriptors) != 1:
+        close_all(descriptors)
+        raise ChannelFault(f"{len(descriptors)} descriptors came in place of a socket")
+    return socket.socket(fileno=descriptors[0])

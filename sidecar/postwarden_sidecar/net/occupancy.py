@@ -1,0 +1,114 @@
+"""How full the pod is: what limits and stress mode are decided by.
+
+A worker counts its own connections in its slot of the page; sums over all slots are the pod's. Connections of
+one client are counted here alone, for steering brings all connections of a client to one worker.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from postwarden_sidecar.engine.actions import Load
+from postwarden_sidecar.ipc.page import CELLS, SCREENING, STRESS, UPSTREAM, Page
+from postwarden_sidecar.rules.settings import Limits
+
+_SCREENING, _UPSTREAM, _STRESS = CELLS[SCREENING], CELLS[UPSTREAM], CELLS[STRESS]
+
+
+class Occupancy:
+    """One a worker. cells: its slot of the page. announce(on, connections): called by the worker that saw stress begin or end."""
+
+    def __init__(self, page: Page, cells: memoryview, announce: Callable[[bool, int], None]) -> None:
+        self.cells = cells
+        self.clients: dict[str, int] = {}  # connections by client; ours alone
+        self._page = page
+        self._announce = announce
+
+    def arrive(self, limits: Limits | None) -> Presence:
+        """A connection was accepted. limits: of the rules that it is decided by; None: no rules."""
+        return Presence(self, limits)
+
+    def load(self, limits: Limits | None, client: str) -> Load:
+        """As it is now; stress may begin by that."""
+        screening = self._page.total(SCREENING)
+        stress = self._stress
+        if limits is not None and not stress and _begins(limits, screening):
+            stress = self._change(True, screening)
+        return Load(self.clients.get(client, 1), screening, self._page.total(UPSTREAM), stress)
+
+    def settle(self, limits: Limits | None) -> None:
+        """Once a turn: stress ends when enough connections have left, or when no limit is left to be near to."""
+        if self._stress:
+            screening = self._page.total(SCREENING)
+            if limits is None or _ends(limits, screening):
+                self._change(False, screening)
+
+    @property
+    def _stress(self) -> bool:
+        """What was decided last, by whichever worker."""
+        return bool(self._page.newest(STRESS) & 1)
+
+    def _change(self, on: bool, screening: int) -> bool:
+        self.cells[_STRESS] = time.monotonic_ns() * 2 + on
+        self._announce(on, screening)
+        return on
+
+
+def _begins(limits: Limits, screening: int) -> bool:
+    """The mark is rounded down, as postscreen does (measured), but nobody there is never stress."""
+    return limits.screening > 0 and screening >= max(1, limits.screening * limits.stress_enter // 100)
+
+
+def _ends(limits: Limits, screening: int) -> bool:
+    if limits.screening == 0:
+        return True
+    return screening <= limits.screening * limits.stress_leave // 100 and not _begins(limits, screening)
+
+
+class Presence:
+    """One connection, as it is counted: in our hands, then waiting for the MTA's first byte, then not at all."""
+
+    __slots__ = ("_cell", "_client", "_limits", "_occupancy")
+
+    def __init__(self, occupancy: Occupancy, limits: Limits | None) -> None:
+        self._occupancy = occupancy
+        self._limits = limits
+        self._client: str | None = None
+        self._cell: int | None = _SCREENING
+        occupancy.cells[_SCREENING] += 1
+
+    def load(self, client: str) -> Load:
+        """The client is known now, and counted. client: its address, cut to limits.prefix_*."""
+        clients = self._occupancy.clients
+        self._client = client
+        clients[client] = clients.get(client, 0) + 1
+        return self._occupancy.load(self._limits, client)
+
+    def hand_over(self) -> None:
+        """The MTA is to get the client."""
+        self._move(_UPSTREAM)
+
+    def take_back(self) -> None:
+        """The hand-over failed: the client is in our hands again."""
+        self._move(_SCREENING)
+
+    def end(self) -> None:
+        """The MTA has spoken to the client (Pass: has taken it), or the connection is over. Safe to call again."""
+        self._move(None)
+
+    def _move(self, cell: int | None) -> None:
+        occupancy, before = self._occupancy, self._cell
+        if before == cell:
+            return
+        self._cell = cell
+        if before is not None:
+            occupancy.cells[before] -= 1
+        if cell is not None:
+            occupancy.cells[cell] += 1
+        if self._client is not None and (before is None or cell is None):
+            left = occupancy.clients.get(self._client, 0) + (1 if before is None else -1)
+            if left > 0:
+                occupancy.clients[self._client] = left
+            else:
+                occupancy.clients.pop(self._client, None)
