@@ -48,7 +48,7 @@ data: {{bl: {base64.b64encode(KEY.encode()).decode()}}}
 
 @pytest.fixture(scope="module")
 def lists() -> Iterator[Rbldnsd]:
-    with Rbldnsd({ZONE: [LISTED], WORLD: ["0.0.0.0/0"]}) as server:
+    with Rbldnsd({ZONE: [LISTED], WORLD: ["127.0.0.0/8"]}) as server:
         yield server
 
 
