@@ -15,7 +15,6 @@ behind it. What is decided is `screening`'s, what is said `dialog`'s; here is wh
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -51,8 +50,6 @@ UNNAMED_HANDOVER = "Inline"  # of a session handed over in its middle, where the
 LOOKUP_LIMIT = 1.0  # seconds; the driver answers within 5 ms, this is for one that does not
 _HEADER, _LOOKUP, _WAIT, _RECHECK, _HANDOFF, _DIALOG, _HANDOVER, _LAST_WORD, _CLOSED = range(9)
 _STAGES = ("screening",) * 4 + ("handoff", "dialog", "handoff", "dialog", "dialog")
-# A greeting of the MTA that refuses (RFC 5321, 3.1), bounded as its lines are (4.5.3.1.5: 512 bytes).
-_REFUSAL = re.compile(r"[45][0-9]{2} [ -~]{0,500}", re.ASCII)
 
 
 class Connection:
@@ -90,9 +87,8 @@ class Connection:
         elsewhere: Callable[[Announced, int], bool] = lambda announced, size: False,
     ) -> None:
         """now: CLOCK_MONOTONIC seconds, as in every call; wall: epoch seconds of the same moment. load: asked once, when the client is
-        known; key: its address, cut to limits.prefix_*. announced: what a PROXY header said that was read before. elsewhere: asked once
-        a header is whole whether another worker has this client, with the bytes of the header that wait in the socket still; if so, this
-        engine has nothing more to do or to say. Raises ValueError if an address is none."""
+        known; key: its address, cut to limits.prefix_*. announced: by a PROXY header read before. elsewhere: asked once a header is
+        whole, with how many bytes of it wait still: True if another worker has the client now. Raises ValueError if an address is none."""
         self.interest = Interest.HANGUP
         self._actions: deque[EngineAction] = deque()
         self._context = context
@@ -105,19 +101,16 @@ class Connection:
         self._state = _LOOKUP
         self._deadline: float | None = None
         self._conversation: Conversation | None = None
-        self._header: HeaderParser | None = None
+        self._header = None if announced is None else HeaderParser(announced)
         self._greeting_open = False  # a teaser is out, and no line yet that completes the greeting
         self._last_word = replies.NO_RESOURCES
         self._read = 0  # bytes read in DIALOG or LAST_WORD
         self._elsewhere = elsewhere
-        if announced is not None:
-            self._header = HeaderParser(announced)
-            self._know(announced, now)
-        elif rules is not None and rules.proxy_trusted.lookup(facts.packed) is not None:
+        if announced is None and rules is not None and rules.proxy_trusted.lookup(facts.packed) is not None:
             self._header = HeaderParser()
             self._enter(_HEADER, Interest.PEEK, now + rules.proxy_timeout)
         else:
-            self._begin(now)
+            self._begin(now, announced)
 
     @property
     def stage(self) -> str:
@@ -194,7 +187,7 @@ class Connection:
             return
         self._journal.event(EventKind.HANDOFF_FAILED, now, outcome.value)
         self._screening.judge(Verdict.DEFERRED, f"the hand-off failed ({outcome.value}): {detail[:MAX_TEXT]}")
-        refused = outcome is HandoffOutcome.REFUSED and _REFUSAL.fullmatch(detail) is not None
+        refused = outcome is HandoffOutcome.REFUSED and replies.REFUSAL.fullmatch(detail) is not None
         if refused:
             self._last_word = f"{detail}\r\n".encode("ascii")
         if self._greeting_open and not greeting_ended:
@@ -250,20 +243,11 @@ class Connection:
             self._refuse_header(f"sent no usable header: {error}", now)
             return 0
         if header.complete:
-            if header.announced is not None:
-                if self._elsewhere(header.announced, size):
-                    self._leave()
-                    return 0
-                self._know(header.announced, now)
-            else:
-                self._begin(now)
+            if header.announced is not None and self._elsewhere(header.announced, size):
+                self._leave()
+                return 0
+            self._begin(now, header.announced)
         return size
-
-    def _know(self, announced: Announced, now: float) -> None:
-        """The client is whom the proxy speaks for."""
-        self._screening.facts, peer = Facts(announced.client_address), self._endpoints
-        self._endpoints = Endpoints(*announced, peer.peer_address, peer.peer_port)
-        self._begin(now)
 
     def _refuse_header(self, why: str, now: float) -> None:
         self._screening.judge(Verdict.ERROR, self._at_fault(why))
@@ -282,9 +266,10 @@ class Connection:
     def _at_fault(self, why: str) -> str:
         return f"{self._endpoints.peer_address} is a trusted proxy, but {why}"
 
-    # Screening's steps
-
-    def _begin(self, now: float) -> None:
+    def _begin(self, now: float, announced: Announced | None) -> None:
+        if announced is not None:  # the client is whom the proxy speaks for
+            self._screening.facts, peer = Facts(announced.client_address), self._endpoints
+            self._endpoints = Endpoints(*announced, peer.peer_address, peer.peer_port)
         self._take(self._screening.begin(Facts(self._endpoints.server_address).packed, now), now)
 
     def _step_on(self, step: Step | None, now: float) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 
 from postwarden_sidecar.rules.settings import Session
 
+# A greeting of the MTA that refuses (RFC 5321, 3.1), bounded as its lines are (4.5.3.1.5: 512 bytes).
+REFUSAL = re.compile(r"[45][0-9]{2} [ -~]{0,500}", re.ASCII)
 _ENHANCED = re.compile(rb"[45]\.[0-9]{1,3}\.[0-9]{1,3} ")  # RFC 3463
 
 OK = b"250 2.0.0 Ok\r\n"
