@@ -67,6 +67,7 @@ class MemoryHost:
         self.current_route = make_route(upstream)
         self.passes: dict[str, dict[str, float]] = {}
         self.faults: list[UpstreamFault] = []
+        self.offered: tuple[str, ...] | None = None
         self._records: list[Record] = []
         self._recorded = threading.Condition()
 
@@ -86,6 +87,9 @@ class MemoryHost:
         with self._recorded:
             self._records.append(record)
             self._recorded.notify_all()
+
+    def learned(self, route: Route, ehlo: tuple[str, ...]) -> None:
+        self.offered = ehlo
 
     def upstream_fault(self, fault: UpstreamFault) -> None:
         self.faults.append(fault)

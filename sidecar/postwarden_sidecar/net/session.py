@@ -15,8 +15,11 @@ from collections.abc import Callable, Mapping
 
 from postwarden_sidecar.engine.actions import (
     Close,
+    EngineAction,
     HandOff,
     HandoffOutcome,
+    HandOver,
+    HandoverOutcome,
     Interest,
     LookupPass,
     Observe,
@@ -28,13 +31,14 @@ from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.messages import UpstreamFault
 from postwarden_sidecar.net.environment import Environment
 from postwarden_sidecar.net.fault_record import fault_record
+from postwarden_sidecar.net.handover import Handover
+from postwarden_sidecar.net.lingering import discard_input
 from postwarden_sidecar.net.loop import fail
+from postwarden_sidecar.net.route import Route
 from postwarden_sidecar.net.transfer import Transfer, choose_transfer
 
 MAX_INPUT = 8 * 1024  # bytes of one read or peek (design: at most 8 KiB of input are kept)
-LINGER_DISCARD = 64 * 1024  # bytes discarded before a close (design)
 _GONE = select.EPOLLHUP | select.EPOLLERR
-_discarded = bytearray(LINGER_DISCARD)  # nobody reads it
 
 
 class Session:
@@ -45,11 +49,14 @@ class Session:
         "_at_end",
         "_began",
         "_client",
+        "_context",
+        "_draining",
         "_ended",
         "_engine",
         "_environment",
         "_eof_told",
         "_flush_by",
+        "_handover",
         "_local",
         "_output",
         "_over",
@@ -82,7 +89,8 @@ class Session:
         self._peer = peer
         self._local = local
         self._ended = ended
-        self._engine = Connection(environment.host.context(), *peer, *local, environment.loop.now, wall)
+        self._context = context = environment.host.context()
+        self._engine = Connection(context, *peer, *local, environment.loop.now, wall)
         self._stage = ""
         self._output = b""
         self._flush_by: float | None = None
@@ -90,6 +98,8 @@ class Session:
         self._eof_told = False
         self._at_end = False  # recv has returned the end: reading on would spin
         self._transfer: Transfer | None = None
+        self._handover: Handover | None = None  # kept between hand-overs that were only answered
+        self._draining = False
         self._way = ""
         self._target = ""
         self._pumping = False
@@ -106,6 +116,7 @@ class Session:
 
     def shut_down(self) -> None:
         """The worker drains. Who is being handed over goes on."""
+        self._draining = True
         if self._transfer is None:
             self._engine.shut_down(self._environment.loop.now)
             self._pump()
@@ -193,11 +204,7 @@ class Session:
         if transfer is not None:
             transfer.close()
         self._engine.connection_lost(self._environment.loop.now)
-        while (action := self._engine.next_action()) is not None:
-            if isinstance(action, Observe):
-                self._observe(action.record)
-            elif isinstance(action, StorePass):
-                self._environment.host.store_pass(action.key, action.expiries)
+        self._take_last_actions()
         self._release()
 
     # --- the engine's actions
@@ -218,14 +225,14 @@ class Session:
         if not self._over and self._transfer is None:
             self._watch()
 
-    def _carry_out(self, action: Send | LookupPass | StorePass | HandOff | Close | Observe) -> None:
+    def _carry_out(self, action: EngineAction) -> None:
         match action:
             case Send(data):
                 self._output = data
                 self._flush()
             case Close(linger):
                 if linger:
-                    self._discard_input()
+                    discard_input(self._client)
                 self._release()
             case Observe(record):
                 self._observe(record)
@@ -235,6 +242,8 @@ class Session:
                 self._environment.host.store_pass(key, expiries)
             case HandOff():
                 self._hand_off(action)
+            case HandOver():
+                self._hand_over(action)
 
     def _receive_pass(self, expiries: Mapping[str, float]) -> None:
         if self._over:
@@ -250,13 +259,14 @@ class Session:
         self._environment.meter.count(record)
         self._environment.host.record(record)
 
-    def _discard_input(self) -> None:
-        left = LINGER_DISCARD
-        try:
-            while left > 0 and (count := self._client.recv_into(_discarded, left, socket.MSG_DONTWAIT)):
-                left -= count
-        except OSError:
-            pass  # nothing more waits
+    def _take_last_actions(self, handoff: str = "") -> None:
+        """What is left to do without the client's socket. handoff: the way it went to the MTA."""
+        while (action := self._engine.next_action()) is not None:
+            if isinstance(action, Observe):
+                action.record.handoff = handoff
+                self._observe(action.record)
+            elif isinstance(action, StorePass):
+                self._environment.host.store_pass(action.key, action.expiries)
 
     def _watch(self) -> None:
         """Watch for what the engine wants, and for its deadline."""
@@ -300,12 +310,16 @@ class Session:
 
     # --- hand-off
 
-    def _hand_off(self, action: HandOff) -> None:
+    def _leave_dialog(self) -> None:
+        """The socket is watched by the hand-off from now on."""
         loop = self._environment.loop
         loop.watch(self._client.fileno(), self, 0)
         loop.set_deadline(self, None)
         self._environment.meter.move(self._stage, "handoff")
         self._stage = "handoff"
+
+    def _hand_off(self, action: HandOff) -> None:
+        self._leave_dialog()
         route = self._environment.host.route()
         self._target, self._way = route.target, route.handoff.value
         chosen = choose_transfer(self._environment, self._client, action.endpoints, route, self)
@@ -321,11 +335,10 @@ class Session:
         self._engine.receive_handoff(
             HandoffOutcome.DONE, self._way, self._environment.loop.now, greeting_ended=True
         )
-        while (action := self._engine.next_action()) is not None:
-            if isinstance(action, Observe):
-                self._observe(action.record)
-            elif isinstance(action, StorePass):
-                self._environment.host.store_pass(action.key, action.expiries)
+        self._give_away(transfer)
+
+    def _give_away(self, transfer: Transfer | None) -> None:
+        self._take_last_actions(self._way)
         self._over = True
         self._ended(self, transfer)
 
@@ -351,6 +364,30 @@ class Session:
         self._transfer = None
         self._lose()
 
+    # --- hand-over in the middle of the dialogue
+
+    def _hand_over(self, action: HandOver) -> None:
+        self._leave_dialog()
+        if self._handover is None:
+            self._handover = Handover(self._environment, self._client, self._context, self)
+        self._transfer = self._handover
+        self._handover.begin(action)
+
+    def handover_done(self, relay: Transfer, route: Route) -> None:
+        """The socket is the relay's."""
+        self._transfer = self._handover = None
+        self._way = route.handoff.value
+        self._engine.receive_handover(HandoverOutcome.DONE, b"", self._environment.loop.now)
+        self._give_away(relay)
+
+    def handover_answered(self, outcome: HandoverOutcome, reply: bytes) -> None:
+        """The dialogue goes on, or ends with the reply."""
+        self._transfer = None
+        self._engine.receive_handover(outcome, reply, self._environment.loop.now)
+        if self._draining:
+            self._engine.shut_down(self._environment.loop.now)
+        self._pump()
+
     # --- end
 
     def fail(self) -> None:
@@ -372,6 +409,9 @@ class Session:
     def _release(self) -> None:
         if not self._over:
             self._over = True
+            if self._handover is not None:
+                self._handover.close()
+                self._handover = None
             loop = self._environment.loop
             loop.set_deadline(self, None)
             loop.close(self._client)
