@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import TracebackType
 
 from postwarden_sidecar.engine.context import Context
@@ -73,6 +74,10 @@ class MemoryHost:
 
     def context(self) -> Context:
         return self.current
+
+    def offer(self, *keywords: str) -> None:
+        """What clients that come from now on are offered after EHLO."""
+        self.current = replace(self.current, ehlo=keywords)
 
     def route(self) -> Route:
         return self.current_route
