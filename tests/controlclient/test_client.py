@@ -34,6 +34,10 @@ class Sink:
         self.gate.set()
 
     @property
+    def complete(self) -> bool:
+        return True
+
+    @property
     def in_force(self) -> PolicyRef | None:
         return None if self.rules is None else self.rules.policy
 
@@ -215,7 +219,7 @@ async def test_an_operator_that_is_away_is_one_warning_however_often_it_is_tried
         await until(lambda: len(server.tokens) >= 5)
         server.unavailable = False
         await server.stream()
-        assert client.connected
+        await until(lambda: client.connected)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warnings == ["no stream to the operator, what is in force stays: UNAVAILABLE: not yet"]
 
@@ -312,3 +316,21 @@ async def test_an_address_where_no_one_listens_is_said_with_its_reason(
         await until(lambda: caplog.records)
     assert f"{tmp_path}/none" in caplog.text
     assert "No such file or directory" in caplog.text
+
+
+async def test_reports_and_answers_at_the_same_time_reach_the_operator_and_leave_the_stream_whole(
+    server: ControlServer, sink: Sink
+) -> None:
+    async with running(server.target, sink) as client:
+        stream = await server.stream()
+        for burst in range(20):
+            stream.snapshot(snapshot(f"v{burst}", f"n{burst}"))
+            reports = [client.report(UNPROVED, f"{burst}.{number}") for number in range(10)]
+            await asyncio.gather(*reports)
+            details = {(await stream.next("handoff")).detail for _ in range(10)}
+            assert details == {f"{burst}.{number}" for number in range(10)}
+        stream.snapshot(snapshot("last", "last"))
+        while (await stream.next("ack")).nonce != "last":
+            pass
+        assert server.streams.empty()
+        assert not stream.ended.is_set()

@@ -16,7 +16,7 @@ from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 from postwarden_operator.controlplane.identity import AuthenticationFailed, Identity, Refusal
 from postwarden_operator.controlplane.registry import Registry
 from postwarden_operator.controlplane.server import ListenFailed, ScreeningServer
-from postwarden_operator.controlplane.subscription import State
+from postwarden_operator.controlplane.subscription import State, ZoneReport
 from postwarden_operator.controlplane.wanted import Managed, Unmanaged, managed
 
 TIMEOUT = 10.0
@@ -161,6 +161,23 @@ async def test_nack_and_failed_proof_are_rejections(served: Served) -> None:
     report = pb.HandoffReport(state=pb.HANDOFF_STATE_OPEN_RELAY, detail="it relays")
     await two.send(pb.SidecarMessage(handoff=report))
     await served.changes.until(lambda: served.state("pod-1") is served.state("pod-2") is State.REJECTED)
+
+
+async def test_reports_on_zones_are_kept_with_the_stream_and_gone_with_it(served: Served) -> None:
+    served.registry.set_wanted({"pod-1": wish("a")})
+    sidecar = served.sidecar()
+    await sidecar.subscribe()
+    report = pb.DnsblReport(zone="bl.example", state=pb.DNSBL_STATE_BLOCKED, detail="127.255.255.254")
+    await sidecar.send(pb.SidecarMessage(dnsbl=report))
+
+    def zones() -> tuple[ZoneReport, ...]:
+        state = served.registry.state("pod-1")
+        return () if state is None else state.zones
+
+    await served.changes.until(lambda: zones() == (ZoneReport("bl.example", "Blocked", "127.255.255.254"),))
+    newer = served.sidecar()
+    await newer.subscribe()
+    await served.changes.until(lambda: zones() == ())
 
 
 async def test_changed_wish_reaches_only_the_pods_that_it_is_for(served: Served) -> None:

@@ -114,7 +114,7 @@ class ControlClient:
             self.extra_trust,
             self._sink,
             self._blobs,
-            hello(version("postwarden"), self._sink.in_force),
+            hello(version("postwarden"), self._sink.in_force, complete=self._sink.complete),
         )
         self._stream, self.connected = stream, True
         if self._report is not None:

@@ -17,7 +17,8 @@ import grpc.aio
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
-from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, Undecodable, blobs_to_fetch, decode
+from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, blobs_to_fetch, decode
+from postwarden_sidecar.controlclient.decode_values import Undecodable
 from postwarden_sidecar.controlclient.target import ControlTarget
 from postwarden_sidecar.rules.settings import PolicyRef, Rules
 
@@ -52,6 +53,10 @@ class RulesSink(Protocol):
     @property
     def in_force(self) -> PolicyRef | None:
         """Whose rules every worker has applied."""
+
+    @property
+    def complete(self) -> bool:
+        """False: what is in force came from disk, and lacks what needs a Secret's key."""
 
     async def apply(self, rules: Rules) -> None:
         """Returns when every worker has applied them. Raises NotApplied. May be cancelled: newer ones
@@ -96,6 +101,8 @@ class Stream:
         self._stub = pb_grpc.ScreeningControlStub(channel)
         self._call = self._stub.Subscribe(metadata=metadata)
         self._work: asyncio.Task[None] | None = None
+        self._one_write = asyncio.Lock()
+        self._writes: set[asyncio.Task[StreamLost | None]] = set()
         self.heard = False  # a message came in: this operator is of use
 
     @classmethod
@@ -114,8 +121,7 @@ class Stream:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await stream._write(pb.SidecarMessage(hello=hello))  # waits for the connection
         except BaseException as error:
-            stream._call.cancel()
-            await channel.close()
+            await stream._close()
             if isinstance(error, TimeoutError):
                 why = f"no connection to {target.address} within {CONNECT_TIMEOUT:.0f} s"
                 raise StreamLost(why) from error
@@ -132,8 +138,7 @@ class Stream:
             raise StreamLost(_said(error)) from error
         finally:
             await self._abandon_work()
-            self._call.cancel()
-            await self._channel.close()
+            await self._close()
         raise StreamLost("the operator ended the stream")
 
     async def report(self, report: pb.HandoffReport) -> None:
@@ -141,12 +146,33 @@ class Stream:
         await self._write(pb.SidecarMessage(handoff=report))
 
     async def _write(self, message: pb.SidecarMessage) -> None:
-        try:
-            await self._call.write(message)
-        except grpc.aio.AioRpcError as error:
-            raise StreamLost(_said(error)) from error
-        except asyncio.InvalidStateError as error:  # the call is over; `run` says why
-            raise StreamLost("the stream has ended") from error
+        # In a task of its own: gRPC ends the whole call if a write is cancelled.
+        write = asyncio.create_task(self._write_alone(message))
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
+        lost = await asyncio.shield(write)
+        if lost is not None:
+            raise lost
+
+    async def _write_alone(self, message: pb.SidecarMessage) -> StreamLost | None:
+        # One at a time: a second write beside the first breaks the call without an end to its reading
+        # (measured with grpcio 1.85: "Internal error from Core"), and the sidecar would be deaf.
+        async with self._one_write:
+            try:
+                await self._call.write(message)
+            except grpc.aio.AioRpcError as error:
+                return StreamLost(_said(error))
+            except (asyncio.CancelledError, asyncio.InvalidStateError):  # the call is over; `run` says why
+                return StreamLost("the stream has ended")
+        return None
+
+    async def _close(self) -> None:
+        self._call.cancel()
+        for write in tuple(self._writes):
+            write.cancel()
+        if self._writes:
+            await asyncio.wait(self._writes)
+        await self._channel.close()
 
     async def _receive(self, message: pb.ControlMessage) -> None:
         match message.WhichOneof("message"):
@@ -221,9 +247,9 @@ class Stream:
         return bytes(content)
 
 
-def hello(sidecar_version: str, policy: PolicyRef | None) -> pb.Hello:
-    """Who we are and what is in force."""
-    message = pb.Hello(sidecar_version=sidecar_version, formats=FORMATS, features=FEATURES, complete=True)
+def hello(sidecar_version: str, policy: PolicyRef | None, *, complete: bool) -> pb.Hello:
+    """Who we are, what is in force, and whether that is all of it."""
+    message = pb.Hello(sidecar_version=sidecar_version, formats=FORMATS, features=FEATURES, complete=complete)
     if policy is not None:
         message.revision = policy.revision
         message.version = policy.version

@@ -179,7 +179,8 @@ class Supervisor:
                 self._state = StateDirectory(settings.state_dir)
             except OSError as error:
                 raise StartFailed(
-                    f"the state directory {settings.state_dir} can't be made: {error.strerror}"
+                    f"the state directory {settings.state_dir} can't be used: {error.strerror}; "
+                    "give one that this user may write to"
                 ) from error
         try:
             self._listeners = listen(*settings.listen, settings.workers)
