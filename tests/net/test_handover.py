@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -268,7 +268,7 @@ def test_no_descriptor_is_left_behind_and_the_gauges_are_zero(tmp_path: Path) ->
         *BROKEN.values(),
         Steps((HELLO, EHLO_REPLY), (MAIL, b"550 5.7.1 no\r\n")),
     ]
-    scripts = iter([opened("Pass", ending) for ending in endings])
+    scripts: Iterator[Script] = iter([opened("Pass", ending) for ending in endings])
 
     def script(conversation: Conversation) -> None:
         run = next(scripts)

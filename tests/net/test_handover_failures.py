@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def test_a_greeting_that_refuses_answers_every_recipient(greeting: bytes) -> Non
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_an_mta_that_breaks_leaves_the_session_with_us_and_is_tried_again(case: str) -> None:
-    scripts = iter([BROKEN[case], taken()])
+    scripts: Iterator[Script] = iter([BROKEN[case], taken()])
 
     def script(conversation: Conversation) -> None:
         run = next(scripts)

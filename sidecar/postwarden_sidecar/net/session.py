@@ -259,11 +259,10 @@ class Session:
         self._environment.meter.count(record)
         self._environment.host.record(record)
 
-    def _take_last_actions(self, handoff: str = "") -> None:
-        """What is left to do without the client's socket. handoff: the way it went to the MTA."""
+    def _take_last_actions(self) -> None:
+        """What is left to do without the client's socket."""
         while (action := self._engine.next_action()) is not None:
             if isinstance(action, Observe):
-                action.record.handoff = handoff
                 self._observe(action.record)
             elif isinstance(action, StorePass):
                 self._environment.host.store_pass(action.key, action.expiries)
@@ -338,7 +337,7 @@ class Session:
         self._give_away(transfer)
 
     def _give_away(self, transfer: Transfer | None) -> None:
-        self._take_last_actions(self._way)
+        self._take_last_actions()
         self._over = True
         self._ended(self, transfer)
 
@@ -376,8 +375,8 @@ class Session:
     def handover_done(self, relay: Transfer, route: Route) -> None:
         """The socket is the relay's."""
         self._transfer = self._handover = None
-        self._way = route.handoff.value
-        self._engine.receive_handover(HandoverOutcome.DONE, b"", self._environment.loop.now)
+        way = route.handoff.value.encode("ascii")
+        self._engine.receive_handover(HandoverOutcome.DONE, way, self._environment.loop.now)
         self._give_away(relay)
 
     def handover_answered(self, outcome: HandoverOutcome, reply: bytes) -> None:
