@@ -39,24 +39,20 @@ StartPostfix = Callable[..., Postfix]
 def with_tls(postfix: Postfix) -> None:
     """Give it a certificate of its own making, and offer STARTTLS."""
     key, certificate = postfix.directory / "key.pem", postfix.directory / "certificate.pem"
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=mail.example.com",
-        ]
-        + ["-keyout", str(key), "-out", str(certificate)],
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
+    request = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=mail.example.com",
+    ]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*request, *files], check=True, capture_output=True, timeout=30)
     pem = postfix.directory / "etc" / Path(CERTIFICATE).name
     pem.write_bytes(key.read_bytes() + certificate.read_bytes())
     postfix.reload({"smtpd_tls_security_level": "may", "smtpd_tls_chain_files": CERTIFICATE})
@@ -167,9 +163,12 @@ def test_every_recipient_of_a_refused_mail_hears_what_the_mta_said(
             hostname="client.example",
             domain="client.example",
             mynetworks=("127.0.0.0/8",),
-            settings={"relayhost": f"[{sidecar.host}]:{sidecar.port}", "smtp_bind_address": "127.0.4.50"},
+            settings={
+                "relayhost": f"[{sidecar.host}]:{sidecar.port}",
+                "smtp_bind_address": "127.0.4.50",
+                "defer_transports": "",
+            },
         )
-        sending.reload({"defer_transports": ""})
         with Client(sending.host, sending.port) as client:
             client.greeted()
             client.deliver("one@example.org", "two@example.org", "three@example.org")

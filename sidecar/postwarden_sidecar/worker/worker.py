@@ -12,7 +12,8 @@ import select
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+
+import msgspec
 
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.record import Record
@@ -118,7 +119,7 @@ class Worker:
         """A replay's EHLO renews what the proof's had learned, up to the next proof."""
         current = self._upstream
         if current is not None and (current.target, current.handoff) == (route.target, route.handoff.value):
-            self._upstream = replace(current, ehlo=ehlo)
+            self._upstream = msgspec.structs.replace(current, ehlo=ehlo)
             self._renew_context()
 
     def upstream_fault(self, fault: UpstreamFault) -> None:
