@@ -16,6 +16,10 @@ _WORDS = {
     EventKind.CONNECT: "CONNECT",
     EventKind.ALLOWLISTED: "ALLOWLISTED",
     EventKind.DENYLISTED: "DENYLISTED",
+    EventKind.VETO: "ALLOWLIST VETO",
+    EventKind.TOO_MANY_CONNECTIONS: "NOQUEUE: reject: CONNECT: too many connections",
+    EventKind.SERVER_PORTS_BUSY: "NOQUEUE: reject: CONNECT: all server ports busy",
+    EventKind.SCREENING_PORTS_BUSY: "reject: connect: all screening ports busy",
     EventKind.PASS_OLD: "PASS OLD",
     EventKind.PASS_NEW: "PASS NEW",
     EventKind.DISCONNECT: "DISCONNECT",
@@ -89,7 +93,10 @@ class Player:
             case "wait":
                 scene.wait(step["s"])
             case "half_close" | "close":
-                self._wires[name].half_close()
+                wire = self._wires[name]
+                wire.half_close()
+                if step["op"] == "close" and wire.engine.stage == "handoff":
+                    wire.reset()  # whom the MTA has not greeted yet is given up when the socket is gone
             case "reset":
                 self._wires[name].reset()
             case other:
@@ -226,6 +233,14 @@ def _event_words(record: Record, event: Event) -> str:
     match kind:
         case EventKind.PREGREET:
             return f"PREGREET {event.count}: {_octal(event.text)}"
+        case EventKind.DNSBL:
+            return f"DNSBL rank {event.count}"
+        case EventKind.COMMAND_PIPELINING:
+            return f"COMMAND PIPELINING after {event.command}: {_octal(event.text)}"
+        case EventKind.NON_SMTP_COMMAND:
+            return f"NON-SMTP COMMAND after {event.command}: {re.sub('[^ -~]', '?', event.text)}"
+        case EventKind.BARE_NEWLINE:
+            return f"BARE NEWLINE after {_octal(event.text)}"
         case EventKind.HANGUP:
             return f"HANGUP in tests {event.text} SMTP handshake"
         case EventKind.DATA_WITHOUT_RCPT:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from postwarden_sidecar.engine.actions import (
+    IDLE,
     Close,
+    DnsblAnswer,
     EngineAction,
     HandOff,
     HandoffOutcome,
+    HandOver,
+    HandoverOutcome,
     Interest,
+    Load,
     LookupPass,
     Observe,
+    QueryDnsbl,
+    Replay,
     Send,
     StorePass,
 )
@@ -22,11 +31,15 @@ from postwarden_sidecar.rules.settings import (
     AccessAction,
     AccessRule,
     Action,
+    Dnsbl,
+    Limits,
     LogFormat,
     Mode,
     PolicyRef,
     Pregreet,
+    Protocol,
     Rules,
+    Session,
 )
 
 WALL = 1_700_000_000.0  # epoch seconds at the scene's time 0
@@ -60,6 +73,12 @@ def make_rules(
     ttl: float = 86400.0,
     trusted: tuple[str, ...] = (),
     hostname: str | None = HOST,
+    protocol: Protocol = Protocol(),  # noqa: B008  (frozen)
+    session: Session = Session(),  # noqa: B008
+    dnsbl: Dnsbl = Dnsbl(),  # noqa: B008
+    limits: Limits = Limits(),  # noqa: B008
+    pass_addresses: tuple[str, ...] = (),
+    stress_wait: float | None = None,
 ) -> Rules:
     """Rules of a test: permit is spec.access.rules[0], reject rules[1]; lines are counted from 1."""
 
@@ -83,6 +102,12 @@ def make_rules(
         proxy_timeout=5.0,
         hostname=hostname,
         log_format=LogFormat.JSON,
+        stress_wait=stress_wait,
+        pass_addresses=table(pass_addresses, AccessAction.PERMIT) if pass_addresses else None,
+        dnsbl=dnsbl,
+        protocol=protocol,
+        session=session,
+        limits=limits,
     )
 
 
@@ -128,6 +153,8 @@ class Mta:
                 return b"250 2.1.0 Ok\r\n"
             case b"RCPT":
                 return b"250 2.1.5 Ok\r\n"
+            case b"RSET" | b"NOOP":
+                return b"250 2.0.0 Ok\r\n"
             case b"DATA":
                 self._in_data = True
                 return b"354 End data with <CR><LF>.<CR><LF>\r\n"
@@ -142,6 +169,7 @@ class Wire:
 
     def __init__(self, scene: Scene, context: Context, address: str, port: int, local: str) -> None:
         self._scene = scene
+        self.address = address
         self._waiting = b""
         self._eof = False
         self._eof_told = False
@@ -151,7 +179,10 @@ class Wire:
         self.record: Record | None = None
         self.close: Close | None = None
         self.closed = False
-        self.engine = Connection(context, address, port, local, 25, scene.now, WALL + scene.now)
+        self.replay: Replay | None = None  # of a hand-over that is under way, or is done
+        self.engine = Connection(
+            context, address, port, local, 25, scene.now, WALL + scene.now, scene.load_of(self)
+        )
         self.pump()
 
     @property
@@ -221,7 +252,12 @@ class Wire:
             case LookupPass(key):
                 self.engine.receive_pass(self._scene.passes.get(key, {}), now)
             case StorePass(key, expiries):
-                self._scene.passes[key] = dict(expiries)
+                self._scene.passes[key] = self._scene.passes.get(key, {}) | expiries
+            case QueryDnsbl(address):
+                self._scene.ask(self, address)
+            case HandOver(_, replay):
+                self.replay = replay
+                self._hand_over(replay)
             case HandOff():
                 if self._scene.handoff is HandoffOutcome.DONE:
                     self._mta = Mta()
@@ -238,6 +274,27 @@ class Wire:
                 self.close = action
                 self.closed = True
 
+    def _hand_over(self, replay: Replay) -> None:
+        """To the MTA of the scene, or as the scene says."""
+        if self._scene.handover is None:
+            return
+        outcome, reply = self._scene.handover
+        if outcome is not HandoverOutcome.DONE:
+            self.engine.receive_handover(outcome, reply, self._scene.now)
+            return
+        mta = Mta()
+        for line in (replay.hello, replay.mail):
+            mta.receive(line)
+        self._give(mta.receive(replay.request + replay.rest))
+        self._mta = mta
+        self.engine.receive_handover(outcome, b"ProxyV2", self._scene.now)
+
+    def tell(self, answer: DnsblAnswer) -> None:
+        """A block list has answered."""
+        if not self.closed and self._mta is None:
+            self.engine.receive_dnsbl(answer, self._scene.now)
+            self.pump()
+
     def _give(self, data: bytes) -> None:
         if data:
             self.output.append((self._scene.now, data))
@@ -252,8 +309,21 @@ class Scene:
         self.now = 0.0
         self.handoff = handoff
         self.handoff_detail = handoff_detail
+        self.handover: tuple[HandoverOutcome, bytes] | None = (HandoverOutcome.DONE, b"")
         self.passes: dict[str, dict[str, float]] = {}
         self.wires: list[Wire] = []
+        self.load: Callable[[Wire, str], Load] = lambda wire, key: IDLE
+        self.queries: list[str] = []  # addresses that the lists were asked about
+        self.answers: Callable[[str], list[tuple[float, DnsblAnswer]]] = lambda address: []
+        self._due: list[tuple[float, Wire, DnsblAnswer]] = []
+
+    def load_of(self, wire: Wire) -> Callable[[str], Load]:
+        return lambda key: self.load(wire, key)
+
+    def ask(self, wire: Wire, address: str) -> None:
+        """Ask the lists: answers gives each answer's delay, seconds."""
+        self.queries.append(address)
+        self._due += [(self.now + delay, wire, answer) for delay, answer in self.answers(address)]
 
     def connect(
         self, context: Context, address: str = "192.0.2.7", port: int = 40000, local: str = "198.51.100.25"
@@ -264,12 +334,16 @@ class Scene:
 
     def next_deadline(self) -> float | None:
         deadlines = [deadline for wire in self.wires if (deadline := wire.engine.next_deadline()) is not None]
-        return min(deadlines, default=None)
+        return min([*deadlines, *(due for due, _, _ in self._due)], default=None)
 
     def step(self, until: float) -> None:
         """Go on to the next timer, or to until if there is none before."""
         deadline = self.next_deadline()
         self.now = max(self.now, min(until, until if deadline is None else deadline))
+        told = [entry for entry in self._due if entry[0] <= self.now]
+        self._due = [entry for entry in self._due if entry[0] > self.now]
+        for _, wire, answer in told:
+            wire.tell(answer)
         for wire in self.wires:
             due = wire.engine.next_deadline()
             if due is not None and due <= self.now:

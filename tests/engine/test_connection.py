@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from engine.recorded_player import log_words
 from engine.scene import HOST, POLICY, WALL, Scene, Wire, make_context, make_rules
+from postwarden_sidecar.checks.deep import TESTS as DEEP_TESTS
 from postwarden_sidecar.engine.actions import Close, Interest, StorePass
 from postwarden_sidecar.engine.record import EventKind, Record, Verdict
 from postwarden_sidecar.rules.settings import Action, Mode
@@ -78,7 +79,8 @@ def test_an_enforced_reject_waits_like_all_and_is_refused_at_rcpt() -> None:
     assert wire.received == TEASER + GREETING
     wire.send(b"EHLO c.example\r\n")
     scene.wait(1)
-    wire.send(b"MAIL FROM:<a@example.com>\r\nRCPT TO:<b@example.org>\r\nQUIT\r\n")
+    for line in (b"MAIL FROM:<a@example.com>\r\n", b"RCPT TO:<b@example.org>\r\n", b"QUIT\r\n"):
+        wire.send(line)
     assert wire.received.endswith(
         b"250 2.1.0 Ok\r\n550 5.3.2 Service currently unavailable\r\n221 2.0.0 Bye\r\n"
     )
@@ -91,6 +93,7 @@ def test_an_enforced_reject_waits_like_all_and_is_refused_at_rcpt() -> None:
     assert [(test.test, test.outcome, test.start, test.end) for test in record.tests] == [
         ("access", "fail", 0.0, 0.0),
         ("pregreet", "pass", 0.0, pytest.approx(6.0)),
+        *((test, "pass", pytest.approx(6.0), pytest.approx(7.0, abs=0.2)) for test in DEEP_TESTS),
     ]
     assert wire.close == Close(linger=True)
     assert "StorePass" not in kinds(wire)
@@ -198,7 +201,8 @@ def test_denied_and_early_the_last_failure_gives_the_reply() -> None:
 
 def test_denied_and_early_under_ignore_stays_denied() -> None:
     wire = Scene().connect(make_context(make_rules(reject=(CLIENT,), pregreet=IGNORE)))
-    wire.send(b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<b@c>\r\n")
+    for line in (b"HELO x\r\n", b"MAIL FROM:<>\r\n", b"RCPT TO:<b@c>\r\n"):
+        wire.send(line)
     assert wire.received.endswith(b"550 5.3.2 Service currently unavailable\r\n")
     assert not wire.handed_over
 

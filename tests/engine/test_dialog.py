@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from postwarden_sidecar.engine.dialog import COMMAND_COUNT_LIMIT, LINE_LENGTH_LIMIT, Dialog, Ending
+from postwarden_sidecar.engine.dialog import Dialog, Ending
+from postwarden_sidecar.rules.settings import Session
 
+COMMAND_COUNT_LIMIT = Session().command_count_limit
+LINE_LENGTH_LIMIT = Session().line_length_limit
 REFUSAL = b"550 5.3.2 Service currently unavailable\r\n"
 LIMIT = b"421 mx.example.org Service unavailable - try again later\r\n"
 EHLO = b"250-mx.example.org\r\n250-SIZE 1000\r\n250 8BITMIME\r\n"

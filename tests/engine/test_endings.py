@@ -8,9 +8,11 @@ from engine.scene import HOST, WALL, Scene, Wire, make_context, make_rules
 from postwarden_sidecar.engine.actions import Close, HandOff, HandoffOutcome, LookupPass
 from postwarden_sidecar.engine.connection import LOOKUP_LIMIT, Connection
 from postwarden_sidecar.engine.context import Context
-from postwarden_sidecar.engine.dialog import COMMAND_TIME_LIMIT
 from postwarden_sidecar.engine.record import MAX_EVENTS, EventKind, Record, Verdict
-from postwarden_sidecar.rules.settings import Action
+from postwarden_sidecar.engine.screening import TIME_LIMIT_GRACE
+from postwarden_sidecar.rules.settings import Action, Session
+
+TIME_LIMIT = Session().command_time_limit + TIME_LIMIT_GRACE
 
 CLIENT = "192.0.2.7"
 TEASER = f"220-{HOST} ESMTP\r\n".encode()
@@ -81,11 +83,11 @@ def test_a_denied_client_that_hangs_up_is_still_named_denied() -> None:
     [
         (
             "dialog",
-            COMMAND_TIME_LIMIT,
+            TIME_LIMIT,
             b"421 4.4.2 mx.example.org Error: timeout exceeded\r\n",
             Verdict.REJECTED,
         ),
-        ("last_word", COMMAND_TIME_LIMIT, NO_RESOURCES, Verdict.DEFERRED),
+        ("last_word", TIME_LIMIT, NO_RESOURCES, Verdict.DEFERRED),
         ("lookup", LOOKUP_LIMIT, TEASER, None),
     ],
 )
@@ -102,9 +104,9 @@ def test_a_client_that_says_nothing_is_not_kept(
 
 def test_the_time_limit_is_for_a_whole_command() -> None:
     scene, wire = in_state("dialog")
-    scene.wait(COMMAND_TIME_LIMIT - 1)
+    scene.wait(TIME_LIMIT - 1)
     wire.send(b"NOOP\r\n")
-    scene.wait(COMMAND_TIME_LIMIT - 1)
+    scene.wait(TIME_LIMIT - 1)
     assert wire.record is None
     wire.send(b"NO")
     scene.wait(2)

@@ -23,6 +23,14 @@ EVENTS = {
     EventKind.CONNECT: rf"CONNECT from {PEER} to \[(?P<server>[^\]]*)\]:(?P<server_port>\d+)",
     EventKind.ALLOWLISTED: rf"(ALLOWLISTED|WHITELISTED) {PEER}",
     EventKind.DENYLISTED: rf"(DENYLISTED|BLACKLISTED) {PEER}",
+    EventKind.VETO: rf"(ALLOWLIST|WHITELIST) VETO {PEER}",
+    EventKind.DNSBL: rf"DNSBL rank (?P<count>-?\d+) for {PEER}",
+    EventKind.COMMAND_PIPELINING: rf"COMMAND PIPELINING from {PEER} after (?P<command>.*): (?P<text>.*)",
+    EventKind.NON_SMTP_COMMAND: rf"NON-SMTP COMMAND from {PEER} after (?P<command>.*): (?P<text>.*)",
+    EventKind.BARE_NEWLINE: rf"BARE NEWLINE from {PEER} after (?P<text>.*)",
+    EventKind.TOO_MANY_CONNECTIONS: rf"NOQUEUE: reject: CONNECT from {PEER}: too many connections",
+    EventKind.SERVER_PORTS_BUSY: rf"NOQUEUE: reject: CONNECT from {PEER}: all server ports busy",
+    EventKind.SCREENING_PORTS_BUSY: rf"reject: connect from {PEER}: all screening ports busy",
     EventKind.PASS_OLD: rf"PASS OLD {PEER}",
     EventKind.PASS_NEW: rf"PASS NEW {PEER}",
     EventKind.DISCONNECT: rf"DISCONNECT {PEER}",
@@ -129,6 +137,30 @@ def test_each_event_is_one_printable_line_that_reads_back_as_the_same_event(made
             assert int(body["count"]) == event.count
         if event.kind is EventKind.CONNECT:
             assert (body["server"], int(body["server_port"])) == ("192.0.2.25", made.server_port)
+
+
+def test_tests_within_the_dialogue_and_limits_have_postscreens_words() -> None:
+    peer = "[192.168.7.9]:40001"
+    assert shown(
+        Event(EventKind.VETO, 0.0),
+        Event(EventKind.DNSBL, 0.0, "bl.example", 4),
+        Event(EventKind.COMMAND_PIPELINING, 0.0, "QUIT\r\n", command="RCPT"),
+        Event(EventKind.NON_SMTP_COMMAND, 0.0, "\tNOOP \xff", command="CONNECT"),
+        Event(EventKind.BARE_NEWLINE, 0.0, "EHLO x\x01"),
+        Event(EventKind.TOO_MANY_CONNECTIONS, 0.0),
+        Event(EventKind.SERVER_PORTS_BUSY, 0.0),
+        Event(EventKind.SCREENING_PORTS_BUSY, 0.0),
+    ) == [
+        f"ALLOWLIST VETO {peer}",
+        f"DNSBL rank 4 for {peer}",
+        f"COMMAND PIPELINING from {peer} after RCPT: QUIT\\r\\n",
+        f"NON-SMTP COMMAND from {peer} after CONNECT: ?NOOP ?",
+        f"BARE NEWLINE from {peer} after EHLO x\\001",
+        f"NOQUEUE: reject: CONNECT from {peer}: too many connections",
+        f"NOQUEUE: reject: CONNECT from {peer}: all server ports busy",
+        f"reject: connect from {peer}: all screening ports busy",
+    ]
+    assert shown(Event(EventKind.VETO, 0.0), legacy=True) == [f"WHITELIST VETO {peer}"]
 
 
 @given(records())

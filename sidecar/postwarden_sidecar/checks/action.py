@@ -6,19 +6,34 @@ that failed under Enforce. Drop: reply and close at once. Mode Observe turns eac
 
 from __future__ import annotations
 
-from postwarden_sidecar.checks import access, pregreet
+from postwarden_sidecar.checks import access, deep, dnsbl, pregreet
 from postwarden_sidecar.rules.settings import Action, Mode
 
-# Test -> (reply to each recipient under Enforce, reply before the close under Drop); postscreen's.
+_PROTOCOL_ERROR = b"550 5.5.1 Protocol error\r\n", b"521 5.5.1 Protocol error\r\n"
+# Test -> (reply to each recipient under Enforce, reply before the close under Drop); postscreen's, but for the text of non-SMTP commands.
 REPLIES = {
     access.TEST: (
         b"550 5.3.2 Service currently unavailable\r\n",
         b"521 5.3.2 Service currently unavailable\r\n",
     ),
-    pregreet.TEST: (b"550 5.5.1 Protocol error\r\n", b"521 5.5.1 Protocol error\r\n"),
+    pregreet.TEST: _PROTOCOL_ERROR,
+    deep.PIPELINING: _PROTOCOL_ERROR,
+    deep.BARE_NEWLINE: _PROTOCOL_ERROR,
+    deep.NON_SMTP_COMMAND: (_PROTOCOL_ERROR[0], b"521 5.7.0 Error: only SMTP is spoken here. Goodbye.\r\n"),
 }
 _WEIGHTS = {Action.IGNORE: 0, Action.ENFORCE: 1, Action.DROP: 2}
 _WOULD = ("", "rejected", "dropped")  # by weight; verdicts, which this layer does not know
+
+
+def replies(test: str, address: str = "", label: str = "") -> tuple[bytes, bytes]:
+    """A test's reply to each recipient under Enforce, and the one before the close under Drop. address, label: with DNSBL, the
+    client and the list's name that it may see."""
+    if test != dnsbl.TEST:
+        return REPLIES[test]
+    text = f" 5.7.1 Service unavailable; client [{address}] blocked using {label}\r\n".encode(
+        "ascii", "replace"
+    )
+    return b"550" + text, b"521" + text
 
 
 class Standing:
@@ -40,14 +55,16 @@ class Standing:
         self.would = ""
         self._weight = 0
 
-    def fail(self, mode: Mode, test: str, action: Action, reason: str) -> Action:
-        """A test failed, and the policy says action. Returns the action as acted upon."""
+    def fail(
+        self, mode: Mode, test: str, action: Action, reason: str, *, address: str = "", label: str = ""
+    ) -> Action:
+        """A test failed, and the policy says action. address, label: as in `replies`. Returns the action as acted upon."""
         weight = _WEIGHTS[action]
         acted = Action.IGNORE if mode is Mode.OBSERVE else action
         if acted is Action.DROP:
-            self.drop = REPLIES[test][1]
+            self.drop = replies(test, address, label)[1]
         elif acted is Action.ENFORCE:
-            self.refusal = REPLIES[test][0]
+            self.refusal = replies(test, address, label)[0]
         if weight >= self._weight:
             self._weight = weight
             self.test, self.action, self.reason = test, acted, reason

@@ -58,7 +58,8 @@ class QueryDnsbl:
 class DnsblAnswer:
     """zone: as DnsblSite.zone. addresses: the A records that count (none in 127.255.255.0/24, all in 127.0.0.0/8), as four octets each;
     empty: not listed. ttl: seconds, of the answer or of the negative answer's SOA. failed: no usable answer (time-out, SERVFAIL, blocked,
-    a zone that lists the world): it scores nothing and sets no TTL. start, end: CLOCK_MONOTONIC seconds, for the trace; outcome: for metrics."""
+    a zone that lists the world): it scores nothing and sets no TTL. start, end: CLOCK_MONOTONIC seconds, for the trace; outcome: for
+    metrics."""
 
     zone: str
     addresses: tuple[bytes, ...]

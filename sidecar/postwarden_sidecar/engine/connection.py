@@ -1,49 +1,56 @@
-"""One connection, without I/O: PROXY header, early tests, then the hand-off to the MTA or our own dialogue.
+"""One connection, without I/O: PROXY header, early tests, then the hand-off to the MTA or our own dialogue, and from there the hand-over.
 
-    HEADER -> (access) -> LOOKUP -> WAIT -> RECHECK -> HANDOFF -> CLOSED
-                 |                    |                   | failed, and the greeting is open
-                 +-> drop, HANDOFF    +-> DIALOG          +-> LAST_WORD -> CLOSED
+    HEADER -> (limits, access) -> LOOKUP -> WAIT -> RECHECK -> HANDOFF -> CLOSED
+                 |                            |         |          | failed, and the greeting is open
+                 +-> drop, HANDOFF            +---------+-> DIALOG +-> LAST_WORD -> CLOSED
+                                                             |   ^
+                                                             v   | not taken
+                                                           HANDOVER -> CLOSED
 
 The driver calls `receive_*`, `handle_timer` and `shut_down`, then takes actions by `next_action` until it gets None. Every state but
-HANDOFF (the driver's deadlines) and CLOSED has a deadline. Each connection ends with one Observe, and with Close unless the MTA has the
-client. Two leave no record, being a balancer's probes: a trusted proxy that closes without a byte, and LOCAL without a byte behind it.
+HANDOFF and HANDOVER (the driver's deadlines) and CLOSED has a deadline. Each connection ends with one Observe, and with Close unless the
+MTA has the client. Two leave no record, being a balancer's probes: a trusted proxy that closes without a byte, and LOCAL without a byte
+behind it. What is decided is `screening`'s, what is said `dialog`'s; here is who is asked when.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from postwarden_sidecar.checks.facts import Facts
 from postwarden_sidecar.engine import naming, replies
 from postwarden_sidecar.engine.actions import (
+    IDLE,
     Close,
+    DnsblAnswer,
     Endpoints,
     EngineAction,
     HandOff,
     HandoffOutcome,
+    HandOver,
+    HandoverOutcome,
     Interest,
+    Load,
     LookupPass,
     Observe,
+    QueryDnsbl,
     Send,
-    StorePass,
 )
 from postwarden_sidecar.engine.context import Context
-from postwarden_sidecar.engine.dialog import COMMAND_TIME_LIMIT, LINE_LENGTH_LIMIT, Dialog, Ending
+from postwarden_sidecar.engine.conversation import Conversation, Turn
 from postwarden_sidecar.engine.journal import Journal
+from postwarden_sidecar.engine.outcome import final_record
 from postwarden_sidecar.engine.proxy_header import BadHeader, HeaderParser
 from postwarden_sidecar.engine.record import MAX_TEXT, EventKind, Verdict
-from postwarden_sidecar.engine.screening import DECIDED_BY, Screening, Step
+from postwarden_sidecar.engine.screening import Screening, Step
+from postwarden_sidecar.rules.settings import Rules
 
+UNNAMED_HANDOVER = "Inline"  # of a session handed over in its middle, where the driver does not say how
 LOOKUP_LIMIT = 1.0  # seconds; the driver answers within 5 ms, this is for one that does not
-_HEADER, _LOOKUP, _WAIT, _RECHECK, _HANDOFF, _DIALOG, _LAST_WORD, _CLOSED = range(8)
-_STAGES = ("screening", "screening", "screening", "screening", "handoff", "dialog", "dialog", "dialog")
-_ENDING_EVENTS = {
-    Ending.DATA: EventKind.DATA_WITHOUT_RCPT,
-    Ending.COUNT: EventKind.COMMAND_COUNT_LIMIT,
-    Ending.LENGTH: EventKind.COMMAND_LENGTH_LIMIT,
-}
+_HEADER, _LOOKUP, _WAIT, _RECHECK, _HANDOFF, _DIALOG, _HANDOVER, _LAST_WORD, _CLOSED = range(9)
+_STAGES = ("screening",) * 4 + ("handoff", "dialog", "handoff", "dialog", "dialog")
 # A greeting of the MTA that refuses (RFC 5321, 3.1), bounded as its lines are (4.5.3.1.5: 512 bytes).
 _REFUSAL = re.compile(r"[45][0-9]{2} [ -~]{0,500}", re.ASCII)
 
@@ -54,8 +61,8 @@ class Connection:
     __slots__ = (
         "_actions",
         "_context",
+        "_conversation",
         "_deadline",
-        "_dialog",
         "_endpoints",
         "_greeting_open",
         "_header",
@@ -77,9 +84,10 @@ class Connection:
         local_port: int,
         now: float,
         wall: float,
+        load: Callable[[str], Load] = lambda key: IDLE,
     ) -> None:
-        """now: CLOCK_MONOTONIC seconds, as in every call; wall: epoch seconds of the same moment. Raises ValueError if an address is
-        none."""
+        """now: CLOCK_MONOTONIC seconds, as in every call; wall: epoch seconds of the same moment. load: asked once, when the client is
+        known; key: its address, cut to limits.prefix_*. Raises ValueError if an address is none."""
         self.interest = Interest.HANGUP
         self._actions: deque[EngineAction] = deque()
         self._context = context
@@ -88,10 +96,10 @@ class Connection:
         local = Facts(local_address).address
         self._endpoints = Endpoints(facts.address, peer_port, local, local_port, facts.address, peer_port)
         self._journal = Journal(now, wall)
-        self._screening = Screening(context, facts, self._journal)
+        self._screening = Screening(context, facts, self._journal, load)
         self._state = _LOOKUP
         self._deadline: float | None = None
-        self._dialog: Dialog | None = None
+        self._conversation: Conversation | None = None
         self._header: HeaderParser | None = None
         self._greeting_open = False  # a teaser is out, and no line yet that completes the greeting
         self._last_word = replies.NO_RESOURCES
@@ -100,7 +108,7 @@ class Connection:
             self._header = HeaderParser()
             self._enter(_HEADER, Interest.PEEK, now + rules.proxy_timeout)
         else:
-            self._take(self._screening.begin(now), now)
+            self._begin(now)
 
     @property
     def stage(self) -> str:
@@ -114,26 +122,26 @@ class Connection:
         recv (a PROXY header, or a part of one); if interest is still PEEK then, what waits behind them is to be peeked at, too."""
         if not data or self._rules is None:
             return 0
-        if self._state == _HEADER:
-            return self._receive_header(data, now)
+        if self._state == _HEADER and self._header is not None:
+            return self._receive_header(self._header, data, now)
         if self._state == _WAIT:
-            self._take(self._screening.spoke(self._rules, data, now), now)
+            self._step_on(self._screening.spoke(self._rules, data, now), now)
         return 0
 
     def receive_bytes(self, data: bytes, now: float) -> None:
         """What was read from the client's socket (interest READ)."""
-        if self._state == _DIALOG and self._dialog is not None:
+        if self._state == _DIALOG and self._conversation is not None:
             self._read += len(data)
-            self._converse(self._dialog, data, now)
+            self._go_on(self._conversation, self._conversation.receive(data, now), now)
         elif self._state == _LAST_WORD:
             self._read += len(data)
-            if b"\n" in data or self._read > LINE_LENGTH_LIMIT:
+            if b"\n" in data or self._read > self._screening.session.line_length_limit:
                 self._turn_away(self._last_word, now)
 
     def receive_eof(self, now: float) -> None:
         """The client sent FIN: it counts as gone, for a mail client never closes one half only. In a hand-off the MTA decides what
         it means."""
-        if self._state != _HANDOFF:
+        if self._state not in (_HANDOFF, _HANDOVER):
             self._hang_up(now, answer=True)
 
     def connection_lost(self, now: float) -> None:
@@ -144,10 +152,23 @@ class Connection:
         """The answer to LookupPass: test -> epoch seconds; {}: not known, or no answer in time."""
         if self._rules is None or self._state not in (_LOOKUP, _RECHECK):
             return
-        step = self._screening.receive_pass(self._rules, expiries, now)
-        if self._screening.earned:
-            self._actions.append(StorePass(self._screening.facts.address, self._screening.earned))
-        self._take(step, now)
+        self._take(self._screening.receive_pass(self._rules, expiries, now), now)
+
+    def receive_dnsbl(self, answer: DnsblAnswer, now: float) -> None:
+        """An answer to QueryDnsbl; one that comes late, or twice, changes nothing."""
+        if self._rules is not None and self._state == _WAIT:
+            self._step_on(self._screening.receive_dnsbl(self._rules, answer, now), now)
+
+    def receive_handover(self, outcome: HandoverOutcome, reply: bytes, now: float) -> None:
+        """The end of HandOver. reply: what the client is to hear: the MTA's word on this request, or the driver's own (4xx). With DONE it
+        is the hand-off's name, as `receive_handoff` gets it."""
+        conversation = self._conversation
+        if self._state != _HANDOVER or conversation is None:
+            return
+        if outcome is HandoverOutcome.DONE:
+            self._finish(now, handoff=reply.decode("latin-1") or UNNAMED_HANDOVER)
+            return
+        self._go_on(conversation, conversation.not_taken(outcome, reply, now), now)
 
     def receive_handoff(
         self, outcome: HandoffOutcome, detail: str, now: float, *, greeting_ended: bool
@@ -163,14 +184,14 @@ class Connection:
             self._finish(now, handoff=detail)
             return
         self._journal.event(EventKind.HANDOFF_FAILED, now, outcome.value)
-        self._judge(Verdict.DEFERRED, f"the hand-off failed ({outcome.value}): {detail[:MAX_TEXT]}")
+        self._screening.judge(Verdict.DEFERRED, f"the hand-off failed ({outcome.value}): {detail[:MAX_TEXT]}")
         refused = outcome is HandoffOutcome.REFUSED and _REFUSAL.fullmatch(detail) is not None
         if refused:
             self._last_word = f"{detail}\r\n".encode("ascii")
         if self._greeting_open and not greeting_ended:
             # A greeting that was begun is always completed; its failure answers the first command (measured on postscreen).
             self._complete_greeting(now)
-            self._enter(_LAST_WORD, Interest.READ, now + COMMAND_TIME_LIMIT)
+            self._enter(_LAST_WORD, Interest.READ, now + self._screening.time_limit)
         else:
             self._turn_away(self._last_word if greeting_ended or refused else replies.PORTS_BUSY, now)
 
@@ -178,17 +199,17 @@ class Connection:
         """Draining: whoever is in screening or in our dialogue gets 421 4.3.2; so does a new client, if this is called before its
         actions are taken. Whom the MTA has, or is about to get, stays. A greeting that was begun is completed first: `220-` and then
         `421` would be no SMTP reply, while a 421 in place of the answer to EHLO is one (RFC 5321, 3.8)."""
-        if self._actions and isinstance(self._actions[-1], HandOff | LookupPass):
+        if self._actions and isinstance(self._actions[-1], HandOff | HandOver | LookupPass):
             self._actions.pop()  # not begun yet
             self._journal.handoff_start = -1.0
             self._state = _LOOKUP
-        elif self._state in (_HANDOFF, _CLOSED):
+        elif self._state in (_HANDOFF, _HANDOVER, _CLOSED):
             return
         if self._greeting_open:
             self._complete_greeting(now)
-        if self._dialog is None or not self._dialog.refused:
-            self._judge(Verdict.DEFERRED, "the sidecar is draining")
-        self._turn_away(replies.DRAINING, now)
+        if self._conversation is None or not self._conversation.dialog.refused:
+            self._screening.judge(Verdict.DEFERRED, "the sidecar is draining")
+        self._turn_away(replies.dressed(replies.DRAINING, self._screening.session), now)
 
     def next_deadline(self) -> float | None:
         """When to call handle_timer, CLOCK_MONOTONIC seconds; None: in a hand-off, and when all is over."""
@@ -200,11 +221,10 @@ class Connection:
             return
         if self._state == _HEADER:
             self._refuse_header("sent no whole PROXY header in time", now)
-        elif self._state == _WAIT:
-            self._take(self._screening.waited(now), now)
-        elif self._state == _DIALOG and self._dialog is not None:
-            self._journal.event(EventKind.COMMAND_TIME_LIMIT, now, self._dialog.last)
-            self._turn_away(replies.timeout(self._dialog.hostname), now)
+        elif self._state == _WAIT and self._rules is not None:
+            self._take(self._screening.waited(self._rules, now), now)
+        elif self._state == _DIALOG and self._conversation is not None:
+            self._go_on(self._conversation, self._conversation.too_slow(now), now)
         elif self._state == _LAST_WORD:
             self._turn_away(self._last_word, now)
         else:
@@ -214,11 +234,7 @@ class Connection:
         """The next thing to do, or None."""
         return self._actions.popleft() if self._actions else None
 
-    # PROXY header
-
-    def _receive_header(self, data: bytes, now: float) -> int:
-        header = self._header
-        assert header is not None
+    def _receive_header(self, header: HeaderParser, data: bytes, now: float) -> int:
         try:
             size = header.receive(data)
         except BadHeader as error:
@@ -229,119 +245,115 @@ class Connection:
                 self._screening.facts = Facts(header.announced.client_address)
                 peer = self._endpoints
                 self._endpoints = Endpoints(*header.announced, peer.peer_address, peer.peer_port)
-            self._take(self._screening.begin(now), now)
+            self._begin(now)
         return size
 
     def _refuse_header(self, why: str, now: float) -> None:
-        self._judge(Verdict.ERROR, f"{self._endpoints.peer_address} is a trusted proxy, but {why}")
+        self._screening.judge(Verdict.ERROR, self._at_fault(why))
         self._turn_away(replies.NO_RESOURCES, now)
 
     def _header_cut_off(self, now: float, *, answer: bool) -> None:
         """FIN or RST in place of a PROXY header, or within it."""
-        assert self._header is not None
         if answer:
-            self._actions.append(Send(replies.NO_RESOURCES))
-        if self._header.size:
-            why = "closed within its PROXY header"
-            self._judge(Verdict.ERROR, f"{self._endpoints.peer_address} is a trusted proxy, but {why}")
-            self._close(now, linger=False)
-        else:
+            self._send(replies.NO_RESOURCES)
+        if self._header is None or not self._header.size:
             self._leave()
+            return
+        self._screening.judge(Verdict.ERROR, self._at_fault("closed within its PROXY header"))
+        self._close(now, linger=False)
 
-    def _is_probe(self) -> bool:
-        """The proxy speaks for itself (LOCAL), and said nothing more."""
-        header = self._header
-        spoke = self._screening.facts.said or self._read
-        return header is not None and header.announced is None and not spoke
+    def _at_fault(self, why: str) -> str:
+        return f"{self._endpoints.peer_address} is a trusted proxy, but {why}"
 
     # Screening's steps
 
+    def _begin(self, now: float) -> None:
+        self._take(self._screening.begin(Facts(self._endpoints.server_address).packed, now), now)
+
+    def _step_on(self, step: Step | None, now: float) -> None:
+        """None: the wait goes on. A client that has spoken has nothing more to say that matters."""
+        if step is not None:
+            self._take(step, now)
+        elif self._screening.facts.said:
+            self.interest = Interest.HANGUP
+
     def _take(self, step: Step, now: float) -> None:
-        rules = self._rules
+        rules, screening = self._rules, self._screening
         if step is Step.DROP:
-            self._actions.append(Send(self._screening.standing.drop))
+            self._send(replies.dressed(screening.standing.drop, self._screening.session))
             # Straight from accept nothing is known to wait: no time is spent on looking.
             self._close(now, linger=self._header is not None or self._state != _LOOKUP)
         elif step is Step.HAND_OFF:
+            self._actions += screening.settle(now)
             self._journal.handoff_start = now - self._journal.began
             self._actions.append(HandOff(self._endpoints, self._greeting_open))
             self._enter(_HANDOFF, Interest.HANGUP, None)
         elif step is Step.LOOK_UP:
-            self._actions.append(LookupPass(self._screening.facts.address))
-            again = self._screening.facts.waited
+            self._actions.append(LookupPass(screening.lookup_key))
+            again = screening.early is not None
             self._enter(_RECHECK if again else _LOOKUP, Interest.HANGUP, now + LOOKUP_LIMIT)
-        elif step is Step.WAIT and rules is not None:
+        elif rules is None or step is Step.TURN_AWAY:
+            self._turn_away(replies.dressed(screening.busy, self._screening.session), now)
+        elif step is Step.WAIT:
+            early = screening.begin_early(rules, now)
             banner = naming.known_banner(self._context)
-            if banner:
-                self._actions.append(Send(replies.teaser(banner)))
+            if banner and early.listens:
+                self._send(replies.teaser(banner))
                 self._greeting_open = True
-            self._screening.begin_wait(now)
-            self._enter(_WAIT, Interest.PEEK, now + rules.pregreet.wait)
-        elif step is Step.CONVERSE:
-            self._open_dialog(now)
+            if early.asks:
+                self._actions.append(QueryDnsbl(screening.facts.address))
+            self._enter(_WAIT, Interest.PEEK if early.listens else Interest.HANGUP, early.deadline)
         else:
-            self._turn_away(replies.PORTS_BUSY, now)
-
-    def _judge(self, verdict: Verdict, reason: str) -> None:
-        self._screening.verdict = verdict
-        self._screening.reason = reason
+            self._open_dialog(rules, now)
 
     # Our own dialogue
 
-    def _complete_greeting(self, now: float) -> None:
-        self._actions.append(Send(replies.greeting(naming.banner(self._context))))
+    def _complete_greeting(self, now: float, *, silent: bool = False) -> None:
+        if not silent:
+            self._send(replies.greeting(naming.banner(self._context)))
         self._greeting_open = False
         self._journal.dialog_start = now - self._journal.began
 
-    def _open_dialog(self, now: float) -> None:
-        """A client under Enforce. One that spoke into a begun greeting gets no second line of it (as postscreen does)."""
-        if self._greeting_open and self._screening.facts.said:
-            self._greeting_open = False
-            self._journal.dialog_start = now - self._journal.began
-        else:
-            self._complete_greeting(now)
-        offered = self._context.ehlo
-        self._dialog = Dialog(
-            naming.hostname(self._context),
-            None if offered is None else replies.without_starttls(offered),
-            self._screening.standing.refusal,
-        )
-        self._enter(_DIALOG, Interest.READ, now + COMMAND_TIME_LIMIT)
+    def _open_dialog(self, rules: Rules, now: float) -> None:
+        """A client that is to be tested further, or refused. One that spoke into a begun greeting gets no second line of it (as
+        postscreen does)."""
+        self._complete_greeting(now, silent=self._greeting_open and bool(self._screening.facts.said))
+        self._conversation = Conversation(self._context, rules, self._screening, self._journal, now)
+        self._enter(_DIALOG, Interest.READ, self._conversation.deadline)
 
-    def _converse(self, dialog: Dialog, data: bytes, now: float) -> None:
-        commands, refused = dialog.commands, len(dialog.refused)
-        answers = dialog.receive(data)
-        for recipient in dialog.refused[refused:]:
-            self._journal.reject(now, recipient)
-        if dialog.commands > commands:
-            self._deadline = now + COMMAND_TIME_LIMIT  # it is for a whole command, not for one byte
-        ending = dialog.ending
-        if ending is None:
-            if answers:
-                self._actions.append(Send(answers))
+    def _go_on(self, conversation: Conversation, turn: Turn, now: float) -> None:
+        """Act upon what came of the client's words."""
+        if turn.over:
+            self._turn_away(turn.answers, now)
             return
-        if ending in _ENDING_EVENTS:
-            self._journal.event(_ENDING_EVENTS[ending], now, dialog.last)
-        elif ending is Ending.NOT_LEARNED:
-            self._judge(Verdict.DEFERRED, "what the upstream offers after EHLO is not known yet")
-        self._turn_away(answers, now)
+        self._send(turn.answers)
+        if turn.replay is None:
+            self._enter(_DIALOG, Interest.READ, conversation.deadline)
+            return
+        self._actions += self._screening.settle(now)  # the pass is stored before the replay
+        self._journal.handoff_start = now - self._journal.began
+        self._actions.append(HandOver(self._endpoints, turn.replay))
+        self._enter(_HANDOVER, Interest.HANGUP, None)
 
     # The end
 
+    def _send(self, data: bytes) -> None:
+        if data:
+            self._actions.append(Send(data))
+
     def _turn_away(self, reply: bytes, now: float) -> None:
-        self._actions.append(Send(reply))
+        self._send(reply)
         self._close(now, linger=True)
 
     def _hang_up(self, now: float, *, answer: bool) -> None:
         """The client is gone. answer: it may still read."""
-        dialog = self._dialog
         if self._state == _CLOSED:
             return
         if self._state == _HEADER:
             self._header_cut_off(now, answer=answer)
-        elif self._is_probe():
-            self._leave()
-        elif self._state == _HANDOFF:
+        elif self._header and self._header.is_local and not (self._screening.facts.said or self._read):
+            self._leave()  # the proxy speaks for itself, and said nothing more
+        elif self._state in (_HANDOFF, _HANDOVER):
             self._screening.reason += "; it hung up before the upstream had it"
             self._finish(now)
             self._actions.append(Close(linger=False))
@@ -349,16 +361,16 @@ class Connection:
             self._journal.event(
                 EventKind.HANGUP, now, "before" if self._journal.dialog_start < 0 else "after"
             )
-            if self._state != _LAST_WORD and not (dialog and dialog.refused):
-                when = "before it named a recipient" if dialog else "before the greeting was complete"
-                standing = self._screening.standing
-                if standing.refusal:  # it failed a test; that it left before it heard so changes nothing
-                    self._judge(Verdict.REJECTED, f"{standing.reason}; it hung up {when}")
-                else:
-                    self._judge(Verdict.HANGUP, f"{self._endpoints.client_address} hung up {when}")
+            if self._state != _LAST_WORD:
+                talk = self._conversation
+                when = "before the greeting was complete" if talk is None else "before it named a recipient"
+                told = talk is not None and bool(talk.dialog.refused)
+                self._screening.judge_unfinished(f"it hung up {when}", told=told)
             self._close(now, linger=False)
 
     def _close(self, now: float, *, linger: bool) -> None:
+        if self._conversation is not None:
+            self._actions += self._screening.settle(now)
         # As in postscreen's log: no DISCONNECT without a CONNECT before it (a bad PROXY header), none where a hand-off failed at once.
         if self._journal.events and self._state != _HANDOFF:
             self._journal.event(EventKind.DISCONNECT, now)
@@ -373,20 +385,11 @@ class Connection:
     def _finish(self, now: float, handoff: str = "") -> None:
         """The verdict is known: the record."""
         self._enter(_CLOSED, Interest.HANGUP, None)
-        screening, dialog = self._screening, self._dialog
         proxied = self._header is not None and self._header.announced is not None
-        policy = None if self._rules is None else self._rules.policy
-        record = self._journal.record(
-            screening.verdict, screening.reason, self._endpoints, proxied, policy, now
+        record = final_record(
+            self._journal, self._screening, self._conversation, self._endpoints, proxied, self._rules, now
         )
         record.handoff = handoff
-        standing = screening.standing
-        record.test = standing.test or DECIDED_BY.get(screening.verdict, "")
-        if standing.test:
-            record.action, record.would = standing.action, standing.would
-        if dialog is not None:
-            record.helo, record.proto = dialog.helo, dialog.proto
-            record.sender, record.recipient = dialog.sender, dialog.recipient
         self._actions.append(Observe(record))
 
     def _enter(self, state: int, interest: Interest, deadline: float | None) -> None:

@@ -1,8 +1,11 @@
-"""Our own SMTP dialogue, with a client that is not to reach the MTA: it hears the refusal at RCPT, so that sender and recipient
-are known to the log. Modelled on postscreen's (recorded cases), for RFC 5321 leaves open how to talk to a client that is to be refused.
+"""Our own SMTP dialogue: with a client that is to pass tests within it, or is not to reach the MTA (it hears the refusal at RCPT, so that
+sender and recipient are known to the log). Modelled on postscreen's (recorded cases), for RFC 5321 leaves open how to talk to such clients.
+
+At RCPT or STARTTLS the session may be handed over: the dialogue then stops (`replay`) and goes on by `resume` if the MTA did not take it.
 
 Commands are read line by line; a line ends in LF, and a CR before it belongs to the end. Only a blank separates words. Memory is
-bounded: a line that is not complete is kept up to LINE_LENGTH_LIMIT; the rest is answered at once, or dropped with the session.
+bounded: a line that is not complete is kept up to the policy's length; the rest is answered at once, or dropped with the session. Mode
+Observe only records limits; what must end nevertheless (memory) ends at OBSERVED_LINE_LENGTH.
 """
 
 from __future__ import annotations
@@ -10,14 +13,15 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable
-from typing import NamedTuple
 
 from postwarden_sidecar.engine import replies
+from postwarden_sidecar.engine.actions import Replay
+from postwarden_sidecar.engine.deep_tests import DeepTests
+from postwarden_sidecar.engine.journal import Refused
 from postwarden_sidecar.engine.record import MAX_TEXT
+from postwarden_sidecar.rules.settings import Action, Session
 
-COMMAND_COUNT_LIMIT = 20  # commands; postscreen_command_count_limit's default. QUIT may be one too many
-COMMAND_TIME_LIMIT = 300.0  # seconds for a whole command line; postscreen_command_time_limit's default
-LINE_LENGTH_LIMIT = 2048  # bytes of a line without its end; line_length_limit's default
+OBSERVED_LINE_LENGTH = 8192  # bytes; what is kept of a connection's input at most (design)
 
 _ROUTE = re.compile(r"@[^:]*:")  # a source route before an address (RFC 5321, appendix C); to be ignored
 
@@ -29,93 +33,195 @@ class Ending(enum.Enum):
     DATA = "data"  # DATA or BDAT: no recipient is ever valid here
     COUNT = "count"
     LENGTH = "length"
+    DROPPED = "dropped"  # failed a test under Drop
+    BEHIND_STARTTLS = (
+        "behind_starttls"  # input waits behind STARTTLS: it must not be taken for what comes after TLS
+    )
     NOT_LEARNED = "not_learned"  # EHLO before we know what to offer: our own fault
 
 
-class Refused(NamedTuple):
-    """A recipient that was refused, and what was known then; texts are bounded."""
-
-    reply: bytes
-    sender: str
-    recipient: str
-    helo: str
-    proto: str
-
-
 class Dialog:
-    """One session. hostname: ours. offered: what EHLO may offer, None if not learned. refusal: the reply to each recipient; it may
-    be set anew while the session lasts, if a later test fails.
+    """One session. hostname: ours. offered: what EHLO may offer, None if not learned. refusal: the reply to each recipient, b"" where the
+    session is to be handed over; a test that fails later sets it anew. session: the policy's limits. tests: those that run, None for none.
+    observe: limits do not end the session.
 
     ending: why the session is over, None while it is not. commands: how many were taken. last: the last command's name, as postscreen's
-    limit messages show it. refused: the recipients that were, all of them. helo, sender, recipient: as last said, bounded; proto: "", SMTP
-    or ESMTP.
+    limit messages show it. refused: the recipients that were, all of them. replay: the session is to be handed over; nothing more is read
+    until `resume`. greeted: EHLO was said well. over_limit: of COUNT and LENGTH, those that were reached, and what `last` was then. helo,
+    sender, recipient: as last said, bounded; proto: "", SMTP or ESMTP.
     """
 
     __slots__ = (
         "_buffer",
+        "_hello_line",
+        "_mail_line",
+        "_raw",
         "_sender_given",
+        "_session",
         "commands",
         "ending",
+        "enforced",
+        "greeted",
         "helo",
         "hostname",
         "last",
+        "observe",
         "offered",
+        "over_limit",
         "proto",
         "recipient",
         "refusal",
         "refused",
+        "replay",
         "sender",
+        "tests",
     )
 
-    def __init__(self, hostname: str, offered: tuple[str, ...] | None, refusal: bytes) -> None:
+    def __init__(
+        self,
+        hostname: str,
+        offered: tuple[str, ...] | None,
+        refusal: bytes,
+        session: Session = Session(),  # noqa: B008  (frozen)
+        tests: DeepTests | None = None,
+        *,
+        enforced: bool = True,
+        observe: bool = False,
+    ) -> None:
+        """enforced: the client is to be refused for good: STARTTLS is not for it."""
         self.hostname = hostname
         self.offered = offered
         self.refusal = refusal
+        self.enforced = enforced
+        self.observe = observe
+        self._session = session
+        self.tests = tests
         self._buffer = b""
+        self._raw = b""  # the line being answered, with its end
+        self._hello_line = b""
+        self._mail_line = b""
         self._sender_given = False
+        self.replay: Replay | None = None
         self.ending: Ending | None = None
         self.commands = 0
         self.last = "CONNECT"
         self.refused: list[Refused] = []
+        self.over_limit: dict[Ending, str] = {}
+        self.greeted = False
         self.helo = ""
         self.proto = ""
         self.sender = ""
         self.recipient = ""
 
-    def receive(self, data: bytes) -> bytes:
-        """The replies to the commands that data completes: one each, and so at most COMMAND_COUNT_LIMIT + 1 a session."""
+    def receive(self, data: bytes, now: float = 0.0) -> bytes:
+        """The replies to the commands that data completes: one each, and so few a session. now: CLOCK_MONOTONIC seconds."""
         if self.ending is not None:
             return b""
-        rest = self._buffer + data
+        self._buffer += data
+        return b"" if self.replay is not None else self._work(now)
+
+    def resume(self, reply: bytes, now: float) -> bytes:
+        """The MTA did not take the session: reply is the answer to the request, then what waits is answered. A recipient's refusal is told
+        by `refused`, too."""
+        replay, self.replay = self.replay, None
+        if replay is not None and replay.mail:
+            self._refuse(reply)
+        return reply + (self._work(now) if self.ending is None else b"")
+
+    @property
+    def waiting(self) -> bytes:
+        """What was read behind the last line that was answered."""
+        return self._buffer
+
+    def _work(self, now: float) -> bytes:
+        limit = OBSERVED_LINE_LENGTH if self.observe else self._session.line_length_limit
         answers = b""
-        start = 0
-        while self.ending is None:
-            end = rest.find(b"\n", start, start + LINE_LENGTH_LIMIT + 2)
+        while self.ending is None and self.replay is None:
+            end = self._buffer.find(b"\n", 0, limit + 2)
             if end < 0:
                 break
-            answers += self._line(rest[start:end].removesuffix(b"\r"))
-            start = end + 1
-        self._buffer = b""
-        if self.ending is None:
-            if len(rest) - start > LINE_LENGTH_LIMIT + 1:  # more than a whole line, and the CR of its end
-                self.ending = Ending.LENGTH
-                return answers + replies.limit(self.hostname)
-            self._buffer = rest[start:]
+            self._raw, self._buffer = self._buffer[: end + 1], self._buffer[end + 1 :]
+            answers += self.dressed(self._line(now))
+        if self.ending is not None:
+            self._buffer = b""
+        elif (
+            self.replay is None and len(self._buffer) > limit + 1
+        ):  # more than a whole line, and the CR of its end
+            self._buffer = b""
+            return answers + self._too_long()
         return answers
 
-    def _line(self, line: bytes) -> bytes:
-        if len(line) > LINE_LENGTH_LIMIT:
-            self.ending = Ending.LENGTH
-            return replies.limit(self.hostname)
-        word, _, arguments = line.decode("latin-1").lstrip(" ").partition(" ")
-        name = word.upper()
+    def dressed(self, reply: bytes) -> bytes:
+        """An own reply as the policy wants it."""
+        return replies.dressed(reply, self._session)
+
+    def _too_long(self) -> bytes:
+        self.over_limit.setdefault(Ending.LENGTH, self.last)
+        self.ending = Ending.LENGTH
+        return self.dressed(replies.limit(self.hostname))
+
+    def _line(self, now: float) -> bytes:
+        line = self._raw[:-1].removesuffix(b"\r")
+        if len(line) > self._session.line_length_limit:
+            self.over_limit.setdefault(Ending.LENGTH, self.last)
+            if not self.observe:
+                self.ending = Ending.LENGTH
+                return replies.limit(self.hostname)
+        tests = self.tests
+        if tests is not None and not self._raw.endswith(b"\r\n"):
+            dropped = self._failed(tests.bare_newline(line, now))
+            if dropped:
+                return dropped
+        word, _, rest = line.lstrip(b" ").partition(b" ")
+        arguments = rest.decode("latin-1").strip(" ")
+        name = word.decode("latin-1").upper()
         handler = _COMMANDS.get(name)
+        if tests is not None:
+            if handler is None and name not in _REFUSED_COMMANDS:
+                dropped = self._failed(tests.unknown_command(word, line.lstrip(b" "), self.last, now))
+                if dropped:
+                    return dropped
+            if name != "BDAT":  # its data follows it (RFC 3030)
+                dropped = self._failed(tests.pipelining(word.decode("latin-1"), self._buffer, now))
+                if dropped:
+                    return dropped
+            if name == "RCPT":
+                tests.well_behaved(now)
         self.commands += 1
-        if self.commands > COMMAND_COUNT_LIMIT and name != "QUIT":
-            self.ending = Ending.COUNT
-            return replies.limit(self.hostname)
-        self.last = name if handler is not None else "UNIMPLEMENTED"
-        return replies.NOT_RECOGNIZED if handler is None else handler(self, arguments.strip(" "))
+        if self.commands > self._session.command_count_limit and name != "QUIT":
+            self.over_limit.setdefault(Ending.COUNT, self.last)
+            if not self.observe:
+                self.ending = Ending.COUNT
+                return replies.limit(self.hostname)
+        self.last = name if handler is not None or name in _REFUSED_COMMANDS else "UNIMPLEMENTED"
+        if name == "STARTTLS" and not arguments:
+            return self._start_tls(now)
+        return replies.NOT_RECOGNIZED if handler is None else handler(self, arguments)
+
+    def _failed(self, acted: Action | None) -> bytes:
+        """A test failed, and this is what comes of it: b"" if the dialogue goes on, else its last reply."""
+        if acted is None or self.tests is None or acted is Action.IGNORE:
+            return b""
+        standing = self.tests.standing
+        if acted is Action.DROP:
+            self.ending = Ending.DROPPED
+            return standing.drop
+        self.refusal, self.enforced = standing.refusal, True
+        return b""
+
+    def _start_tls(self, now: float) -> bytes:
+        if self.enforced or not self._offers("STARTTLS"):
+            return replies.NOT_IMPLEMENTED
+        if self._buffer:
+            self.ending = Ending.BEHIND_STARTTLS
+            return replies.NO_RESOURCES
+        if self.tests is not None and self.greeted:
+            self.tests.well_behaved(now)
+        self.replay = Replay(self._hello_line, b"", self._raw, b"")
+        return b""
+
+    def _offers(self, keyword: str) -> bool:
+        return any(line.partition(" ")[0].upper() == keyword for line in self.offered or ())
 
     def _helo(self, arguments: str) -> bytes:
         if not arguments:
@@ -132,20 +238,32 @@ class Dialog:
         if self.offered is None:
             self.ending = Ending.NOT_LEARNED
             return replies.NO_RESOURCES
-        return replies.extended_hello(self.hostname, self.offered)
+        self.greeted = True
+        offered = replies.without(self.offered, ("STARTTLS",)) if self.enforced else self.offered
+        return replies.extended_hello(
+            self.hostname, replies.without(offered, self._session.hidden_extensions)
+        )
 
     def _greeted_by(self, name: str, proto: str) -> None:
-        self.helo = name[:MAX_TEXT]
+        self.helo = name.partition(" ")[0][:MAX_TEXT]  # further words are left out, as postscreen does
         self.proto = proto
+        self._hello_line = self._raw
+        self._forget_sender()
+
+    def _forget_sender(self) -> None:
         self._sender_given = False
+        self._mail_line = b""
 
     def _mail(self, arguments: str) -> bytes:
+        if self._session.hello_required and not self.helo:
+            return replies.HELO_FIRST
         if self._sender_given:
             return replies.NESTED_MAIL
         address = _address(arguments)
         if address is None:
             return replies.MAIL_SYNTAX
         self._sender_given = True
+        self._mail_line = self._raw
         self.sender = address
         return replies.SENDER_OK
 
@@ -156,8 +274,15 @@ class Dialog:
         if address is None:
             return replies.RCPT_SYNTAX
         self.recipient = address
-        self.refused.append(Refused(self.refusal, self.sender, address, self.helo, self.proto))
-        return self.refusal
+        if not self.refusal:
+            self.replay = Replay(self._hello_line, self._mail_line, self._raw, self._buffer)
+            return b""
+        refusal = replies.softened(self.refusal) if self._session.soft_fail else self.refusal
+        self._refuse(refusal)
+        return refusal
+
+    def _refuse(self, reply: bytes) -> None:
+        self.refused.append(Refused(reply, self.sender, self.recipient, self.helo, self.proto))
 
     def _data(self, arguments: str) -> bytes:
         self.ending = Ending.DATA
@@ -167,26 +292,30 @@ class Dialog:
 
     def _bdat(self, arguments: str) -> bytes:
         self.ending = Ending.DATA
+        if "CHUNKING" in self._session.hidden_extensions:
+            return replies.NOT_IMPLEMENTED
         count, _, last = arguments.partition(" ")
         if not (count.isascii() and count.isdigit()) or last.strip(" ").upper() not in ("", "LAST"):
             return replies.BDAT_SYNTAX
         return replies.NO_RECIPIENTS if self._sender_given else replies.BDAT_NEEDS_MAIL
 
     def _rset(self, arguments: str) -> bytes:
-        self._sender_given = False
+        self._forget_sender()
         return replies.OK
 
     def _noop(self, arguments: str) -> bytes:
         return replies.OK
 
     def _vrfy(self, arguments: str) -> bytes:
-        return self.refusal if arguments else replies.VRFY_SYNTAX
+        return (self.refusal or replies.NOT_VERIFIED) if arguments else replies.VRFY_SYNTAX
 
     def _etrn(self, arguments: str) -> bytes:
+        if self._session.hello_required and not self.helo:
+            return replies.HELO_FIRST
         return replies.NOT_QUEUED if arguments else replies.ETRN_SYNTAX
 
     def _starttls(self, arguments: str) -> bytes:
-        return replies.STARTTLS_SYNTAX if arguments else replies.NOT_IMPLEMENTED
+        return replies.STARTTLS_SYNTAX  # without arguments it is `_start_tls`'s
 
     def _quit(self, arguments: str) -> bytes:
         self.ending = Ending.QUIT
@@ -207,6 +336,10 @@ _COMMANDS: dict[str, Callable[[Dialog, str], bytes]] = {
     "STARTTLS": Dialog._starttls,
     "QUIT": Dialog._quit,
 }
+
+
+# Commands that are known, and refused as unknown ones are: no test fails by them.
+_REFUSED_COMMANDS = frozenset(("AUTH", "XCLIENT", "XFORWARD"))
 
 
 def _address(arguments: str) -> str | None:

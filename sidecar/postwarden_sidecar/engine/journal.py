@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from postwarden_sidecar.engine.actions import Endpoints
-from postwarden_sidecar.engine.dialog import Refused
 from postwarden_sidecar.engine.record import (
     MAX_EVENTS,
     MAX_TEXT,
@@ -15,8 +16,19 @@ from postwarden_sidecar.engine.record import (
 )
 from postwarden_sidecar.rules.settings import PolicyRef
 
-# Events that every connection may end with: DATA without RCPT or a limit, HANGUP, DISCONNECT. Room is kept for them.
-_LAST_EVENTS = 3
+# Events that may come after refused recipients: three deep tests, the end's cause (a limit, HANGUP, a failed hand-off), PASS, DISCONNECT.
+# Room is kept for them.
+_LAST_EVENTS = 6
+
+
+class Refused(NamedTuple):
+    """A recipient that was refused, and what was known then; texts are bounded."""
+
+    reply: bytes
+    sender: str
+    recipient: str
+    helo: str
+    proto: str
 
 
 class Journal:
@@ -37,9 +49,12 @@ class Journal:
         """Epoch seconds of a later moment."""
         return self.wall + (now - self.began)
 
-    def event(self, kind: EventKind, now: float, text: str = "", count: int = 0) -> None:
-        """Note an event; the last ones of a connection always find room."""
-        self.events.append(Event(kind, now - self.began, text[:MAX_TEXT], count))
+    def event(
+        self, kind: EventKind, now: float, text: str = "", count: int = 0, *, command: str = ""
+    ) -> None:
+        """Note an event. Each kind comes a bounded number of times (a test fails once a session), so these always find room."""
+        event = Event(kind, now - self.began, text[:MAX_TEXT], count, command=command[:MAX_TEXT])
+        self.events.append(event)
 
     def reject(self, now: float, refused: Refused) -> None:
         """Note a refused recipient, or count it if there are many."""

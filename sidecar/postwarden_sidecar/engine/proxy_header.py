@@ -54,6 +54,11 @@ class HeaderParser:
         """Bytes taken so far."""
         return len(self._buffer)
 
+    @property
+    def is_local(self) -> bool:
+        """The proxy speaks for itself."""
+        return self.complete and self.announced is None
+
     def receive(self, data: bytes) -> int:
         """How many bytes at the start of data are the header's; all of them while it is not whole. Raises BadHeader."""
         before = len(self._buffer)

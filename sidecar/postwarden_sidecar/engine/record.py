@@ -40,6 +40,14 @@ class EventKind(enum.StrEnum):
     PASS_NEW = "pass_new"  # noqa: S105
     PREGREET = "pregreet"  # text: what the client said; count: bytes seen
     HANGUP = "hangup"  # text: "before" or "after" (the SMTP handshake)
+    VETO = "veto"  # connected to an address where no pass is earned
+    DNSBL = "dnsbl"  # count: the score
+    COMMAND_PIPELINING = "command_pipelining"  # command: the command's name; text: what waited behind it
+    NON_SMTP_COMMAND = "non_smtp_command"  # command: the command before; text: the line
+    BARE_NEWLINE = "bare_newline"  # text: the line
+    TOO_MANY_CONNECTIONS = "too_many_connections"  # of this client
+    SERVER_PORTS_BUSY = "server_ports_busy"  # limits.upstream
+    SCREENING_PORTS_BUSY = "screening_ports_busy"  # limits.screening
     REJECT = "reject"  # text: our reply; sender, recipient, helo, proto: of that moment
     COMMAND_TIME_LIMIT = "command_time_limit"  # text: the last command
     COMMAND_COUNT_LIMIT = "command_count_limit"
@@ -61,6 +69,7 @@ class Event:
     recipient: str = ""
     helo: str = ""
     proto: str = ""
+    command: str = ""
 
 
 @dataclass(slots=True)
@@ -69,12 +78,12 @@ class TestResult:
 
     __test__ = False  # no test class of pytest's
 
-    test: str  # access, pregreet
+    test: str  # access, pregreet, dnsbl, pipelining, non_smtp_command, bare_newline
     outcome: str
     action: str  # Ignore, Enforce, Drop, or "" for a pass; as acted upon (Observe turns all to Ignore)
     start: float = 0.0  # seconds since the connection began
     end: float = 0.0
-    detail: str = ""  # access: the rule's field and line
+    detail: str = ""  # access: the rule's field and line; dnsbl: the score
 
 
 @dataclass(slots=True)

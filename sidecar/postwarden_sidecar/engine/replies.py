@@ -6,7 +6,12 @@ A function makes those that name the host. Where a reply has no enhanced code, p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+from postwarden_sidecar.rules.settings import Session
+
+_ENHANCED = re.compile(rb"[45]\.[0-9]{1,3}\.[0-9]{1,3} ")  # RFC 3463
 
 OK = b"250 2.0.0 Ok\r\n"
 SENDER_OK = b"250 2.1.0 Ok\r\n"
@@ -22,6 +27,9 @@ BDAT_SYNTAX = b"501 5.5.4 Syntax: BDAT count [LAST]\r\n"
 VRFY_SYNTAX = b"501 5.5.4 Syntax: VRFY address\r\n"
 ETRN_SYNTAX = b"500 Syntax: ETRN domain\r\n"
 
+HELO_FIRST = b"503 5.5.1 Error: send HELO/EHLO first\r\n"
+NOT_VERIFIED = b"252 2.0.0 Not verified here, but mail for it is taken\r\n"
+COME_BACK = b"450 4.3.2 Service currently unavailable\r\n"
 NOT_QUEUED = b"458 Unable to queue messages\r\n"
 NOT_RECOGNIZED = b"502 5.5.2 Error: command not recognized\r\n"
 NOT_IMPLEMENTED = b"502 5.5.1 Error: command not implemented\r\n"
@@ -34,6 +42,8 @@ NO_RECIPIENTS = b"554 5.5.1 Error: no valid recipients\r\n"
 # Our own faults: always 421 (RFC 5321, 3.8: the client is to try again later), never 5xx.
 PORTS_BUSY = b"421 4.3.2 All server ports are busy\r\n"
 NO_RESOURCES = b"421 4.3.2 No system resources\r\n"
+TOO_MANY = b"421 4.7.0 Error: too many connections\r\n"
+SCREENING_BUSY = b"421 4.3.2 All screening ports are busy\r\n"
 DRAINING = b"421 4.3.2 Service currently unavailable\r\n"
 
 # What we offer after EHLO, of what the upstream offers (design): what our dialogue, or a session handed over in its middle,
@@ -41,6 +51,11 @@ DRAINING = b"421 4.3.2 Service currently unavailable\r\n"
 EXTENSIONS = frozenset(
     ("SIZE", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "CHUNKING", "STARTTLS", "VRFY", "ETRN")
 )
+
+
+def dressed(reply: bytes, session: Session) -> bytes:
+    """A reply of ours as the policy wants it; the MTA's words are left as they are."""
+    return with_footer(softened(reply) if session.soft_fail else reply, session.reject_footer)
 
 
 def teaser(banner: str) -> bytes:
@@ -65,9 +80,28 @@ def extended_hello(hostname: str, offered: Iterable[str]) -> bytes:
     return body.encode("ascii", "replace")
 
 
-def without_starttls(offered: Iterable[str]) -> tuple[str, ...]:
-    """For a client with a pending Enforce: it stays in our dialogue, which has no TLS (design)."""
-    return tuple(line for line in offered if line.partition(" ")[0].upper() != "STARTTLS")
+def without(offered: Iterable[str], hidden: Iterable[str]) -> tuple[str, ...]:
+    """offered, less the keywords in hidden (upper case)."""
+    names = frozenset(hidden)
+    return tuple(line for line in offered if line.partition(" ")[0].upper() not in names)
+
+
+def softened(reply: bytes) -> bytes:
+    """A 5xx as the 4xx that stands for it: code and enhanced code."""
+    if not reply.startswith(b"5"):
+        return reply
+    return b"4" + reply[1:4] + (b"4" + reply[5:] if reply[4:6] == b"5." else reply[4:])
+
+
+def with_footer(reply: bytes, footer: str) -> bytes:
+    """A one-line 4xx or 5xx with further lines that repeat its code (RFC 5321, 4.2.1), and its enhanced code if it has one."""
+    if not footer or reply[:1] not in (b"4", b"5"):
+        return reply
+    enhanced = _ENHANCED.match(reply, 4)
+    code, prefix = reply[:3], b"" if enhanced is None else enhanced[0]
+    lines = [reply[4:].removesuffix(b"\r\n")]
+    lines += [prefix + line.encode("ascii", "replace") for line in footer.splitlines() if line]
+    return b"".join(code + b"-" + line + b"\r\n" for line in lines[:-1]) + code + b" " + lines[-1] + b"\r\n"
 
 
 def timeout(hostname: str) -> bytes:

@@ -1,57 +1,102 @@
-"""The early tests of one client in their order, and what is to be done after each. It sends nothing: `connection` does what it says."""
+"""One client's way through the tests, in postscreen's order: its connections, the upstream's limit, access list, passes, the address
+it came to, screening's limit, early tests; then the dialogue or the hand-off. It sends nothing: `connection` does what it says."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from postwarden_sidecar.checks import access, pregreet
+from postwarden_sidecar.checks import access, dnsbl, passes, prefix
 from postwarden_sidecar.checks.action import Standing
+from postwarden_sidecar.checks.deep import TESTS as DEEP_TESTS
 from postwarden_sidecar.checks.facts import Facts
+from postwarden_sidecar.engine import replies
+from postwarden_sidecar.engine.actions import IDLE, DnsblAnswer, Load, StorePass
 from postwarden_sidecar.engine.context import Context
+from postwarden_sidecar.engine.early import EarlyTests
 from postwarden_sidecar.engine.journal import Journal
-from postwarden_sidecar.engine.record import MAX_TEXT, EventKind, Verdict
-from postwarden_sidecar.rules.settings import AccessAction, Action, Rules
+from postwarden_sidecar.engine.record import EventKind, Verdict
+from postwarden_sidecar.rules.settings import AccessAction, Action, Handover, Mode, Rules, Session
 
-# The test that let a client through, by verdict.
-DECIDED_BY = {
-    Verdict.ALLOWLISTED: access.TEST,
-    Verdict.PASS_OLD: pregreet.TEST,
-    Verdict.PASS_NEW: pregreet.TEST,
-}
+# Seconds upon the command time limit: postscreen counts whole seconds, and gives as much (recorded v-engine-38).
+TIME_LIMIT_GRACE = 0.5
+NO_SESSION = Session()  # without a policy
 
 
 class Step(enum.Enum):
     """What is to be done with a client now."""
 
-    LOOK_UP = "look_up"  # ask whether it passed before
-    WAIT = "wait"  # let it wait for the greeting, and listen
+    LOOK_UP = "look_up"  # ask for the passes of `lookup_key`
+    WAIT = "wait"  # the early tests begin
     HAND_OFF = "hand_off"
-    CONVERSE = "converse"  # an Enforce is pending: our dialogue
+    CONVERSE = "converse"  # tests within the dialogue are due, or it is to be refused: our dialogue
     DROP = "drop"
-    DEFER = "defer"  # no rules, and clients are to wait until there are
+    TURN_AWAY = "turn_away"  # with `busy`
 
 
 class Screening:
-    """facts: the client's. verdict, reason: as they stand; final when the step is HAND_OFF, DROP or DEFER.
-
-    earned: expiries of passes to store (test -> epoch seconds), empty if none.
+    """facts: the client's. verdict, reason: as they stand; final when the step is HAND_OFF, DROP or TURN_AWAY. early: the early tests,
+    once begun. lookup_key: whose passes are asked. busy: the reply to turn away with. load: how busy we are, once the client is known.
+    vetoed: it came to an address where no pass is earned. due: the tests that it is to pass. passed: expiries of what it passed in this
+    session (test -> epoch seconds).
     """
 
-    __slots__ = ("_context", "_journal", "_wait_began", "earned", "facts", "reason", "standing", "verdict")
+    __slots__ = (
+        "_asked",
+        "_context",
+        "_journal",
+        "_load",
+        "_server_packed",
+        "_stored",
+        "busy",
+        "due",
+        "early",
+        "facts",
+        "load",
+        "lookup_key",
+        "passed",
+        "reason",
+        "standing",
+        "verdict",
+        "vetoed",
+    )
 
-    def __init__(self, context: Context, facts: Facts, journal: Journal) -> None:
+    def __init__(
+        self, context: Context, facts: Facts, journal: Journal, load: Callable[[str], Load] = lambda key: IDLE
+    ) -> None:
         self._context = context
         self._journal = journal
-        self._wait_began = 0.0
+        self._load = load
+        self._server_packed = b""
+        self._asked: dict[str, float] = {}
+        self._stored: tuple[str, ...] = ()
         self.facts = facts
         self.standing = Standing()
         self.verdict = Verdict.UNSCREENED
         self.reason = ""
-        self.earned: dict[str, float] = {}
+        self.early: EarlyTests | None = None
+        self.lookup_key = ""
+        self.busy = replies.PORTS_BUSY
+        self.load = IDLE
+        self.vetoed = False
+        self.due: frozenset[str] = frozenset()
+        self.passed: dict[str, float] = {}
 
-    def begin(self, now: float) -> Step:
-        """The client is known (a PROXY header is read): the access list."""
+    @property
+    def inline(self) -> bool:
+        """A session that passes goes on with the MTA; mode Observe never tells a client to come back."""
+        rules = self._context.rules
+        assert rules is not None
+        return rules.protocol.handover is Handover.INLINE or rules.mode is Mode.OBSERVE
+
+    @property
+    def fit(self) -> bool:
+        """It may be given to the MTA, and its passes are kept."""
+        return not self.standing.refusal and not self.standing.drop and not self.vetoed
+
+    def begin(self, server: bytes, now: float) -> Step:
+        """The client is known (a PROXY header is read). server: the address it connected to, packed."""
+        self._server_packed = server
         self._journal.event(EventKind.CONNECT, now)
         rules = self._context.rules
         if rules is None:
@@ -59,19 +104,41 @@ class Screening:
             if not self._context.defer:
                 return Step.HAND_OFF
             self.verdict = Verdict.DEFERRED
-            return Step.DEFER
-        match = access.evaluate(rules, self.facts)
-        step = None if match is None else self._apply(rules, match, now)
+            return Step.TURN_AWAY
+        limits = rules.limits
+        self.load = self._load(prefix.key(self.facts, limits.prefix_ipv4, limits.prefix_ipv6))
+        step = self._admit(rules, now) or self._consult(rules, now)
         if step is not None:
             return step
-        if self.standing.refusal:  # a pass would change nothing
-            return Step.WAIT if pregreet.enabled(rules) else self._converse()
-        if pregreet.enabled(rules):
-            return Step.LOOK_UP
-        return self._hand_off(Verdict.UNSCREENED, f"no test is on for {self.facts.address}")
+        if self.standing.refusal or not passes.enabled(rules):  # a pass would change nothing
+            return self._known(rules, {}, now)
+        return self._look_up(rules)
 
-    def _apply(self, rules: Rules, match: access.Match, now: float) -> Step | None:
-        """What the access list's row says; None: the tests go on."""
+    def _admit(self, rules: Rules, now: float) -> Step | None:
+        """The limits that hold for everybody. Under Observe they only are recorded."""
+        limits, load = rules.limits, self.load
+        acts = rules.mode is not Mode.OBSERVE
+        if 0 < limits.connections_per_client < load.client:
+            self._journal.event(EventKind.TOO_MANY_CONNECTIONS, now)
+            if acts:
+                reason = f"{self.facts.address} has more than {limits.connections_per_client} connections"
+                return self._turn_away(replies.TOO_MANY, reason)
+        if 0 < limits.upstream <= load.upstream:
+            self._journal.event(EventKind.SERVER_PORTS_BUSY, now)
+            if acts:
+                reason = f"{load.upstream} clients wait for the upstream's greeting"
+                return self._turn_away(replies.PORTS_BUSY, reason)
+        return None
+
+    def _turn_away(self, reply: bytes, reason: str) -> Step:
+        self.verdict, self.reason, self.busy = Verdict.OVERLOADED, reason, reply
+        return Step.TURN_AWAY
+
+    def _consult(self, rules: Rules, now: float) -> Step | None:
+        """The access list; None: the tests go on."""
+        match = access.evaluate(rules, self.facts)
+        if match is None:
+            return None
         address = self.facts.address
         if match.action is AccessAction.REJECT:
             self._journal.event(EventKind.DENYLISTED, now)
@@ -85,51 +152,189 @@ class Screening:
         self._journal.event(EventKind.ALLOWLISTED, now)
         return self._hand_off(Verdict.ALLOWLISTED, f"{address} is permitted by {match.place}")
 
+    # Passes
+
+    def _keys(self, rules: Rules) -> tuple[str, ...]:
+        """Whose passes count: the client's prefix, and its exact address for DNSBL, where these differ."""
+        cache, address = rules.cache, self.facts.address
+        key = prefix.key(self.facts, cache.prefix_ipv4, cache.prefix_ipv6)
+        return (address,) if key == address else (key, address)
+
+    def _look_up(self, rules: Rules) -> Step:
+        self._asked = {}
+        self.lookup_key = self._keys(rules)[0]
+        return Step.LOOK_UP
+
     def receive_pass(self, rules: Rules, expiries: Mapping[str, float], now: float) -> Step:
         """What the store knows, asked twice: before the wait, and after it, for another connection of the client may have passed
         meanwhile (postscreen logs PASS OLD for the second of two, and for a client whose pass has expired; measured)."""
-        self.facts.passes = expiries
-        address = self.facts.address
-        wall = self._journal.wall_at(now)
-        if pregreet.has_pass(rules, self.facts, wall):
-            self._journal.event(EventKind.PASS_OLD, now)
-            return self._hand_off(Verdict.PASS_OLD, f"{address} passed the greeting test before")
-        if not self.facts.waited:
-            return Step.WAIT
-        self._journal.event(EventKind.PASS_OLD if expiries else EventKind.PASS_NEW, now)
-        self.earned = {pregreet.TEST: pregreet.expiry(rules, wall)}
-        reason = f"{address} kept silent for {rules.pregreet.wait:g} s, until the greeting"
-        return self._hand_off(Verdict.PASS_NEW, reason)
+        *others, address = self._keys(rules)
+        exact = self.lookup_key == address
+        for test, expiry in expiries.items():
+            if not others or (test == dnsbl.TEST) == exact:
+                self._asked[test] = expiry
+        if not exact:
+            self.lookup_key = address
+            return Step.LOOK_UP
+        return self._known(rules, self._asked, now) if self.early is None else self._known_again(rules, now)
 
-    def begin_wait(self, now: float) -> None:
-        """The wait begins: from now on the client is to keep silent."""
-        self._wait_began = now
-
-    def spoke(self, rules: Rules, data: bytes, now: float) -> Step:
-        """The client spoke before the greeting was complete."""
+    def _known(self, rules: Rules, known: Mapping[str, float], now: float) -> Step:
+        """What the client passed before is known: the address it came to, and screening's limit, before any test."""
         facts = self.facts
-        facts.said = data[:MAX_TEXT]
-        self._journal.event(EventKind.PREGREET, now, facts.said.decode("latin-1"), len(data))
-        moment = f"{now - self._wait_began:.1f} s into the wait"
-        reason = f"{facts.address} spoke before the greeting was complete, {moment}"
-        acted = self.standing.fail(rules.mode, pregreet.TEST, rules.pregreet.action, reason)
-        self._journal.test(pregreet.TEST, False, acted, self._wait_began, now)
-        if acted is Action.DROP:
-            return self._drop()
-        return self._converse() if self.standing.refusal else self._hand_off(Verdict.TOLERATED, reason)
+        facts.passes = known
+        self.due = passes.due(rules, known, self._journal.wall_at(now))
+        if not self.standing.refusal and not self.due and known:
+            self._journal.event(EventKind.PASS_OLD, now)
+            return self._hand_off(Verdict.PASS_OLD, f"{facts.address} passed the tests before")
+        earns = rules.pass_addresses
+        if earns is not None and earns.lookup(self._server_packed) is None:
+            self._journal.event(EventKind.VETO, now)
+            self.vetoed = True
+        if 0 < rules.limits.screening <= self.load.screening:
+            self._journal.event(EventKind.SCREENING_PORTS_BUSY, now)
+            return self._turn_away(
+                replies.SCREENING_BUSY, f"{self.load.screening} connections are being screened"
+            )
+        if self.due & passes.EARLY:
+            return Step.WAIT
+        return self._after_early(rules, now)
 
-    def waited(self, now: float) -> Step:
-        """The wait is over, and the client kept silent."""
+    def _known_again(self, rules: Rules, now: float) -> Step:
+        facts = self.facts
+        self.facts.passes = self._asked
+        if not passes.due(rules, self._asked, self._journal.wall_at(now)):
+            self.passed = {}
+            self._journal.event(EventKind.PASS_OLD, now)
+            return self._hand_off(
+                Verdict.PASS_OLD, f"{facts.address} passed the tests on another connection meanwhile"
+            )
+        return self._go_on(rules, now)
+
+    # Early tests
+
+    def begin_early(self, rules: Rules, now: float) -> EarlyTests:
+        """The wait begins: from now on the client is to keep silent, if the greeting test is due."""
+        stressed = self.load.stress and rules.stress_wait is not None
+        wait = rules.stress_wait if stressed and rules.stress_wait is not None else rules.pregreet.wait
+        self.early = EarlyTests(rules, self.facts, self.standing, self._journal, self.due, wait, now)
+        return self.early
+
+    def spoke(self, rules: Rules, data: bytes, now: float) -> Step | None:
+        """The client spoke before the greeting was complete. None: the wait goes on."""
+        assert self.early is not None
+        if self.early.spoke(data, now) is Action.DROP:
+            return self._drop()
+        return self.waited(rules, now) if self.early.over else None
+
+    def receive_dnsbl(self, rules: Rules, answer: DnsblAnswer, now: float) -> Step | None:
+        """A list has answered. None: the wait goes on."""
+        assert self.early is not None
+        self.early.answered(answer, now)
+        return self.waited(rules, now) if self.early.over else None
+
+    def waited(self, rules: Rules, now: float) -> Step:
+        """The early tests are over."""
+        early = self.early
+        assert early is not None
+        if early.conclude(now) is Action.DROP:
+            return self._drop()
         self.facts.waited = True
-        self._journal.test(pregreet.TEST, True, "", self._wait_began, now)
-        return self._converse() if self.standing.refusal else Step.LOOK_UP
+        self.passed = dict(early.passed)
+        if self.fit and not early.unpassed:
+            return self._look_up(rules)
+        return self._after_early(rules, now)
+
+    def _after_early(self, rules: Rules, now: float) -> Step:
+        return self._go_on(rules, now) if self.fit else self._converse()
+
+    def _go_on(self, rules: Rules, now: float) -> Step:
+        """To the dialogue where tests within it are due, else to the MTA."""
+        address = self.facts.address
+        if not self.due:
+            return self._hand_off(Verdict.UNSCREENED, f"no test is on for {address}")
+        if self.deep_due:
+            return self._converse()
+        wait = rules.pregreet.wait
+        if self.early is not None and self.early.listens and dnsbl.TEST not in self.due:
+            return self._hand_off(
+                Verdict.PASS_NEW, f"{address} kept silent for {wait:g} s, until the greeting"
+            )
+        return self._hand_off(Verdict.PASS_NEW, f"{address} passed the tests before the greeting")
+
+    @property
+    def deep_due(self) -> frozenset[str]:
+        """The tests within the dialogue that run: those that are due, or all of them for a client that failed before (measured)."""
+        if not self.fit:
+            return frozenset(DEEP_TESTS)
+        return self.due - passes.EARLY - self.passed.keys()
+
+    # The end
+
+    def settle(self, now: float) -> tuple[StorePass, ...]:
+        """The session is decided, as far as it came: log the pass if all that was due is passed, and say what is to be stored. A failure
+        that is not ignored keeps every pass from being stored, and takes back what this session has stored already."""
+        rules = self._context.rules
+        if rules is None:
+            return ()
+        if not self.fit:
+            taken, self._stored = dict.fromkeys(self._stored, passes.NEVER), ()
+            return self._stores(rules, taken)
+        if not self.passed or tuple(self.passed) == self._stored:
+            return ()
+        if self.due <= self.passed.keys() and not self.due <= set(self._stored):
+            new = passes.is_new(self.facts.passes)
+            self._journal.event(EventKind.PASS_NEW if new else EventKind.PASS_OLD, now)
+        self._stored = tuple(self.passed)
+        return self._stores(rules, passes.record(rules, self.facts.passes, self.passed))
+
+    def _stores(self, rules: Rules, fields: Mapping[str, float]) -> tuple[StorePass, ...]:
+        *others, address = self._keys(rules)
+        if not others:
+            return (StorePass(address, dict(fields)),) if fields else ()
+        shared = {test: expiry for test, expiry in fields.items() if test != dnsbl.TEST}
+        own = {test: expiry for test, expiry in fields.items() if test == dnsbl.TEST}
+        return tuple(StorePass(key, part) for key, part in ((others[0], shared), (address, own)) if part)
+
+    @property
+    def session(self) -> Session:
+        """The policy's word on our dialogue."""
+        rules = self._context.rules
+        return NO_SESSION if rules is None else rules.session
+
+    @property
+    def time_limit(self) -> float:
+        """Seconds for a whole command."""
+        session = self.session
+        limit = session.stress_command_time_limit if self.load.stress else session.command_time_limit
+        return limit + TIME_LIMIT_GRACE
+
+    def judge(self, verdict: Verdict, reason: str) -> None:
+        """What becomes of the client is known, or is known better."""
+        self.verdict, self.reason = verdict, reason
+
+    def judge_unfinished(self, how: str, *, told: bool = False) -> None:
+        """The client is gone, or has to go, and the MTA has not got it. how: half a sentence; told: it named a recipient, and heard
+        our answer."""
+        standing, address = self.standing, self.facts.address
+        if standing.refusal:  # it failed a test; that it left before it heard so changes nothing
+            self.judge(Verdict.REJECTED, standing.reason if told else f"{standing.reason}; {how}")
+        elif self.verdict is Verdict.DEFERRED:
+            pass
+        elif told and self.due <= self.passed.keys():
+            self.judge(Verdict.PASS_NEW, f"{address} passed the tests, and was told to come back")
+        elif not self._stored:
+            self.judge(Verdict.HANGUP, f"{address}: {how}")
 
     def _drop(self) -> Step:
         self.verdict, self.reason = Verdict.DROPPED, self.standing.reason
         return Step.DROP
 
     def _converse(self) -> Step:
-        self.verdict, self.reason = Verdict.REJECTED, self.standing.reason
+        if self.standing.refusal:
+            self.verdict, self.reason = Verdict.REJECTED, self.standing.reason
+        elif self.vetoed:
+            self.verdict = Verdict.DEFERRED
+            self.reason = f"{self.facts.address} came to an address at which no pass is earned"
         return Step.CONVERSE
 
     def _hand_off(self, verdict: Verdict, reason: str) -> Step:

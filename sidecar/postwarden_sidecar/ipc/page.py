@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from postwarden_sidecar.engine.record import Verdict
 
 MAX_WORKERS = 64  # slots; more cores than this are left to other pods
-TESTS = ("access", "pregreet")
+TESTS = ("access", "pregreet", "dnsbl", "pipelining", "non_smtp_command", "bare_newline")
 OUTCOMES = ("pass", "fail", "unknown")
 ACTIONS = ("", "Ignore", "Enforce", "Drop")
 STAGES = ("screening", "dialog", "handoff", "relay")

@@ -32,11 +32,19 @@ _MONTHS = (
 _LISTED = {
     EventKind.ALLOWLISTED: "ALLOWLISTED",
     EventKind.DENYLISTED: "DENYLISTED",
+    EventKind.VETO: "ALLOWLIST VETO",
     EventKind.PASS_OLD: "PASS OLD",
     EventKind.PASS_NEW: "PASS NEW",
     EventKind.DISCONNECT: "DISCONNECT",
 }
-_LEGACY = {"ALLOWLISTED": "WHITELISTED", "DENYLISTED": "BLACKLISTED"}
+_LEGACY = {"ALLOWLISTED": "WHITELISTED", "DENYLISTED": "BLACKLISTED", "ALLOWLIST VETO": "WHITELIST VETO"}
+# What a client is turned away for, and before it the words that postscreen begins the line with (it has no NOQUEUE with the last).
+_TURNED_AWAY = {
+    EventKind.TOO_MANY_CONNECTIONS: ("NOQUEUE: reject: CONNECT", "too many connections"),
+    EventKind.SERVER_PORTS_BUSY: ("NOQUEUE: reject: CONNECT", "all server ports busy"),
+    EventKind.SCREENING_PORTS_BUSY: ("reject: connect", "all screening ports busy"),
+}
+MAX_DEEP = 100  # characters of what failed a test within the dialogue; postscreen prints %.100s
 _LIMITS = {
     EventKind.COMMAND_TIME_LIMIT: "TIME",
     EventKind.COMMAND_COUNT_LIMIT: "COUNT",
@@ -75,7 +83,20 @@ def _event(record: Record, event: Event, client: str, legacy: bool) -> str:
         return f"{_LEGACY.get(word, word) if legacy else word} {client}"
     if kind in _LIMITS:
         return f"COMMAND {_LIMITS[kind]} LIMIT from {client} after {question_marks(event.text)}"
+    if kind in _TURNED_AWAY:
+        begin, why = _TURNED_AWAY[kind]
+        return f"{begin} from {client}: {why}"
     match kind:
+        case EventKind.DNSBL:
+            return f"DNSBL rank {event.count} for {client}"
+        case EventKind.COMMAND_PIPELINING:
+            command = question_marks(event.command, MAX_DEEP)
+            return f"COMMAND PIPELINING from {client} after {command}: {octal(event.text, MAX_DEEP)}"
+        case EventKind.NON_SMTP_COMMAND:
+            said = question_marks(event.text, MAX_DEEP)
+            return f"NON-SMTP COMMAND from {client} after {question_marks(event.command)}: {said}"
+        case EventKind.BARE_NEWLINE:
+            return f"BARE NEWLINE from {client} after {octal(event.text, MAX_DEEP)}"
         case EventKind.CONNECT:
             return f"CONNECT from {client} to [{question_marks(record.server_address)}]:{record.server_port}"
         case EventKind.PREGREET:

@@ -1,0 +1,73 @@
+"""DNS block and allow lists: what their answers add up to.
+
+Every site (a zone with a filter) whose filter has one of the zone's answers adds its weight once. A zone without a usable answer adds
+nothing: an error never counts against a client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from postwarden_sidecar.rules.settings import Dnsbl, DnsblSite, Rules
+
+TEST = "dnsbl"
+
+
+class Answer(NamedTuple):
+    """addresses: four octets each, those that count; empty: not listed. ttl: seconds."""
+
+    addresses: tuple[bytes, ...]
+    ttl: float
+
+
+class Score(NamedTuple):
+    """total: sum of the weights. label: of the match with the largest weight, "" if there is none. ttl: seconds that a pass lasts."""
+
+    total: int
+    label: str
+    ttl: float
+
+
+def enabled(rules: Rules) -> bool:
+    """No sites turn the test off."""
+    return bool(rules.dnsbl.sites)
+
+
+def zones(dnsbl: Dnsbl) -> frozenset[str]:
+    """The zones that are asked, each once whatever the number of its filters."""
+    return frozenset(site.zone for site in dnsbl.sites)
+
+
+def score(dnsbl: Dnsbl, answers: Mapping[str, Answer]) -> Score:
+    """The score of the usable answers so far, by zone.
+
+    The pass's time is postscreen's (measured): with a score above 0 positive weights that were answered and negative ones that were
+    not set it, otherwise the reverse; the shortest counts, within the policy's bounds; its least where none was answered.
+    """
+    total = 0
+    best: DnsblSite | None = None
+    failing: list[float] = []
+    passing: list[float] = []
+    for site in dnsbl.sites:
+        answer = answers.get(site.zone)
+        if answer is None:
+            continue
+        if any(_matches(site, address) for address in answer.addresses):
+            total += site.weight
+            if best is None or site.weight > best.weight:
+                best = site
+        (failing if bool(answer.addresses) == (site.weight > 0) else passing).append(answer.ttl)
+    ttl = min(failing if total > 0 else passing, default=dnsbl.ttl_min)
+    return Score(total, "" if best is None else best.label, min(max(ttl, dnsbl.ttl_min), dnsbl.ttl_max))
+
+
+def allows(dnsbl: Dnsbl, total: int) -> bool:
+    """The score is good enough to pass all other tests, too."""
+    return dnsbl.allow_threshold < 0 and total < dnsbl.threshold and total <= dnsbl.allow_threshold
+
+
+def _matches(site: DnsblSite, address: bytes) -> bool:
+    if site.replies is None:
+        return True
+    return all(octet in allowed for octet, allowed in zip(address, site.replies, strict=True))

@@ -1,0 +1,47 @@
+"""The one record of a connection, put together when its verdict is known."""
+
+from __future__ import annotations
+
+from postwarden_sidecar.checks import access, dnsbl, pregreet
+from postwarden_sidecar.checks.deep import TESTS as DEEP_TESTS
+from postwarden_sidecar.engine.actions import Endpoints
+from postwarden_sidecar.engine.conversation import Conversation
+from postwarden_sidecar.engine.journal import Journal
+from postwarden_sidecar.engine.record import Record, Verdict
+from postwarden_sidecar.engine.screening import Screening
+from postwarden_sidecar.rules.settings import Rules
+
+_ORDER = (pregreet.TEST, dnsbl.TEST, *DEEP_TESTS)
+
+
+def final_record(
+    journal: Journal,
+    screening: Screening,
+    conversation: Conversation | None,
+    endpoints: Endpoints,
+    proxied: bool,
+    rules: Rules | None,
+    now: float,
+) -> Record:
+    """What is known of the connection at its end; how it was handed over is the caller's to add."""
+    policy = None if rules is None else rules.policy
+    record = journal.record(screening.verdict, screening.reason, endpoints, proxied, policy, now)
+    standing = screening.standing
+    record.test = standing.test or _let_through(screening, rules)
+    if standing.test:
+        record.action, record.would = standing.action, standing.would
+    if conversation is not None:
+        dialog = conversation.dialog
+        record.helo, record.proto = dialog.helo, dialog.proto
+        record.sender, record.recipient = dialog.sender, dialog.recipient
+    return record
+
+
+def _let_through(screening: Screening, rules: Rules | None) -> str:
+    """The test that let the client through; of several the greeting test, if it was on."""
+    if screening.verdict is Verdict.ALLOWLISTED:
+        return access.TEST
+    if screening.verdict not in (Verdict.PASS_OLD, Verdict.PASS_NEW) or rules is None:
+        return ""
+    passed = screening.passed or screening.facts.passes
+    return next((test for test in _ORDER if test in passed), "")
