@@ -68,7 +68,7 @@ def served(
 ) -> Iterator[tuple[Sidecar, Postfix, str]]:
     """A sidecar in front of a Postfix with TLS, and the hand-off's name."""
     handoff: str = request.param
-    postfix = start_postfix(handoff=POSTFIX_OF[handoff], users=["swaks", "aio", "std", "bob"])
+    postfix = start_postfix(handoff=POSTFIX_OF[handoff], users=[*SENDERS, "bob"])
     with_tls(postfix)
     with up(POLICY, upstream=upstream_of(postfix), handoff=handoff) as sidecar:
         yield sidecar, postfix, handoff
@@ -81,12 +81,12 @@ def unverified() -> ssl.SSLContext:
     return context
 
 
-def send_swaks(sidecar: Sidecar, swaks: str, source: str, tls: bool) -> None:
+def send_swaks(sidecar: Sidecar, source: str, tls: bool) -> None:
     options = ["--tls"] if tls else []
-    send_with_swaks(swaks, sidecar.address, "swaks@example.org", *options, source=source)
+    send_with_swaks("swaks", sidecar.address, "swaks@example.org", *options, source=source)
 
 
-def send_aiosmtplib(sidecar: Sidecar, swaks: str, source: str, tls: bool) -> None:
+def send_aiosmtplib(sidecar: Sidecar, source: str, tls: bool) -> None:
     async def send() -> None:
         await aiosmtplib.send(
             mail_to("aio@example.org", "hello"),
@@ -102,24 +102,35 @@ def send_aiosmtplib(sidecar: Sidecar, swaks: str, source: str, tls: bool) -> Non
         thread.submit(lambda: asyncio.run(send())).result()
 
 
-def send_smtplib(sidecar: Sidecar, swaks: str, source: str, tls: bool) -> None:
+def send_smtplib(sidecar: Sidecar, source: str, tls: bool) -> None:
     with smtplib.SMTP(sidecar.host, sidecar.port, timeout=TIMEOUT, source_address=(source, 0)) as client:
         if tls:
             client.starttls(context=unverified())
         client.send_message(mail_to("std@example.org", "hello"))
 
 
-SENDERS = {"swaks": send_swaks, "aio": send_aiosmtplib, "std": send_smtplib}
+def send_msmtp(sidecar: Sidecar, source: str, tls: bool) -> None:
+    options = ["--tls=on", "--tls-starttls=on", "--tls-certcheck=off"] if tls else ["--tls=off"]
+    server = [f"--host={sidecar.host}", f"--port={sidecar.port}", f"--source-ip={source}"]
+    subprocess.run(
+        ["msmtp", *server, "--from=alice@client.example", "--auth=off", *options, "msmtp@example.org"],
+        input=bytes(mail_to("msmtp@example.org", "hello")),
+        check=True,
+        timeout=60,
+    )
+
+
+SENDERS = {"swaks": send_swaks, "aio": send_aiosmtplib, "std": send_smtplib, "msmtp": send_msmtp}
 
 
 def test_real_clients_are_handed_over_in_the_middle_with_and_without_tls(
-    served: tuple[Sidecar, Postfix, str], swaks: str
+    served: tuple[Sidecar, Postfix, str], swaks: str, msmtp: str
 ) -> None:
     sidecar, postfix, handoff = served
     for number, (user, send) in enumerate(SENDERS.items()):
         for tls in (False, True):
             source = f"127.0.{4 + tls}.{number + 1}"
-            send(sidecar, swaks, source, tls)
+            send(sidecar, source, tls)
             sidecar.wait_for_log(rf"PASS NEW \[{re.escape(source)}\]:\d+")
             seen = "127.0.0.1" if handoff == "plain" else source
             mail = postfix.wait_for_mail(user, tls + 1)[tls]
@@ -142,6 +153,43 @@ def test_one_session_two_mails_several_recipients(served: tuple[Sidecar, Postfix
     assert [mail["Subject"] for mail in postfix.wait_for_mail("bob", 2)] == ["one", "two"]
 
 
+def sender_to(sidecar: Sidecar, source: str, start_postfix: StartPostfix, **settings: str) -> Postfix:
+    """A Postfix that sends all mail to the sidecar."""
+    return start_postfix(
+        hostname="client.example",
+        domain="client.example",
+        mynetworks=("127.0.0.0/8",),
+        settings={
+            "relayhost": f"[{sidecar.host}]:{sidecar.port}",
+            "smtp_bind_address": source,
+            "defer_transports": "",
+            **settings,
+        },
+    )
+
+
+def submit(sending: Postfix, *recipients: str) -> None:
+    with Client(sending.host, sending.port) as client:
+        client.greeted()
+        client.deliver(*recipients)
+        client.expect("QUIT", 221)
+
+
+@pytest.mark.parametrize("level", ["none", "encrypt"])
+def test_a_sending_postfix_delivers_with_and_without_tls(
+    served: tuple[Sidecar, Postfix, str], level: str, start_postfix: StartPostfix
+) -> None:
+    """One that insists on TLS never reaches RCPT in our dialogue."""
+    sidecar, postfix, _ = served
+    sending = sender_to(sidecar, "127.0.4.60", start_postfix, smtp_tls_security_level=level)
+    submit(sending, "bob@example.org", "nobody@example.org", "std@example.org")
+    for user, status in (("bob", "sent"), ("nobody", "bounced"), ("std", "sent")):
+        sending.wait_for_log(rf"to=<{user}@example.org>.* status={status}")
+    (mail,) = postfix.wait_for_mail("bob")
+    assert ("ESMTPS" in mail["Received"]) == (level == "encrypt")
+    sidecar.wait_for_log(r"PASS NEW \[127\.0\.4\.60\]:\d+")
+
+
 REFUSALS = {"450": ("450 4.7.1 later", "deferred"), "550": ("550 5.7.1 never", "bounced")}
 
 
@@ -159,20 +207,8 @@ def test_every_recipient_of_a_refused_mail_hears_what_the_mta_said(
         },
     )
     with up(POLICY, upstream=upstream_of(receiving), handoff=handoff) as sidecar:
-        sending = start_postfix(
-            hostname="client.example",
-            domain="client.example",
-            mynetworks=("127.0.0.0/8",),
-            settings={
-                "relayhost": f"[{sidecar.host}]:{sidecar.port}",
-                "smtp_bind_address": "127.0.4.50",
-                "defer_transports": "",
-            },
-        )
-        with Client(sending.host, sending.port) as client:
-            client.greeted()
-            client.deliver("one@example.org", "two@example.org", "three@example.org")
-            client.expect("QUIT", 221)
+        sending = sender_to(sidecar, "127.0.4.50", start_postfix)
+        submit(sending, "one@example.org", "two@example.org", "three@example.org")
         for user in ("one", "two", "three"):
             sending.wait_for_log(rf"to=<{user}@example.org>.* dsn={text.split()[1]}, status={status}")
         receiving.wait_for_log(rf"MAIL from .*: {code} ")
