@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from engine.recorded_player import log_words
 from engine.scene import HOST, WALL, Scene, Wire, make_context, make_rules
 from postwarden_sidecar.engine.actions import HandOver, HandoverOutcome, Interest, Replay, StorePass
 from postwarden_sidecar.engine.record import Record, Verdict
-from postwarden_sidecar.rules.settings import Action, Handover, Mode, Protocol, ProtocolTest, Rules
+from postwarden_sidecar.rules.settings import Action, Handover, Mode, Protocol, ProtocolTest, Rules, Session
 
 CLIENT = "192.0.2.7"
 ANSWERED, CLOSE, DONE = HandoverOutcome.ANSWERED, HandoverOutcome.CLOSE, HandoverOutcome.DONE
@@ -183,6 +185,22 @@ def test_who_is_to_be_refused_gets_no_tls() -> None:
     wire = dialogue(EHLO, b"STARTTLS\r\n", policy=rules(reject=(CLIENT,)))
     assert b"250-STARTTLS" not in wire.received
     assert last_reply(wire) == b"502 5.5.1 Error: command not implemented\r\n"
+
+
+def test_hidden_starttls_is_neither_offered_nor_done() -> None:
+    policy = replace(rules(), session=Session(hidden_extensions=("STARTTLS",)))
+    wire = dialogue(EHLO, b"STARTTLS\r\n", policy=policy)
+    assert b"STARTTLS" not in wire.received
+    assert last_reply(wire) == b"502 5.5.1 Error: command not implemented\r\n"
+
+
+def test_a_long_answer_of_the_mta_is_passed_on_whole() -> None:
+    scene = Scene()
+    reply = b"550-5.7.1 Not from you\r\n550 5.7.1 Ask postmaster\r\n"
+    scene.handover = (ANSWERED, reply)
+    wire = dialogue(EHLO, MAIL, RCPT, b"QUIT\r\n", scene=scene)
+    assert wire.received.endswith(reply + b"221 2.0.0 Bye\r\n")
+    assert log_words(record_of(wire))[2].startswith("NOQUEUE: reject: RCPT: 550 5.7.1 Ask postmaster; ")
 
 
 def test_vrfy_promises_nothing() -> None:

@@ -119,9 +119,12 @@ async def test_secret_that_is_absent_or_forbidden_is_looked_for_more_often(
     assert NAME in await cluster.secrets.find([document()])
 
 
-async def test_secret_stays_as_it_was_while_the_api_server_is_away(cluster: Cluster) -> None:
+@pytest.mark.parametrize("status", [503, 429, 401])
+async def test_secret_stays_as_it_was_while_the_api_server_has_a_problem(
+    status: int, cluster: Cluster
+) -> None:
     before = await cluster.secrets.find([document()])
-    cluster.answer = 503, {}
+    cluster.answer = status, {}
     cluster.now += POLL
     assert not await cluster.secrets.changed()
     assert await cluster.secrets.find([document()]) == before

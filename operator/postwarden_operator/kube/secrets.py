@@ -106,12 +106,14 @@ class Secrets:
             content = secret_of(
                 await self._api.request("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
             )
-        except ApiRefused as error:
-            if error.status not in (403, 404):
-                _log.warning("Secret %s/%s: %s", namespace, name, error)
-            content = NotPermitted() if error.status in (401, 403) else None
-        except ApiUnavailable as error:
-            _log.warning("Secret %s/%s: %s", namespace, name, error)
-            last = self._seen.get((namespace, name))
-            content = None if last is None else last.content
+        except (ApiRefused, ApiUnavailable) as error:
+            match getattr(error, "status", None):
+                case 403:
+                    content = NotPermitted()
+                case 404:
+                    content = None
+                case _:
+                    _log.warning("Secret %s/%s: %s", namespace, name, error)
+                    last = self._seen.get((namespace, name))
+                    content = None if last is None else last.content
         self._seen[namespace, name] = _Seen(self._clock(), content)

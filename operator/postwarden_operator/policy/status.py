@@ -72,7 +72,7 @@ class ScreeningPolicyStatus(Part):
     observed_generation: Count | None = None
     """The generation of the spec that this status is about."""
     revision: Annotated[str, Field(max_length=64)] | None = None
-    """Hash of the spec and of its lists' content, as last compiled."""
+    """Hash of the spec, its lists' content and its Secrets' versions, as last compiled."""
     sidecars: Sidecars | None = None
     """How far the policy has come."""
     dnsbl_health: Annotated[
