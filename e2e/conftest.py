@@ -2,7 +2,7 @@
 
 from harness.cluster_fixtures import api_server, kubernetes_binaries, namespace, pytest_collection_finish
 from harness.operator_fixtures import operator
-from harness.postfix_fixtures import milter, postfix_root, start_postfix, swaks
+from harness.postfix_fixtures import milter, msmtp, postfix_root, start_postfix, swaks
 from harness.sidecar_fixtures import mail_sink, start_sidecar
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "kubernetes_binaries",
     "mail_sink",
     "milter",
+    "msmtp",
     "namespace",
     "operator",
     "postfix_root",

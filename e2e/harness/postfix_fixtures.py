@@ -50,7 +50,15 @@ def milter() -> Iterator[Milter]:
 
 @pytest.fixture(scope="session")
 def swaks(pytestconfig: pytest.Config) -> str:
-    """The command `swaks`, an SMTP client, installed if it is missing."""
+    """The command `swaks`, an SMTP client, installed if it is missing, with what it needs for TLS."""
     with progress_seen(pytestconfig):
-        apt_install(["swaks"])
+        apt_install(["swaks", "libnet-ssleay-perl"])
     return "swaks"
+
+
+@pytest.fixture(scope="session")
+def msmtp(pytestconfig: pytest.Config) -> str:
+    """The command `msmtp`, an SMTP client, installed if it is missing."""
+    with progress_seen(pytestconfig):
+        apt_install(["msmtp"])
+    return "msmtp"

@@ -48,7 +48,7 @@ def record_of(wire: Wire) -> Record:
 
 def test_a_client_that_passes_goes_on_with_the_mta() -> None:
     wire = dialogue(EHLO, MAIL, RCPT)
-    assert wire.replay == Replay(EHLO, MAIL, RCPT, b"")
+    assert wire.replay == Replay(EHLO, MAIL, RCPT, b"", 1)
     assert last_reply(wire) == b"250 2.1.5 Ok\r\n"
     record = record_of(wire)
     assert (record.verdict, record.handoff, record.test) == (Verdict.PASS_NEW, "ProxyV2", "pipelining")
@@ -63,19 +63,19 @@ def test_the_pass_is_stored_before_the_replay() -> None:
 
 
 def test_without_hello_none_is_replayed_and_bare_newlines_stay_what_they_are() -> None:
-    assert dialogue(MAIL, RCPT).replay == Replay(b"", MAIL, RCPT, b"")
+    assert dialogue(MAIL, RCPT).replay == Replay(b"", MAIL, RCPT, b"", 1)
     ignored = dialogue(b"HELO x\n", b"MAIL FROM:<>\n", b"RCPT TO:<b>\n", policy=rules(Action.IGNORE))
-    assert ignored.replay == Replay(b"HELO x\n", b"MAIL FROM:<>\n", b"RCPT TO:<b>\n", b"")
+    assert ignored.replay == Replay(b"HELO x\n", b"MAIL FROM:<>\n", b"RCPT TO:<b>\n", b"", 1)
 
 
 def test_the_last_hello_and_mail_count() -> None:
     wire = dialogue(b"EHLO one\r\n", MAIL, b"RSET\r\n", b"HELO two\r\n", b"MAIL FROM:<z>\r\n", RCPT)
-    assert wire.replay == Replay(b"HELO two\r\n", b"MAIL FROM:<z>\r\n", RCPT, b"")
+    assert wire.replay == Replay(b"HELO two\r\n", b"MAIL FROM:<z>\r\n", RCPT, b"", 2)
 
 
 def test_what_waits_behind_rcpt_goes_along_where_pipelining_is_ignored() -> None:
     wire = dialogue(EHLO, MAIL, RCPT + b"DATA\r\n.", policy=rules(Action.IGNORE))
-    assert wire.replay == Replay(EHLO, MAIL, RCPT, b"DATA\r\n.")
+    assert wire.replay == Replay(EHLO, MAIL, RCPT, b"DATA\r\n.", 1)
     assert record_of(wire).verdict is Verdict.TOLERATED
 
 
@@ -110,7 +110,7 @@ def test_reconnect_tells_who_passes_to_come_back() -> None:
 def test_observe_never_tells_a_client_to_come_back() -> None:
     policy = rules(Action.DROP, Handover.RECONNECT, Mode.OBSERVE)
     wire = dialogue(b"GET /\r\n", EHLO, MAIL, RCPT, policy=policy)
-    assert wire.replay == Replay(EHLO, MAIL, RCPT, b"")
+    assert wire.replay == Replay(EHLO, MAIL, RCPT, b"", 1)
     record = record_of(wire)
     assert (record.verdict, record.would, record.test) == (Verdict.TOLERATED, "dropped", "non_smtp_command")
     (stored,) = (action for action in wire.actions if isinstance(action, StorePass))
@@ -213,5 +213,5 @@ def test_the_cuts_make_no_difference_where_pipelining_is_off(cut: int) -> None:
     policy = make_rules(banner="", protocol=Protocol(off, off, ProtocolTest(True, Action.ENFORCE)))
     words = EHLO + MAIL + RCPT
     wire = dialogue(words[:cut], words[cut:], policy=policy)
-    assert wire.replay == Replay(EHLO, MAIL, RCPT, b"")
+    assert wire.replay == Replay(EHLO, MAIL, RCPT, b"", 1)
     assert wire.received.startswith(f"220 {HOST} ESMTP\r\n250-{HOST}\r\n".encode())

@@ -6,6 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import TracebackType
 
 from postwarden_sidecar.engine.actions import DnsblAnswer
@@ -83,11 +84,16 @@ class MemoryHost:
         self.faults: list[UpstreamFault] = []
         self.inquiries: list[HeldInquiry] = []
         self.stress: list[tuple[bool, int]] = []
+        self.offered: tuple[str, ...] | None = None
         self._records: list[Record] = []
         self._recorded = threading.Condition()
 
     def context(self) -> Context:
         return self.current
+
+    def offer(self, *keywords: str) -> None:
+        """What clients that come from now on are offered after EHLO."""
+        self.current = replace(self.current, ehlo=keywords)
 
     def route(self) -> Route:
         return self.current_route
@@ -107,6 +113,9 @@ class MemoryHost:
         with self._recorded:
             self._records.append(record)
             self._recorded.notify_all()
+
+    def learned(self, route: Route, ehlo: tuple[str, ...]) -> None:
+        self.offered = ehlo
 
     def upstream_fault(self, fault: UpstreamFault) -> None:
         self.faults.append(fault)

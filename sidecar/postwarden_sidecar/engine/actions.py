@@ -88,12 +88,15 @@ IDLE = Load(client=1, screening=1, upstream=0, stress=False)
 @dataclass(frozen=True, slots=True)
 class Replay:
     """A session that is handed over in its middle: the client's own command lines, byte for byte with their ends; hello is b"" if it said
-    none. request is RCPT's line or STARTTLS's. rest: what of the client's input was read behind request (nothing with STARTTLS)."""
+    none, mail is b"" with STARTTLS. request is RCPT's line or STARTTLS's. rest: what of the client's input was read behind request
+    (nothing with STARTTLS); it is the MTA's with DONE, else it stays the dialogue's. transaction: how many MAIL the dialogue has taken:
+    what the MTA said of a MAIL answers every RCPT of the same number, and no other."""
 
     hello: bytes
     mail: bytes
     request: bytes
     rest: bytes
+    transaction: int = 0
 
 
 @dataclass(frozen=True, slots=True)

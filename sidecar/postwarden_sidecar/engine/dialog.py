@@ -58,6 +58,7 @@ class Dialog:
         "_raw",
         "_sender_given",
         "_session",
+        "_transactions",
         "commands",
         "ending",
         "enforced",
@@ -100,6 +101,7 @@ class Dialog:
         self._raw = b""  # the line being answered, with its end
         self._hello_line = b""
         self._mail_line = b""
+        self._transactions = 0  # MAIL commands taken
         self._sender_given = False
         self.replay: Replay | None = None
         self.ending: Ending | None = None
@@ -266,6 +268,7 @@ class Dialog:
             return replies.MAIL_SYNTAX
         self._sender_given = True
         self._mail_line = self._raw
+        self._transactions += 1
         self.sender = address
         return replies.SENDER_OK
 
@@ -277,7 +280,9 @@ class Dialog:
             return replies.RCPT_SYNTAX
         self.recipient = address
         if not self.refusal:
-            self.replay = Replay(self._hello_line, self._mail_line, self._raw, self._buffer)
+            self.replay = Replay(
+                self._hello_line, self._mail_line, self._raw, self._buffer, self._transactions
+            )
             return b""
         refusal = replies.softened(self.refusal) if self._session.soft_fail else self.refusal
         self._refuse(refusal)

@@ -29,6 +29,16 @@ _MAX_REFUSAL = 500
 _UNASKED = 421  # a server may say it at any time (RFC 5321, 3.8)
 
 
+def is_sane(line: bytes) -> bool:
+    """Whether any server reads these bytes as one command."""
+    return _SANE.match(line) is not None
+
+
+def is_plain_hello(line: bytes) -> bool:
+    """Whether the line is a HELO or EHLO that no server refuses for its form."""
+    return _HELO.match(line) is not None
+
+
 class WrongAnswer(Exception):
     """The MTA does not expect this hand-off; the message says what it said, escaped and bounded."""
 
@@ -115,8 +125,8 @@ class ReplyWatch:
     def _pass_first(self, length: int) -> bytes:
         first = bytes(self._from_client[:length])
         del self._from_client[:length]
-        self._sane = _SANE.match(first) is not None
-        self._helo = self._sane and _HELO.match(first) is not None
+        self._sane = is_sane(first)
+        self._helo = self._sane and is_plain_hello(first)
         self.stage = Stage.REPLY
         return first
 

@@ -49,6 +49,9 @@ class Host(Protocol):
     def record(self, record: Record) -> None:
         """A connection has its verdict."""
 
+    def learned(self, route: Route, ehlo: tuple[str, ...]) -> None:
+        """What the MTA at the route's end offers now, of what our dialogue may offer: clients that come are offered that."""
+
     def upstream_fault(self, fault: UpstreamFault) -> None:
         """The hand-off is to be proved anew."""
 

@@ -107,7 +107,7 @@ class Relay:
         client: socket.socket,
         header: bytes,
         addresses: Sequence[SocketAddress],
-        owner: HandoffOwner,
+        owner: HandoffOwner | None,
         presence: Presence,
     ) -> None:
         self.deadline: float | None = None
@@ -117,11 +117,33 @@ class Relay:
         self._mta: _Side | None = None
         self._header = header
         self._presence = presence
-        self._owner: HandoffOwner | None = owner
+        self._owner = owner
         self._watch = ReplyWatch()
         self._hangup_seen = False
         self._moved_at = 0.0
-        self._connector = Connector(environment, addresses, self._connected, self._not_connected)
+        self._connector: Connector | None = None
+        if addresses:
+            self._connector = Connector(environment, addresses, self._connected, self._not_connected)
+
+    @classmethod
+    def take_over(
+        cls,
+        environment: Environment,
+        client: socket.socket,
+        mta: socket.socket,
+        to_mta: bytes,
+        to_client: bytes,
+        presence: Presence,
+    ) -> Relay:
+        """The relay of a session that was opened by a replay (handoff.replay): both sockets are its own. to_mta, to_client: go first;
+        nothing is sent before `start`."""
+        relay = cls(environment, client, b"", (), None, presence)
+        relay._watch.stage = Stage.OVER
+        relay._mta = _Side(mta)
+        relay._mta.out += to_mta
+        relay._client.out += to_client
+        environment.meter.move("handoff", "relay")
+        return relay
 
     @property
     def closed(self) -> bool:
@@ -130,8 +152,18 @@ class Relay:
 
     def start(self) -> None:
         """Begin; the owner may be called before this returns."""
+        if self._connector is None:
+            self._start_opened()
+            return
         self._environment.loop.watch(self._client.socket.fileno(), self, select.EPOLLRDHUP)
         self._connector.start()
+
+    def _start_opened(self) -> None:
+        assert self._mta is not None
+        self._client.flush()
+        self._mta.flush()
+        self._arm_idle()
+        self._settle()
 
     # --- the opening
 
@@ -209,7 +241,7 @@ class Relay:
             self._hangup_seen = True
             self._environment.loop.watch(self._client.socket.fileno(), self, 0)
         else:
-            self._connector.cancel()
+            self._cancel_connecting()
             self._leave().client_lost()
 
     def _may_read_client(self) -> bool:
@@ -318,7 +350,7 @@ class Relay:
 
     def close(self) -> None:
         """End a relay, both sides."""
-        self._connector.cancel()
+        self._cancel_connecting()
         self._release_mta()
         self._environment.loop.set_deadline(self, None)
         if self._owner is None and self._client.socket.fileno() >= 0:
@@ -329,11 +361,15 @@ class Relay:
 
     def fail(self) -> None:
         """A defect of ours."""
-        self._connector.cancel()
+        self._cancel_connecting()
         if self._owner is not None:
             self._leave().fail()
         else:
             self.close()
+
+    def _cancel_connecting(self) -> None:
+        if self._connector is not None:
+            self._connector.cancel()
 
     def _release_mta(self) -> None:
         if self._mta is not None:

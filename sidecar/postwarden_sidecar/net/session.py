@@ -20,6 +20,8 @@ from postwarden_sidecar.engine.actions import (
     EngineAction,
     HandOff,
     HandoffOutcome,
+    HandOver,
+    HandoverOutcome,
     Interest,
     LookupPass,
     Observe,
@@ -33,13 +35,14 @@ from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.messages import UpstreamFault
 from postwarden_sidecar.net.environment import Environment, Inquiry
 from postwarden_sidecar.net.fault_record import fault_record
+from postwarden_sidecar.net.handover import Handover
+from postwarden_sidecar.net.lingering import discard_input
 from postwarden_sidecar.net.loop import fail
+from postwarden_sidecar.net.route import Route
 from postwarden_sidecar.net.transfer import Transfer, choose_transfer
 
 MAX_INPUT = 8 * 1024  # bytes of one read or peek (design: at most 8 KiB of input are kept)
-LINGER_DISCARD = 64 * 1024  # bytes discarded before a close (design)
 _GONE = select.EPOLLHUP | select.EPOLLERR
-_discarded = bytearray(LINGER_DISCARD)  # nobody reads it
 
 
 class Session:
@@ -51,12 +54,15 @@ class Session:
         "_at_end",
         "_began",
         "_client",
+        "_context",
         "_dnsbl",
+        "_draining",
         "_ended",
         "_engine",
         "_environment",
         "_eof_told",
         "_flush_by",
+        "_handover",
         "_local",
         "_output",
         "_over",
@@ -92,7 +98,7 @@ class Session:
         self._peer = peer
         self._local = local
         self._ended = ended
-        context = environment.host.context()
+        self._context = context = environment.host.context()
         self._rules = context.rules
         self._dnsbl: Inquiry | None = None
         self._presence = environment.occupancy.arrive(None if context.rules is None else context.rules.limits)
@@ -107,6 +113,8 @@ class Session:
         self._eof_told = False
         self._at_end = False  # recv has returned the end: reading on would spin
         self._transfer: Transfer | None = None
+        self._handover: Handover | None = None  # kept between hand-overs that were only answered
+        self._draining = False
         self._way = ""
         self._target = ""
         self._pumping = False
@@ -123,6 +131,7 @@ class Session:
 
     def shut_down(self) -> None:
         """The worker drains. Who is being handed over goes on."""
+        self._draining = True
         if self._transfer is None:
             self._engine.shut_down(self._environment.loop.now)
             self._pump()
@@ -210,11 +219,7 @@ class Session:
         if transfer is not None:
             transfer.close()
         self._engine.connection_lost(self._environment.loop.now)
-        while (action := self._engine.next_action()) is not None:
-            if isinstance(action, Observe):
-                self._observe(action.record)
-            elif isinstance(action, StorePass):
-                self._environment.host.store_pass(action.key, action.expiries)
+        self._take_last_actions()
         self._release()
 
     # --- the engine's actions
@@ -242,7 +247,7 @@ class Session:
                 self._flush()
             case Close(linger):
                 if linger:
-                    self._discard_input()
+                    discard_input(self._client)
                 self._release()
             case Observe(record):
                 self._observe(record)
@@ -256,6 +261,8 @@ class Session:
                 self._environment.host.store_pass(key, expiries)
             case HandOff():
                 self._hand_off(action)
+            case HandOver():
+                self._hand_over(action)
 
     def _receive_pass(self, expiries: Mapping[str, float]) -> None:
         self._tell(lambda: self._engine.receive_pass(expiries, self._environment.loop.now))
@@ -284,13 +291,13 @@ class Session:
         self._environment.meter.count(record)
         self._environment.host.record(record)
 
-    def _discard_input(self) -> None:
-        left = LINGER_DISCARD
-        try:
-            while left > 0 and (count := self._client.recv_into(_discarded, left, socket.MSG_DONTWAIT)):
-                left -= count
-        except OSError:
-            pass  # nothing more waits
+    def _take_last_actions(self) -> None:
+        """What is left to do without the client's socket."""
+        while (action := self._engine.next_action()) is not None:
+            if isinstance(action, Observe):
+                self._observe(action.record)
+            elif isinstance(action, StorePass):
+                self._environment.host.store_pass(action.key, action.expiries)
 
     def _watch(self) -> None:
         """Watch for what the engine wants, and for its deadline."""
@@ -334,7 +341,8 @@ class Session:
 
     # --- hand-off
 
-    def _hand_off(self, action: HandOff) -> None:
+    def _leave_dialog(self) -> None:
+        """The socket is watched by the hand-off from now on."""
         loop = self._environment.loop
         loop.watch(self._client.fileno(), self, 0)
         loop.set_deadline(self, None)
@@ -342,6 +350,9 @@ class Session:
         self._environment.meter.move(self._stage, "handoff")
         self._stage = "handoff"
         self._presence.hand_over()
+
+    def _hand_off(self, action: HandOff) -> None:
+        self._leave_dialog()
         route = self._environment.host.route()
         self._target, self._way = route.target, route.handoff.value
         chosen = choose_transfer(
@@ -359,11 +370,10 @@ class Session:
         self._engine.receive_handoff(
             HandoffOutcome.DONE, self._way, self._environment.loop.now, greeting_ended=True
         )
-        while (action := self._engine.next_action()) is not None:
-            if isinstance(action, Observe):
-                self._observe(action.record)
-            elif isinstance(action, StorePass):
-                self._environment.host.store_pass(action.key, action.expiries)
+        self._give_away(transfer)
+
+    def _give_away(self, transfer: Transfer | None) -> None:
+        self._take_last_actions()
         self._over = True
         self._ended(self, transfer)
 
@@ -390,6 +400,31 @@ class Session:
         self._transfer = None
         self._lose()
 
+    # --- hand-over in the middle of the dialogue
+
+    def _hand_over(self, action: HandOver) -> None:
+        self._leave_dialog()
+        if self._handover is None:
+            self._handover = Handover(self._environment, self._client, self._context, self, self._presence)
+        self._transfer = self._handover
+        self._handover.begin(action)
+
+    def handover_done(self, relay: Transfer, route: Route) -> None:
+        """The socket is the relay's."""
+        self._transfer = self._handover = None
+        way = route.handoff.value.encode("ascii")
+        self._engine.receive_handover(HandoverOutcome.DONE, way, self._environment.loop.now)
+        self._give_away(relay)
+
+    def handover_answered(self, outcome: HandoverOutcome, reply: bytes) -> None:
+        """The dialogue goes on, or ends with the reply."""
+        self._transfer = None
+        self._presence.take_back()
+        self._engine.receive_handover(outcome, reply, self._environment.loop.now)
+        if self._draining:
+            self._engine.shut_down(self._environment.loop.now)
+        self._pump()
+
     # --- end
 
     def fail(self) -> None:
@@ -412,6 +447,9 @@ class Session:
         self._forget_dnsbl()
         if not self._over:
             self._over = True
+            if self._handover is not None:
+                self._handover.close()
+                self._handover = None
             self._presence.end()
             loop = self._environment.loop
             loop.set_deadline(self, None)

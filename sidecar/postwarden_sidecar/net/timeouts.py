@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from postwarden_sidecar.handoff.replay import ReplayLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +14,7 @@ class Timeouts:
     connect_unix: float = 1.0  # design
     connect_tcp: float = 5.0  # design
     greeting: float = 30.0  # from connected to the MTA's whole greeting; design
+    replay: ReplayLimits = field(default_factory=ReplayLimits)
     relay_idle: float = 3600.0  # neither direction has moved a byte; design
     # the MTA has ended and the client neither says nor ends anything; Linux's own tcp_fin_timeout
     half_closed: float = 60.0

@@ -43,19 +43,24 @@ def choose_transfer(
         return HandoffOutcome.NOT_PROVED, route.detail
     if not environment.descriptors.for_handoff:
         return HandoffOutcome.NO_RESOURCES, "too few file descriptors are free"
+    if route.handoff is Handoff.PASS:
+        return PassClient(environment, client, endpoints, route.addresses, owner, presence)
+    header = proxy_header(route.handoff, endpoints)
+    return Relay(environment, client, header, route.addresses, owner, presence)
+
+
+def proxy_header(handoff: Handoff, endpoints: Endpoints) -> bytes:
+    """What goes to the MTA before anything else."""
     addresses = (
         endpoints.client_address,
         endpoints.client_port,
         endpoints.server_address,
         endpoints.server_port,
     )
-    match route.handoff:
-        case Handoff.PASS:
-            return PassClient(environment, client, endpoints, route.addresses, owner, presence)
+    match handoff:
         case Handoff.PROXY_V1:
-            header = encode_v1(*addresses)
+            return encode_v1(*addresses)
         case Handoff.PROXY_V2:
-            header = encode_v2(*addresses)
-        case Handoff.PLAIN:
-            header = b""
-    return Relay(environment, client, header, route.addresses, owner, presence)
+            return encode_v2(*addresses)
+        case Handoff.PLAIN | Handoff.PASS:
+            return b""

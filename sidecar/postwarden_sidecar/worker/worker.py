@@ -13,6 +13,8 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+import msgspec
+
 from postwarden_sidecar.engine.actions import DnsblAnswer
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.record import Record
@@ -138,6 +140,13 @@ class Worker:
         """Into the batch; what does not fit is dropped and counted."""
         with suppress(ChannelClosed):  # the supervisor is gone, which the control pair says
             self._records.send(record)
+
+    def learned(self, route: Route, ehlo: tuple[str, ...]) -> None:
+        """A replay's EHLO renews what the proof's had learned, up to the next proof."""
+        current = self._upstream
+        if current is not None and (current.target, current.handoff) == (route.target, route.handoff.value):
+            self._upstream = msgspec.structs.replace(current, ehlo=ehlo)
+            self._renew_context()
 
     def upstream_fault(self, fault: UpstreamFault) -> None:
         """Ask for a new proof."""
