@@ -6,6 +6,7 @@ import os
 import resource
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from types import TracebackType
 
 import pytest
 from net.bench import TIMEOUT, Client, make_rules
+from net.handover_scripts import HELLO, MAIL, RCPT, ask, deep_rules, greet, taken
 from net.scripted_mta import ScriptedMta, serve_mail
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.channel import Channel, Message
@@ -207,6 +209,23 @@ def test_sessions_in_progress_survive_a_hundred_pushes() -> None:
                 assert talker.hear_all().startswith(b"221 ")
         with worker.connect() as later:
             assert later.hear_all().startswith(b"521 ")
+
+
+def test_what_a_replay_learned_is_offered_to_the_next_client() -> None:
+    with ScriptedMta(taken()) as mta, Supervised() as worker:
+        worker.put_in_force(deep_rules(), mta.target)
+        with worker.connect() as client:
+            greet(client)
+            ask(client, MAIL)
+            assert ask(client, RCPT) == b"250 2.1.5 first\r\n"
+        with socket.create_connection(worker.address, TIMEOUT, source_address=("127.0.0.2", 0)) as other:
+            said = other.makefile("rb")
+            assert said.readline().startswith(b"220-")
+            assert said.readline().startswith(b"220 ")
+            other.sendall(HELLO)
+            lines = [said.readline()[4:] for _ in range(4)]
+            said.close()
+        assert lines == [b"mx.example\r\n", b"SIZE 1000\r\n", b"CHUNKING\r\n", b"STARTTLS\r\n"]
 
 
 def test_a_wrong_answer_is_told_to_the_supervisor() -> None:

@@ -36,6 +36,7 @@ from postwarden_sidecar.ipc.messages import UpstreamFault
 from postwarden_sidecar.net.environment import Environment, Inquiry
 from postwarden_sidecar.net.fault_record import fault_record
 from postwarden_sidecar.net.handover import Handover
+from postwarden_sidecar.net.interest import wanted_events
 from postwarden_sidecar.net.lingering import discard_input
 from postwarden_sidecar.net.loop import fail
 from postwarden_sidecar.net.route import Route
@@ -51,35 +52,11 @@ class Session:
     another worker has read."""
 
     __slots__ = (
-        "_at_end",
-        "_began",
-        "_client",
-        "_context",
-        "_dnsbl",
-        "_draining",
-        "_ended",
-        "_engine",
-        "_environment",
-        "_eof_told",
-        "_flush_by",
-        "_handover",
-        "_local",
-        "_output",
-        "_over",
-        "_peeked",
-        "_peer",
-        "_presence",
-        "_pumping",
-        "_recorded",
-        "_rules",
-        "_stage",
-        "_target",
-        "_transfer",
-        "_wall",
-        "_way",
-        "deadline",
+        "_at_end", "_began", "_client", "_context", "_dnsbl", "_draining", "_ended", "_engine", "_environment",
+        "_eof_told", "_flush_by", "_handover", "_local", "_output", "_over", "_peeked", "_peer", "_presence",
+        "_pumping", "_recorded", "_rules", "_stage", "_target", "_transfer", "_wall", "_way", "deadline",
         "queued_at",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -303,18 +280,12 @@ class Session:
         """Watch for what the engine wants, and for its deadline."""
         loop, engine = self._environment.loop, self._engine
         interest = engine.interest
-        hangup = 0 if self._eof_told else select.EPOLLRDHUP
         if self._output:
             mask = select.EPOLLOUT
-        elif interest is Interest.READ:
-            mask = 0 if self._at_end else select.EPOLLIN
-        elif interest is Interest.PEEK and not self._peeked:
-            mask = select.EPOLLIN | hangup
-        elif interest is Interest.PEEK and hangup:
-            # Bytes wait in the socket and stay there: only news may wake us, or the loop would spin.
-            mask = select.EPOLLIN | hangup | select.EPOLLET
         else:
-            mask = hangup
+            mask = wanted_events(
+                interest, peeked=self._peeked > 0, eof_told=self._eof_told, at_end=self._at_end
+            )
         if interest is not Interest.PEEK:
             self._peeked = 0
         loop.watch(self._client.fileno(), self, mask)
