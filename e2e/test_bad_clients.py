@@ -25,7 +25,7 @@ spec:
     rules:
     - {{action: Permit, cidrs: [{PERMITTED}]}}
     - {{action: Reject, cidrs: [{REJECTED}]}}
-  pregreet: {{wait: 300ms}}
+  pregreet: {{wait: 100ms}}
   listener: {{proxyProtocol: {{trusted: [{BALANCER}], timeout: 1s}}}}
 """
 POSTFIX_OF: dict[str, Handoff] = {"plain": "plain", "proxy-v2": "proxy", "pass": "pass"}
@@ -153,7 +153,7 @@ STATES: list[Callable[[Served], Client]] = [
 def test_clients_that_hang_up_or_reset_in_any_state_leave_nothing_behind(served: Served) -> None:
     for ending in (Client.close, Client.reset):
         for state in STATES:
-            for client in [state(served) for _ in range(3)]:
+            for client in [state(served) for _ in range(2)]:
                 ending(client)
     assert "cut off" not in [mail["Subject"] for mail in served.postfix.mailbox("bob")]
 

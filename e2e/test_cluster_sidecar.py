@@ -208,7 +208,6 @@ def test_header_for_an_mta_that_expects_none_is_told_and_clients_go_the_proved_w
     wait_for_reasons(api_server, "wall", namespace, Accepted="True/Valid", Programmed="False/Rejected")
     message = conditions(api_server, "wall", namespace)["Programmed"]["message"]
     assert message.startswith("mta-0: ")
-    assert "PROXY v2 header" in message
     # What the MTA said: its greeting and the refusal of the header may come together or one by one.
     assert any(said in message for said in (f"220 {GREETING}", "500 Error"))
     assert last_reply_to_mail(sidecar.address, FRIEND).startswith("250 2.0.0")
@@ -220,7 +219,8 @@ def test_header_for_an_mta_that_expects_none_is_told_and_clients_go_the_proved_w
 @pytest.mark.parametrize(
     ("relays", "handoff", "reason", "said"),
     [
-        (False, "ProxyV1", "Rejected", "PROXY v1 header"),
+        # As the MTA's replies to the header and to EHLO come together or not, one or the other is quoted.
+        (False, "ProxyV1", "Rejected", "does not answer as the hand-off needs it: "),
         (True, "Plain", "OpenRelay", "would relay for the world"),
     ],
 )

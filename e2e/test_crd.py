@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 from harness.cluster import ApiError, ApiServer, KubectlError
 from policy.documents import BAD, GOOD, Bad, document
+from policy.smtp_documents import SMTP_BAD, SMTP_GOOD
 from postwarden_operator.policy import PolicyInvalid, parse_policy
 from postwarden_operator.policy.schema import custom_resource_definition
+
+ALL_GOOD = {**GOOD, **SMTP_GOOD}
+ALL_BAD = [*BAD, *SMTP_BAD]
 
 CRD = Path(__file__).parents[1] / "crds" / "postwarden.dev_screeningpolicies.yaml"
 
@@ -23,9 +27,9 @@ def create(server: ApiServer, policy: dict[str, object], namespace: str) -> dict
     return server.request("POST", f"{path}?dryRun=All&fieldValidation=Strict", policy)
 
 
-@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("name", ALL_GOOD)
 def test_good_policy_is_stored_with_the_defaults_that_the_model_has(name: str, api_server: ApiServer) -> None:
-    policy = document(GOOD[name], namespace="default")
+    policy = document(ALL_GOOD[name], namespace="default")
     stored = create(api_server, policy, "default")
     assert parse_policy(stored, strict=True).spec == parse_policy(policy, strict=True).spec
 
@@ -36,14 +40,45 @@ def test_minimal_policy_shows_its_defaults(api_server: ApiServer) -> None:
         "selector": {},
         "mode": "Enforce",
         "access": {"myNetworks": ["127.0.0.0/8", "::1/128"], "rejectAction": "Enforce"},
-        "pregreet": {"action": "Enforce", "wait": "6s", "ttl": "24h"},
+        "pregreet": {"action": "Enforce", "wait": "6s", "stressWait": "2s", "ttl": "24h"},
+        "dnsbl": {
+            "action": "Enforce",
+            "threshold": 1,
+            "allowThreshold": 0,
+            "timeout": "10s",
+            "ttl": {"min": "60s", "max": "1h"},
+        },
+        "protocol": {
+            "pipelining": {"enabled": True, "action": "Enforce", "ttl": "720h"},
+            "nonSMTPCommand": {"enabled": True, "action": "Drop", "ttl": "720h"},
+            "bareNewline": {"enabled": True, "action": "Enforce", "ttl": "720h"},
+            "forbiddenCommands": ["CONNECT", "GET", "POST"],
+            "handoff": "Inline",
+        },
         "listener": {"proxyProtocol": {"timeout": "5s"}},
-        "session": {},
+        "session": {
+            "commandTimeLimit": "300s",
+            "stressCommandTimeLimit": "10s",
+            "commandCountLimit": 20,
+            "lineLengthLimit": 2048,
+            "helloRequired": False,
+            "rejectFooter": "",
+            "softFail": False,
+        },
+        "exemptions": {},
+        "limits": {
+            "connectionsPerClient": 50,
+            "screening": 1000,
+            "upstream": 100,
+            "clientPrefix": {"ipv4": 32, "ipv6": 64},
+        },
+        "stress": {"enterPercent": 90, "leavePercent": 70},
+        "cache": {"retention": "168h", "keyPrefix": {"ipv4": 32, "ipv6": 128}},
         "telemetry": {"logFormat": "JSON"},
     }
 
 
-@pytest.mark.parametrize("bad", [bad for bad in BAD if bad.api is not None], ids=lambda bad: bad.name)
+@pytest.mark.parametrize("bad", [bad for bad in ALL_BAD if bad.api is not None], ids=lambda bad: bad.name)
 def test_bad_policy_is_refused_at_its_field(bad: Bad, api_server: ApiServer) -> None:
     assert bad.api is not None
     with pytest.raises(ApiError) as caught:
@@ -57,7 +92,7 @@ def test_bad_policy_is_refused_at_its_field(bad: Bad, api_server: ApiServer) -> 
     assert field in message
 
 
-@pytest.mark.parametrize("bad", [bad for bad in BAD if bad.api is None], ids=lambda bad: bad.name)
+@pytest.mark.parametrize("bad", [bad for bad in ALL_BAD if bad.api is None], ids=lambda bad: bad.name)
 def test_what_no_schema_can_see_is_stored_and_refused_by_the_operator(
     bad: Bad, api_server: ApiServer
 ) -> None:
@@ -68,7 +103,7 @@ def test_what_no_schema_can_see_is_stored_and_refused_by_the_operator(
 
 
 def test_each_rule_of_the_definition_refuses_something() -> None:
-    told = [bad.api for bad in BAD if bad.api]
+    told = [bad.api for bad in ALL_BAD if bad.api]
     assert [
         message
         for message in cel_messages(custom_resource_definition())

@@ -54,6 +54,7 @@ def test_status_tells_the_conditions_and_whether_all_is_well(
         "Accepted": "Valid",
         "ResolvedRefs": "Resolved",
         "Programmed": "Synced",
+        "DNSBLHealthy": "NoSites",
     }
 
 

@@ -17,7 +17,7 @@ kind: ScreeningPolicy
 metadata: {name: mail}
 spec:
   selector: {}
-  pregreet: {wait: 500ms}
+  pregreet: {wait: 200ms}
 """
 POSTFIX_OF = {"plain": "plain", "proxy-v1": "proxy", "proxy-v2": "proxy", "pass": "pass"}
 

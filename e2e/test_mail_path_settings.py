@@ -52,7 +52,8 @@ def test_a_proxy_header_for_an_mta_that_expects_none_turns_clients_away_until_th
     postfix = start_postfix()
     with up(policy(postfix, wrong)) as sidecar:
         said = sidecar.wait_for_log(rf"hand-off {wrong} to {postfix.address}: WrongAnswer")[0]
-        assert "220 mail.example.com ESMTP Postfix" in said
+        # Which of its replies is the first one too many is a matter of how they come in.
+        assert "220 mail.example.com ESMTP Postfix" in said or "500 5.5.2 Error: bad syntax" in said
         assert_told_to_come_back(sidecar)
         session = send_with_swaks(swaks, sidecar.address, "bob@example.org", check=False)
         assert "<** 421 4.3.2" in session

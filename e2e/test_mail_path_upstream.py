@@ -17,9 +17,9 @@ metadata: {name: mail}
 spec:
   selector: {}
   access: {myNetworks: []}
-  pregreet: {wait: 500ms}
+  pregreet: {wait: 200ms}
 """
-UNTESTED = POLICY.replace("wait: 500ms", 'banner: ""')
+UNTESTED = POLICY.replace("wait: 200ms", 'banner: ""')
 
 StartPostfix = Callable[..., Postfix]
 

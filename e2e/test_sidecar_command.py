@@ -91,7 +91,7 @@ def test_state_directory_that_can_not_be_made_ends_with_one_sentence_that_names_
     directory = tmp_path / "file" / "state"
     status, said = run("run", "--listen=127.0.0.1:0", f"--state-dir={directory}")
     assert status == FAILED
-    assert f"the state directory {directory} can't be made: Not a directory" in sentence(said)
+    assert f"the state directory {directory} can't be used: Not a directory" in sentence(said)
 
 
 def test_state_directory_that_can_not_be_written_ends_with_one_sentence_that_names_it() -> None:

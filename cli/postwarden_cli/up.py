@@ -15,18 +15,12 @@ import sys
 from pathlib import Path
 
 import click
+from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, UpstreamTarget
 from postwarden_sidecar.rules.settings import Handoff
 from postwarden_sidecar.supervisor.settings import LogFormatName
 
-from postwarden_cli.options import HostPort, UpstreamTarget
 from postwarden_cli.system import StartFailed, System, SystemSettings
 
-HANDOFFS = {
-    "plain": Handoff.PLAIN,
-    "proxy-v1": Handoff.PROXY_V1,
-    "proxy-v2": Handoff.PROXY_V2,
-    "pass": Handoff.PASS,
-}
 LOG_FORMATS: dict[str, LogFormatName] = {
     "json": "JSON",
     "postscreen": "Postscreen",
@@ -61,7 +55,7 @@ Examples:
 @click.option("--upstream", type=UpstreamTarget(), help="The MTA. Overrides the policy's.")
 @click.option(
     "--handoff",
-    type=click.Choice(list(HANDOFFS)),
+    type=HandoffName(),
     help="How clients are given to the MTA; both must agree on it. Overrides the policy's.",
 )
 @click.option(
@@ -86,25 +80,23 @@ Examples:
 @click.option("--metrics", type=HostPort(), help="Serve Prometheus metrics there, at /metrics.")
 @click.option(
     "--drain-delay",
-    type=click.FloatRange(0, 3600),
-    default=0.0,
+    type=Duration(),
+    default="0s",
     show_default=True,
-    metavar="SECONDS",
     help="After SIGTERM, go on as before for so long.",
 )
 @click.option(
     "--drain-timeout",
-    type=click.FloatRange(0, 3600),
-    default=20.0,
+    type=Duration(),
+    default="20s",
     show_default=True,
-    metavar="SECONDS",
     help="After that, let sessions with the MTA go on for so long.",
 )
 def command(
     paths: tuple[Path, ...],
     listen: tuple[str, int],
     upstream: str | None,
-    handoff: str | None,
+    handoff: Handoff | None,
     resolver: tuple[str, int] | None,
     state_dir: Path | None,
     workers: int,
@@ -123,7 +115,7 @@ def command(
         paths=paths,
         listen=listen,
         upstream=upstream,
-        handoff=None if handoff is None else HANDOFFS[handoff],
+        handoff=handoff,
         state_dir=state_dir,
         workers=workers,
         log_format=None if log_format is None else LOG_FORMATS[log_format],
@@ -131,13 +123,21 @@ def command(
         metrics=metrics,
         drain_delay=drain_delay,
         drain_timeout=drain_timeout,
-        strict_relay=not ipaddress.ip_address(listen[0]).is_loopback,
+        strict_relay=not _is_loopback(listen[0]),
     )
     try:
         asyncio.run(_run(System(settings, report=click.echo)))
     except StartFailed as failure:
         click.echo(f"postwarden up: {failure}", err=True)
         sys.exit(UNUSABLE)
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it; a name other than localhost, or no host, may be anything."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 async def _run(system: System) -> None:

@@ -39,6 +39,41 @@ def config_map(name: str, namespace: str, networks: str, *, watched: bool = True
     }
 
 
+def asks_keyed_zone(secret: str, key: str = "token") -> dict[str, Any]:
+    """`spec.dnsbl` with one zone that needs a key."""
+    key_from = {"secretKeyRef": {"name": secret, "key": key}}
+    return {"sites": [{"zone": "{key}.zen.dq.spamhaus.net", "keyFrom": key_from}]}
+
+
+def zone_key(name: str, namespace: str, value: str, *, used_for: str = "dq.spamhaus.net") -> dict[str, Any]:
+    """A Secret with the key of a DNSBL zone."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "annotations": {"postwarden.dev/used-for": used_for},
+        },
+        "stringData": {"token": value},
+    }
+
+
+def may_read_secrets(namespace: str, account: str, of_namespace: str) -> dict[str, Any]:
+    """Lets the operator's ServiceAccount get the Secrets of the namespace."""
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "postwarden-operator-secrets", "namespace": namespace},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": "postwarden-operator-secrets",
+        },
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": of_namespace}],
+    }
+
+
 def mail_pod(api_server: ApiServer, namespace: str, name: str = "mta-0", **labels: str) -> Pod:
     """A pod object that carries our container."""
     return api_server.create_pod(name, namespace, labels={**LABELS, **labels}, spec=SIDECAR_SPEC)

@@ -19,7 +19,7 @@ from typing import Self
 
 from harness.netns import DIES_WITH_US, NetworkNamespace
 from harness.polling import poll
-from harness.postfix_configuration import free_port, join_address, split_address
+from harness.postfix_configuration import join_address, split_address
 
 START_TIMEOUT = 30.0
 """Seconds until `ready`; 1 s is usual on idle cores."""
@@ -29,9 +29,6 @@ WAIT_TIMEOUT = 15.0
 
 STOP_TIMEOUT = 40.0
 """Seconds from SIGTERM to the end: --drain-timeout's 20 and room."""
-
-LISTENING = 0x0A
-"""TCP_LISTEN of Linux' net/tcp_states.h, as the kernel's table of sockets has it."""
 
 
 class Sidecar:
@@ -63,8 +60,6 @@ class Sidecar:
         try:
             if self._policy is not None:
                 self.policy_file.write_text(self._policy)
-            if self.port == 0:
-                self._listen = (self.host, free_port(self.host, self._network))
             self._start()
         except BaseException:
             self._end()
@@ -89,7 +84,7 @@ class Sidecar:
 
     @property
     def port(self) -> int:
-        """The port that clients connect to."""
+        """The port that clients connect to, known once it serves."""
         return self._listen[1]
 
     @property
@@ -189,26 +184,24 @@ class Sidecar:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=clean_environment(),
+                env=clean_environment()
+                | {"TMPDIR": str(self.directory)},  # what a killed one leaves, goes too
             )
         poll(self._serves, START_TIMEOUT, lambda: f"it does not serve:\n{self.log_text()}")
 
     def _serves(self) -> bool:
+        """Whether it says that it does; then the port is known, for port 0 is left to the kernel."""
         assert self._process is not None
         if (status := self._process.poll()) is not None:
             raise RuntimeError(f"it ended at its start with exit status {status}:\n{self.log_text()}")
         if self._command == "up":
-            return any(line.startswith("ready ") for line in self.output())
-        return self._listens()
-
-    def _listens(self) -> bool:
-        """Read from the kernel's table, for a client would be one that a test counts."""
-        for table in ("tcp", "tcp6"):
-            for line in Path(f"/proc/{self.pid}/net/{table}").read_text().splitlines()[1:]:
-                local, state = line.split()[1], line.split()[3]
-                if int(state, 16) == LISTENING and int(local.rpartition(":")[2], 16) == self.port:
-                    return True
-        return False
+            said = next((line for line in self.output() if line.startswith("ready ")), None)
+            found = said and re.search(r" listen=\S*:(\d+) ", said)
+        else:
+            found = re.search(r" listening on \S+ port (\d+)\n", self.log_text())
+        if found:
+            self._listen = (self.host, int(found[1]))
+        return bool(found)
 
     def _end(self) -> None:
         if self._process is not None and self._process.poll() is None:

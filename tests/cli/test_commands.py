@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 from postwarden_cli.main import COMMANDS, main
-from postwarden_cli.options import HostPort, UpstreamTarget
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = str(ROOT / "examples/policy.yaml")
@@ -51,34 +49,6 @@ def test_an_unknown_command_is_exit_code_2() -> None:
     code, _, err = run("frobnicate")
     assert code == 2
     assert "No such command 'frobnicate'" in err
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("127.0.0.1:25", ("127.0.0.1", 25)),
-        ("[::1]:2525", ("::1", 2525)),
-        ("localhost:0", ("127.0.0.1", 0)),
-    ],
-)
-def test_an_address_is_host_and_port(text: str, expected: tuple[str, int]) -> None:
-    assert HostPort().convert(text, None, None) == expected
-
-
-@pytest.mark.parametrize(
-    "text", ["", "25", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "::1:25", "1.2.3.4:²"]
-)
-def test_what_is_no_address_is_refused_with_a_sentence(text: str) -> None:
-    with pytest.raises(click.BadParameter, match=r"HOST:PORT|brackets"):
-        HostPort().convert(text, None, None)
-
-
-def test_an_upstream_may_be_a_socket_with_an_absolute_path() -> None:
-    assert UpstreamTarget().convert("unix:/run/smtpd", None, None) == "unix:/run/smtpd"
-    with pytest.raises(click.BadParameter, match="absolute path"):
-        UpstreamTarget().convert("unix:smtpd", None, None)
-    with pytest.raises(click.BadParameter, match="no port to connect to"):
-        UpstreamTarget().convert("127.0.0.1:0", None, None)
 
 
 @pytest.mark.parametrize(

@@ -289,3 +289,51 @@ def test_version_is_the_revision_and_the_compilers_release() -> None:
     result = compiled({"selector": {}})
     assert result.version.startswith(f"{result.revision}-")
     assert len(result.revision) == 16
+
+
+# --- tests after the greeting, dialogue, limits
+
+
+def test_words_are_in_upper_case_and_recipients_in_lower_case() -> None:
+    rules = compiled(
+        {
+            "selector": {},
+            "protocol": {"forbiddenCommands": ["get", "GET", "x-Foo"]},
+            "session": {"hiddenExtensions": ["StartTLS"]},
+            "exemptions": {"recipients": ["Postmaster@", "ABUSE@Example.com", "@Example.org"]},
+        }
+    ).rules
+    assert list(rules.protocol.forbidden_commands) == ["GET", "X-FOO"]
+    assert list(rules.dialogue.hidden_extensions) == ["STARTTLS"]
+    assert list(rules.exempt_recipients) == ["postmaster@", "abuse@example.com", "@example.org"]
+
+
+def test_stress_never_makes_anything_longer() -> None:
+    rules = compiled(
+        {"selector": {}, "pregreet": {"wait": "1s"}, "session": {"commandTimeLimit": "3s"}}
+    ).rules
+    assert (rules.pregreet.wait_ms, rules.pregreet.stress_wait_ms) == (1000, 1000)
+    assert (rules.dialogue.command_time_limit_ms, rules.dialogue.stress_command_time_limit_ms) == (3000, 3000)
+
+
+def test_every_address_gives_passes_unless_some_are_named() -> None:
+    assert not compiled({"selector": {}}).rules.listener.HasField("pass_addresses")
+    result = compiled({"selector": {}, "listener": {"passAddresses": ["192.0.2.1"]}})
+    assert table(result, result.rules.listener.pass_addresses).lookup(bytes([192, 0, 2, 1])) is not None
+    assert table(result, result.rules.listener.pass_addresses).lookup(bytes([192, 0, 2, 2])) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "features"),
+    [
+        ({}, ()),
+        ({"exemptions": {"recipients": ["postmaster@"]}}, ("exemptions",)),
+        ({"session": {"softFail": True}}, ("soft-fail",)),
+        ({"dnsbl": {"allowThreshold": -1, "sites": [{"zone": "wl.example.org"}]}}, ("dnsbl-allow",)),
+        ({"dnsbl": {"allowThreshold": -1}}, ()),
+    ],
+)
+def test_what_spares_clients_a_refusal_must_be_known_to_the_sidecar(
+    spec: Spec, features: tuple[str, ...]
+) -> None:
+    assert compiled({"selector": {}, **spec}).required_features == features

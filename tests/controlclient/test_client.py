@@ -13,6 +13,7 @@ from controlclient.control_server import ControlServer, control_server
 from controlclient.snapshots import add_blob, add_rule, snapshot
 from eventually import until
 from postwarden.screening.v1 import screening_pb2 as pb
+from postwarden_sidecar.controlclient import dnsbl_reports
 from postwarden_sidecar.controlclient.backoff import Backoff
 from postwarden_sidecar.controlclient.client import UPSTREAM_EXPOSED, ControlClient
 from postwarden_sidecar.controlclient.stream import NotApplied
@@ -32,6 +33,10 @@ class Sink:
         self.refuse = ""
         self.gate = asyncio.Event()
         self.gate.set()
+
+    @property
+    def complete(self) -> bool:
+        return True
 
     @property
     def in_force(self) -> PolicyRef | None:
@@ -215,7 +220,7 @@ async def test_an_operator_that_is_away_is_one_warning_however_often_it_is_tried
         await until(lambda: len(server.tokens) >= 5)
         server.unavailable = False
         await server.stream()
-        assert client.connected
+        await until(lambda: client.connected)
     warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert warnings == ["no stream to the operator, what is in force stays: UNAVAILABLE: not yet"]
 
@@ -244,6 +249,25 @@ async def test_the_proof_is_reported_at_once_and_on_every_stream(server: Control
         again = await server.stream()
         report = await again.next("handoff")
         assert (report.state, report.detail) == (pb.HANDOFF_STATE_UPSTREAM_EXPOSED, "port 25")
+
+
+async def test_zones_are_reported_on_change_on_every_stream_and_after_each_snapshot(
+    server: ControlServer, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dnsbl_reports, "PAUSE", 0.05)
+    monkeypatch.setattr(dnsbl_reports, "JITTER", 0.01)
+    async with running(server.target, sink) as client:
+        stream = await server.stream()
+        client.dnsbl.tell("{key}.bl.example", "Blocked", "it answers 127.255.255.254")
+        report = await stream.next("dnsbl")
+        assert (report.zone, report.state) == ("{key}.bl.example", pb.DNSBL_STATE_BLOCKED)
+        assert report.detail == "it answers 127.255.255.254"
+        stream.snapshot(snapshot())
+        assert (await stream.next("ack")).nonce
+        assert await stream.next("dnsbl") == report
+        stream.send.put_nowait(None)
+        again = await server.stream()
+        assert await again.next("dnsbl") == report
 
 
 async def test_the_token_is_read_anew_for_each_stream(
@@ -312,3 +336,21 @@ async def test_an_address_where_no_one_listens_is_said_with_its_reason(
         await until(lambda: caplog.records)
     assert f"{tmp_path}/none" in caplog.text
     assert "No such file or directory" in caplog.text
+
+
+async def test_reports_and_answers_at_the_same_time_reach_the_operator_and_leave_the_stream_whole(
+    server: ControlServer, sink: Sink
+) -> None:
+    async with running(server.target, sink) as client:
+        stream = await server.stream()
+        for burst in range(20):
+            stream.snapshot(snapshot(f"v{burst}", f"n{burst}"))
+            reports = [client.report(UNPROVED, f"{burst}.{number}") for number in range(10)]
+            await asyncio.gather(*reports)
+            details = {(await stream.next("handoff")).detail for _ in range(10)}
+            assert details == {f"{burst}.{number}" for number in range(10)}
+        stream.snapshot(snapshot("last", "last"))
+        while (await stream.next("ack")).nonce != "last":
+            pass
+        assert server.streams.empty()
+        assert not stream.ended.is_set()

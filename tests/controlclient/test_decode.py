@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from controlclient.snapshots import add_blob, add_rule, snapshot
 from postwarden.screening.v1 import screening_pb2 as pb
-from postwarden_sidecar.controlclient.decode import MAX_BLOBS, Undecodable, blobs_to_fetch, decode
+from postwarden_sidecar.controlclient.decode import MAX_BLOBS, blobs_to_fetch, decode
+from postwarden_sidecar.controlclient.decode_values import Undecodable
 from postwarden_sidecar.rules.intervals import AddressTable, encode4
 from postwarden_sidecar.rules.settings import Action, Handoff, LogFormat, Mode, PolicyRef, Upstream
 

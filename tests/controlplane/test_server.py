@@ -16,7 +16,7 @@ from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 from postwarden_operator.controlplane.identity import AuthenticationFailed, Identity, Refusal
 from postwarden_operator.controlplane.registry import Registry
 from postwarden_operator.controlplane.server import ListenFailed, ScreeningServer
-from postwarden_operator.controlplane.subscription import State
+from postwarden_operator.controlplane.subscription import State, ZoneReport
 from postwarden_operator.controlplane.wanted import Managed, Unmanaged, managed
 
 TIMEOUT = 10.0
@@ -77,6 +77,11 @@ class Sidecar:
             except grpc.aio.AioRpcError as failure:
                 return failure.code()
 
+    async def refused(self) -> grpc.StatusCode:
+        """The status with which the server refuses the call. Without a Hello: gRPC makes INTERNAL of a write that meets the end."""
+        self.call = self.stub.Subscribe(metadata=self.metadata)
+        return await self.end()
+
     async def fetch(self, digest: str) -> list[bytes]:
         call = self.stub.FetchBlob(pb.BlobRequest(hash=digest), metadata=self.metadata)
         return [chunk.data async for chunk in call]
@@ -118,8 +123,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
 
 async def test_every_call_is_unavailable_until_the_first_full_compile(served: Served) -> None:
     sidecar = served.sidecar()
-    await sidecar.subscribe()
-    assert await sidecar.end() is grpc.StatusCode.UNAVAILABLE
+    assert await sidecar.refused() is grpc.StatusCode.UNAVAILABLE
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         await sidecar.fetch("x")
     assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -129,15 +133,13 @@ async def test_every_call_is_unavailable_until_the_first_full_compile(served: Se
 async def test_refused_token_ends_the_call_with_its_code(served: Served, refusal: Refusal) -> None:
     served.registry.set_wanted({})
     sidecar = served.sidecar(refusal.name)
-    await sidecar.subscribe()
-    assert (await sidecar.end()).name == refusal.value
+    assert (await sidecar.refused()).name == refusal.value
 
 
 async def test_call_without_token_is_unauthenticated(served: Served) -> None:
     served.registry.set_wanted({})
     sidecar = served.sidecar(None)
-    await sidecar.subscribe()
-    assert await sidecar.end() is grpc.StatusCode.UNAUTHENTICATED
+    assert await sidecar.refused() is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_snapshot_comes_at_once_and_the_pod_is_synced_after_the_ack(served: Served) -> None:
@@ -161,6 +163,23 @@ async def test_nack_and_failed_proof_are_rejections(served: Served) -> None:
     report = pb.HandoffReport(state=pb.HANDOFF_STATE_OPEN_RELAY, detail="it relays")
     await two.send(pb.SidecarMessage(handoff=report))
     await served.changes.until(lambda: served.state("pod-1") is served.state("pod-2") is State.REJECTED)
+
+
+async def test_reports_on_zones_are_kept_with_the_stream_and_gone_with_it(served: Served) -> None:
+    served.registry.set_wanted({"pod-1": wish("a")})
+    sidecar = served.sidecar()
+    await sidecar.subscribe()
+    report = pb.DnsblReport(zone="bl.example", state=pb.DNSBL_STATE_BLOCKED, detail="127.255.255.254")
+    await sidecar.send(pb.SidecarMessage(dnsbl=report))
+
+    def zones() -> tuple[ZoneReport, ...]:
+        state = served.registry.state("pod-1")
+        return () if state is None else state.zones
+
+    await served.changes.until(lambda: zones() == (ZoneReport("bl.example", "Blocked", "127.255.255.254"),))
+    newer = served.sidecar()
+    await newer.subscribe()
+    await served.changes.until(lambda: zones() == ())
 
 
 async def test_changed_wish_reaches_only_the_pods_that_it_is_for(served: Served) -> None:

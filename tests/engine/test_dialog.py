@@ -61,6 +61,8 @@ MAIL = b"MAIL FROM:<a@example.com>"
         ([], b"AUTH PLAIN AGEAYg==", b"502 5.5.2 Error: command not recognized\r\n"),
         ([], b"XCLIENT ADDR=1.2.3.4", b"502 5.5.2 Error: command not recognized\r\n"),
         ([], b"NOOP\tx", b"502 5.5.2 Error: command not recognized\r\n"),
+        ([], b"NOOP\0x", b"250 2.0.0 Ok\r\n"),
+        ([], b"\0NOOP", b"502 5.5.2 Error: command not recognized\r\n"),
         ([], b"NOOP\r ", b"502 5.5.2 Error: command not recognized\r\n"),
         ([], b"NOOP\rNOOP", b"502 5.5.2 Error: command not recognized\r\n"),
         ([], b"\xff\xfe", b"502 5.5.2 Error: command not recognized\r\n"),

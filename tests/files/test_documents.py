@@ -88,7 +88,7 @@ def test_line_counts_from_the_top_of_the_file_in_a_later_document() -> None:
     [
         ("a: b\n c: d\n", "policy.yaml:2: is not YAML: mapping values are not allowed here"),
         ("a: 'x\n", "policy.yaml:2: is not YAML: found unexpected end of stream"),
-        ("a: 1\na: 2\n", 'policy.yaml:2: is not YAML: found duplicate key "a" with value "2"'),
+        ("a: 1\na: 2\n", 'policy.yaml:2: is not YAML: found duplicate key "a"'),
         ("a: \x00\n", "policy.yaml: is not YAML:"),
         ("just text\n", "policy.yaml: document 1: is no Kubernetes object"),
         ("- a\n", "policy.yaml: document 1: is no Kubernetes object"),

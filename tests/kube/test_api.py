@@ -9,7 +9,7 @@ from kubernetes.aio import client
 from postwarden_operator.compiler import NotLabelled
 from postwarden_operator.controlplane.subscription import State, SyncState
 from postwarden_operator.kube.api import ApiRefused, ApiUnavailable, ClusterApi
-from postwarden_operator.kube.references import Unwatched
+from postwarden_operator.kube.references import References, Unwatched
 from postwarden_operator.kube.status_writer import StatusWriter
 from postwarden_operator.reconcile.compilation import Compiler
 from postwarden_operator.reconcile.plan import plan
@@ -61,7 +61,7 @@ async def test_config_maps_that_exist_but_are_not_watched_are_found_and_asked_fo
         return (200 if request.path.endswith("/plain") else 404), {}
 
     async with api_stand_in(found) as stand_in:
-        unwatched = Unwatched(stand_in.api)
+        unwatched = Unwatched(stand_in.api, References())
         for _ in range(2):
             documents = [document("plain"), document("absent"), document("watched")]
             for number, each in enumerate(documents):

@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
+from postwarden_sidecar.engine.actions import DnsblAnswer
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.messages import UpstreamFault, UpstreamInForce
 from postwarden_sidecar.ipc.page import CELLS, SCREENING, STAGES, UPSTREAM, Page, active
 from postwarden_sidecar.net.driver import Driver
+from postwarden_sidecar.net.environment import Inquiry
 from postwarden_sidecar.net.listener import listen
 from postwarden_sidecar.net.loop import Loop
 from postwarden_sidecar.net.route import Route, make_route
@@ -59,6 +61,18 @@ def make_rules(
     )
 
 
+class HeldInquiry:
+    """A question to block lists; the test answers it."""
+
+    def __init__(self, address: str, answer: Callable[[DnsblAnswer], None]) -> None:
+        self.address = address
+        self.answer = answer
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
 class MemoryHost:
     """The worker's part: what is in force, and what came of it."""
 
@@ -68,6 +82,7 @@ class MemoryHost:
         self.passes: dict[str, dict[str, float]] = {}
         self.faults: list[UpstreamFault] = []
         self.stress: list[tuple[bool, int]] = []
+        self.inquiries: list[HeldInquiry] = []
         self._records: list[Record] = []
         self._recorded = threading.Condition()
 
@@ -82,6 +97,11 @@ class MemoryHost:
 
     def store_pass(self, key: str, expiries: Mapping[str, float]) -> None:
         self.passes[key] = dict(expiries)
+
+    def query_dnsbl(self, address: str, rules: Rules, answer: Callable[[DnsblAnswer], None]) -> Inquiry:
+        inquiry = HeldInquiry(address, answer)
+        self.inquiries.append(inquiry)
+        return inquiry
 
     def record(self, record: Record) -> None:
         with self._recorded:

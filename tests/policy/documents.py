@@ -119,9 +119,9 @@ BAD = [
     ),
     Bad(
         "unknown field inside",
-        _with(pregreet={"stressWait": "2s"}),
-        "spec.pregreet.stressWait",
-        "is no known field; possible here: action, wait, banner, ttl",
+        _with(pregreet={"xyzzy": "2s"}),
+        "spec.pregreet.xyzzy",
+        "is no known field; possible here: action, wait, stressWait, banner, ttl",
         "unknown field",
     ),
     Bad(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from policy.documents import BAD, GOOD, Bad, access, document
+from policy.smtp_documents import SMTP_BAD, SMTP_GOOD
 from postwarden_operator.policy import (
     ConfigMapKey,
     FieldError,
@@ -17,7 +18,8 @@ from postwarden_operator.policy import (
     parse_policy,
 )
 from postwarden_operator.policy.errors import field_path
-from postwarden_operator.policy.model import Access, Mode
+from postwarden_operator.policy.model import Access
+from postwarden_operator.policy.vocabulary import Mode
 from ruamel.yaml import YAML
 
 
@@ -31,12 +33,12 @@ def parse(spec: object) -> ScreeningPolicy:
     return parse_policy(document(spec), strict=True)
 
 
-@pytest.mark.parametrize("name", GOOD)
-def test_good_document_is_accepted(name: str) -> None:
-    assert parse(GOOD[name]).metadata.name == "mx"
+@pytest.mark.parametrize("spec", [*GOOD.values(), *SMTP_GOOD.values()], ids=[*GOOD, *SMTP_GOOD])
+def test_good_document_is_accepted(spec: object) -> None:
+    assert parse(spec).metadata.name == "mx"
 
 
-@pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
+@pytest.mark.parametrize("bad", [*BAD, *SMTP_BAD], ids=lambda bad: bad.name)
 def test_bad_document_is_refused_with_field_path_and_one_sentence(bad: Bad) -> None:
     (error,) = errors_of(document(bad.spec))
     assert error.startswith(f"{bad.field}: ")

@@ -34,6 +34,7 @@ class Bench:
         self.reported: list[tuple[str, str]] = []
         self.kept: list[Learned] = []
         self.takes = 0.0
+        self.disk_takes = 0.0
         settings = {"strict_relay": True, "try_unproved": False, "learned": None} | how
         self.upstreams = Upstreams(
             prove=self.prove,
@@ -52,6 +53,7 @@ class Bench:
         self.reported.append((state, detail))
 
     async def learn(self, learned: Learned) -> None:
+        await asyncio.sleep(self.disk_takes)
         self.kept.append(learned)
 
     @property
@@ -86,6 +88,17 @@ async def test_before_the_first_proof_no_client_is_handed_over() -> None:
         )
         assert it.reported == [(PROVED, "")]
         assert it.kept == [Learned("127.0.0.1:25", "mx.example.org ESMTP", ("DSN",))]
+
+
+async def test_clients_are_handed_over_before_the_disk_has_what_was_learned() -> None:
+    async with bench() as it:
+        it.says, it.disk_takes = {OLD: GOOD}, 10.0
+        it.upstreams.want(OLD)
+        assert await it.upstreams.is_good()
+        assert it.now == ("Plain", True)
+        await asyncio.sleep(5)
+        assert it.reported == [(PROVED, "")]
+        assert it.kept == []
 
 
 async def test_a_failed_proof_is_repeated_after_0_2_seconds_doubling_to_5() -> None:

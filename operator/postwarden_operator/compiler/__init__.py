@@ -9,6 +9,9 @@ from postwarden_operator.compiler.content import (
     ListContent,
     Missing,
     NotLabelled,
+    NotPermitted,
+    SecretContent,
+    SecretValue,
 )
 from postwarden_operator.compiler.select import Candidate, SelectedPod, Selection, Standing, winners
 
@@ -21,6 +24,9 @@ __all__ = [
     "ListContent",
     "Missing",
     "NotLabelled",
+    "NotPermitted",
+    "SecretContent",
+    "SecretValue",
     "SelectedPod",
     "Selection",
     "Standing",

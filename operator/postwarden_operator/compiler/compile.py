@@ -16,70 +16,69 @@ from postwarden_operator.compiler.content import (
     ListContent,
     Missing,
     NotLabelled,
+    SecretContent,
 )
+from postwarden_operator.compiler.dnsbl import dnsbl, keys_of
 from postwarden_operator.compiler.plain_list import parse_plain
 from postwarden_operator.compiler.postfix_cidr import parse_postfix_cidr
 from postwarden_operator.compiler.revision import revision_of, version_of
 from postwarden_operator.compiler.rows import Rows, flatten
+from postwarden_operator.compiler.smtp import cache, dialogue, limits, protocol
 from postwarden_operator.compiler.sources import BadList, join
 from postwarden_operator.compiler.table import blobs_of
+from postwarden_operator.compiler.wire_words import ACCESS_ACTIONS, ACTIONS, HANDOFFS, LOG_FORMATS, MODES
 from postwarden_operator.policy import (
     ConfigMapKey,
     FieldError,
     ScreeningPolicy,
     ScreeningPolicySpec,
+    SecretKey,
     config_map_references,
 )
 from postwarden_operator.policy.duration import milliseconds
-from postwarden_operator.policy.model import (
-    AccessAction,
-    AccessRule,
-    Action,
-    Handoff,
-    ListFormat,
-    ListFrom,
-    LogFormat,
-    Mode,
-    Upstream,
-)
+from postwarden_operator.policy.model import AccessRule, ListFrom, Pregreet, Upstream
 from postwarden_operator.policy.network import parse_network
 from postwarden_operator.policy.references import list_sources
+from postwarden_operator.policy.vocabulary import ListFormat
 
 WATCH_LABEL = "postwarden.dev/watch"
 """ConfigMaps without it (value "true") are not read: the operator asks the server for those that have it only."""
 
-_MODES = {Mode.ENFORCE: pb.MODE_ENFORCE, Mode.OBSERVE: pb.MODE_OBSERVE}
-_ACTIONS = {Action.IGNORE: pb.ACTION_IGNORE, Action.ENFORCE: pb.ACTION_ENFORCE, Action.DROP: pb.ACTION_DROP}
-_ACCESS_ACTIONS = {
-    AccessAction.PERMIT: pb.ACCESS_ACTION_PERMIT,
-    AccessAction.REJECT: pb.ACCESS_ACTION_REJECT,
-    AccessAction.DUNNO: pb.ACCESS_ACTION_DUNNO,
-}
-_HANDOFFS = {
-    Handoff.PLAIN: pb.HANDOFF_PLAIN,
-    Handoff.PROXY_V1: pb.HANDOFF_PROXY_V1,
-    Handoff.PROXY_V2: pb.HANDOFF_PROXY_V2,
-    Handoff.PASS: pb.HANDOFF_PASS,
-}
-_LOG_FORMATS = {
-    LogFormat.JSON: pb.LOG_FORMAT_JSON,
-    LogFormat.POSTSCREEN: pb.LOG_FORMAT_POSTSCREEN,
-    LogFormat.POSTSCREEN_LEGACY: pb.LOG_FORMAT_POSTSCREEN_LEGACY,
-}
+EXEMPTIONS, SOFT_FAIL, DNSBL_ALLOW = "exemptions", "soft-fail", "dnsbl-allow"
+"""What a sidecar must know to obey: without it, it would turn away mail that the policy lets in."""
 
 
-def compile_policy(policy: ScreeningPolicy, lists: Mapping[ConfigMapKey, ListContent]) -> Compiled:
-    """A key that `lists` does not have counts as Missing. Raises CompileFailed with the errors of all lists."""
-    contents = _readable(policy, lists)
+def compile_policy(
+    policy: ScreeningPolicy,
+    lists: Mapping[ConfigMapKey, ListContent],
+    secrets: Mapping[SecretKey, SecretContent] | None = None,
+) -> Compiled:
+    """A key that `lists` or `secrets` does not have counts as Missing. Raises CompileFailed with the errors of all of them."""
+    contents, problems = _readable(policy, lists)
+    keys, key_problems = keys_of(policy, secrets or {})
+    problems += key_problems
+    if problems:
+        raise CompileFailed(problems[0][0], tuple(error for _, error in problems))
     blobs: dict[str, BlobContent] = {}
     rules = _rules(policy.spec, contents, blobs)
-    revision = revision_of(policy, contents)
-    return Compiled(rules, blobs, revision, version_of(revision), ())
+    rules.dnsbl.CopyFrom(dnsbl(policy.spec.dnsbl, [None if key is None else key.value for key in keys]))
+    versions = {key.secret: key.version for key in keys if key is not None}
+    revision = revision_of(policy, contents, versions)
+    return Compiled(rules, blobs, revision, version_of(revision), _features(policy.spec))
+
+
+def _features(spec: ScreeningPolicySpec) -> tuple[str, ...]:
+    needed = {
+        EXEMPTIONS: bool(spec.exemptions.recipients),
+        SOFT_FAIL: spec.session.soft_fail,
+        DNSBL_ALLOW: spec.dnsbl.allow_threshold < 0 and bool(spec.dnsbl.sites),
+    }
+    return tuple(feature for feature, is_needed in needed.items() if is_needed)
 
 
 def _readable(
     policy: ScreeningPolicy, lists: Mapping[ConfigMapKey, ListContent]
-) -> dict[ConfigMapKey, bytes]:
+) -> tuple[dict[ConfigMapKey, bytes], list[tuple[CompileReason, FieldError]]]:
     contents: dict[ConfigMapKey, bytes] = {}
     problems: list[tuple[CompileReason, FieldError]] = []
     for field, key in _references(policy):
@@ -98,9 +97,7 @@ def _readable(
                 )
             case Missing(keys):
                 problems.append(("RefNotFound", FieldError(field, _not_found(policy, key, keys))))
-    if problems:
-        raise CompileFailed(problems[0][0], tuple(error for _, error in problems))
-    return {key: contents[key] for key in sorted(config_map_references(policy))}
+    return {key: contents[key] for key in sorted(config_map_references(policy)) if key in contents}, problems
 
 
 def _references(policy: ScreeningPolicy) -> list[tuple[str, ConfigMapKey]]:
@@ -129,32 +126,44 @@ def _rules(
     spec: ScreeningPolicySpec, contents: Mapping[ConfigMapKey, bytes], blobs: dict[str, BlobContent]
 ) -> pb.Rules:
     proxy = spec.listener.proxy_protocol
-    pregreet = pb.Pregreet(
-        action=_ACTIONS[spec.pregreet.action],
-        wait_ms=milliseconds(spec.pregreet.wait),
-        banner=spec.pregreet.banner,
-        ttl_ms=milliseconds(spec.pregreet.ttl),
-    )
+    pass_addresses = _inline(spec.listener.pass_addresses, pb.ACCESS_ACTION_PERMIT)
     return pb.Rules(
-        mode=_MODES[spec.mode],
+        mode=MODES[spec.mode],
         access=pb.Access(
             my_networks=_table(_inline(spec.access.my_networks, pb.ACCESS_ACTION_PERMIT), blobs),
-            reject_action=_ACTIONS[spec.access.reject_action],
+            reject_action=ACTIONS[spec.access.reject_action],
             rules=_access_rules(spec.access.rules, contents, blobs),
         ),
-        pregreet=pregreet,
+        pregreet=_pregreet(spec.pregreet),
         upstream=_upstream(spec.upstream) if spec.upstream is not None else None,
         listener=pb.Listener(
             proxy_trusted=_table(_inline(proxy.trusted, pb.ACCESS_ACTION_PERMIT), blobs),
             proxy_timeout_ms=milliseconds(proxy.timeout),
+            pass_addresses=_table(pass_addresses, blobs) if spec.listener.pass_addresses else None,
         ),
         session=pb.Session(hostname=spec.session.hostname or ""),
-        telemetry=pb.Telemetry(log_format=_LOG_FORMATS[spec.telemetry.log_format]),
+        telemetry=pb.Telemetry(log_format=LOG_FORMATS[spec.telemetry.log_format]),
+        protocol=protocol(spec.protocol),
+        dialogue=dialogue(spec.session),
+        limits=limits(spec.limits, spec.stress),
+        cache=cache(spec.cache),
+        exempt_recipients=[recipient.lower() for recipient in spec.exemptions.recipients],
+    )
+
+
+def _pregreet(pregreet: Pregreet) -> pb.Pregreet:
+    wait = milliseconds(pregreet.wait)
+    return pb.Pregreet(
+        action=ACTIONS[pregreet.action],
+        wait_ms=wait,
+        stress_wait_ms=min(wait, milliseconds(pregreet.stress_wait)),
+        banner=pregreet.banner,
+        ttl_ms=milliseconds(pregreet.ttl),
     )
 
 
 def _upstream(upstream: Upstream) -> pb.Upstream:
-    handoff = _HANDOFFS[upstream.handoff]
+    handoff = HANDOFFS[upstream.handoff]
     if upstream.socket is not None:
         return pb.Upstream(socket=upstream.socket, handoff=handoff)
     return pb.Upstream(port=upstream.target_port, handoff=handoff)
@@ -167,7 +176,7 @@ def _access_rules(
     errors: list[FieldError] = []
     for index, rule in enumerate(rules):
         field = _rule_field(index)
-        action = _ACCESS_ACTIONS[rule.action] if rule.action is not None else pb.ACCESS_ACTION_UNSPECIFIED
+        action = ACCESS_ACTIONS[rule.action] if rule.action is not None else pb.ACCESS_ACTION_UNSPECIFIED
         if rule.list_from is None:
             table = _table(_inline(rule.cidrs or (), action), blobs)
         else:

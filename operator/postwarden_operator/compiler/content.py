@@ -1,6 +1,6 @@
 """What the compiler is given for a list, and what it gives for the wire. Data only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from postwarden.screening.v1 import screening_pb2
@@ -10,7 +10,7 @@ from postwarden_operator.policy import FieldError
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """No such ConfigMap, or (keys is given: those that it has) no such key in it."""
+    """No such ConfigMap or Secret, or (keys is given: those that it has) no such key in it."""
 
     keys: tuple[str, ...] | None = None
 
@@ -22,6 +22,23 @@ class NotLabelled:
 
 ListContent = bytes | Missing | NotLabelled
 """A ConfigMap key's content: `data` as UTF-8, or `binaryData` decoded from base64 (which may be gzip)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotPermitted:
+    """The API server refuses to show the Secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretValue:
+    """A Secret's key. version: another one whenever the Secret changed; it says nothing of the value. used_for: its annotation."""
+
+    value: bytes = field(repr=False)
+    version: str
+    used_for: str | None
+
+
+SecretContent = SecretValue | Missing | NotPermitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +54,15 @@ class BlobContent:
 class Compiled:
     """A policy that sidecars can be given. blobs: by hash. revision and version: see `revision`."""
 
-    rules: screening_pb2.Rules
+    rules: screening_pb2.Rules = field(repr=False)
+    """With the keys of DNSBL zones in it."""
     blobs: dict[str, BlobContent]
     revision: str
     version: str
     required_features: tuple[str, ...]
 
 
-CompileReason = Literal["RefNotFound", "RefNotLabelled", "BadList"]
+CompileReason = Literal["RefNotFound", "RefNotLabelled", "RefNotPermitted", "RefNotAllowed", "BadList"]
 """Reasons of the condition ResolvedRefs."""
 
 

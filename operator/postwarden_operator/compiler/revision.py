@@ -1,7 +1,8 @@
 """Names for what a policy amounts to.
 
 Contract: `revision` is the same for documents that mean the same, in whatever order their fields stand and whether defaults are spelled
-out or left out; it changes with any field and with any byte of a list. Status is judged by it. `version` also changes with the compiler,
+out or left out; it changes with any field with any byte of a list, and with the
+version of a Secret, never with what the Secret holds. Status is judged by it. `version` also changes with the compiler,
 so that a new operator sends rules again which it compiles differently.
 """
 
@@ -9,20 +10,25 @@ import hashlib
 import json
 from collections.abc import Mapping
 
-from postwarden_operator.policy import ConfigMapKey, ScreeningPolicy
+from postwarden_operator.policy import ConfigMapKey, ScreeningPolicy, SecretKey
 
-COMPILER_RELEASE = 1
+COMPILER_RELEASE = 2
 """Raised by whoever changes what is compiled from the same policy and lists."""
 
 _REVISION_DIGITS = 16
 """Hexadecimal: 64 bits tell apart all revisions that a policy will ever have, and fit into a table's column."""
 
 
-def revision_of(policy: ScreeningPolicy, lists: Mapping[ConfigMapKey, bytes]) -> str:
-    """Hash of the canonical spec and of its lists."""
+def revision_of(
+    policy: ScreeningPolicy,
+    lists: Mapping[ConfigMapKey, bytes],
+    secret_versions: Mapping[SecretKey, str] | None = None,
+) -> str:
+    """Hash of the canonical spec, of its lists, and of its Secrets' versions."""
     canonical = {
         "spec": _canonical_spec(policy),
         "lists": {f"{key.name}/{key.key}": hashlib.sha256(lists[key]).hexdigest() for key in lists},
+        "secrets": {f"{key.name}/{key.key}": version for key, version in (secret_versions or {}).items()},
     }
     text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_REVISION_DIGITS]

@@ -148,6 +148,9 @@ class _Servicer(pb_grpc.ScreeningControlServicer):
                     subscription.receive_nack(message.nack.nonce, message.nack.reason, message.nack.version)
                 case "handoff":
                     subscription.receive_handoff(message.handoff.state, message.handoff.detail)
+                case "dnsbl":
+                    report = message.dnsbl
+                    subscription.receive_dnsbl(report.zone, report.state, report.detail)
                 case _:
                     continue  # a newer sidecar's: it means nothing to us
             self._registry.answered(stream)

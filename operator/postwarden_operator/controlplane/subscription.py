@@ -7,7 +7,7 @@ the message last sent, tell that. Nothing that the sidecar has, or has refused, 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from postwarden.screening.v1 import screening_pb2 as pb
@@ -28,15 +28,25 @@ class State(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ZoneReport:
+    """How a DNSBL zone is doing for one sidecar. zone: without its key. state: Healthy, Blocked, Unreachable or ListsWorld."""
+
+    zone: str
+    state: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class SyncState:
     """`reason` is one sentence for a person.
 
-    Empty if synced. `open_relay`: the MTA would relay for anyone.
+    Empty if synced. `open_relay`: the MTA would relay for anyone. `zones`: what it reported of DNSBL zones.
     """
 
     state: State
     reason: str = ""
     open_relay: bool = False
+    zones: tuple[ZoneReport, ...] = ()
 
 
 DISCONNECTED = SyncState(State.DISCONNECTED, "no stream to this sidecar")
@@ -47,6 +57,20 @@ _FAILED_PROOFS: Mapping[int, str] = {
     pb.HANDOFF_STATE_OPEN_RELAY: "the MTA would relay for anyone with this hand-off",
     pb.HANDOFF_STATE_UPSTREAM_EXPOSED: "the MTA's port is reachable past the sidecar",
 }
+
+
+_ZONE_STATES: Mapping[int, str] = {
+    pb.DNSBL_STATE_HEALTHY: "Healthy",
+    pb.DNSBL_STATE_BLOCKED: "Blocked",
+    pb.DNSBL_STATE_UNREACHABLE: "Unreachable",
+    pb.DNSBL_STATE_LISTS_WORLD: "ListsWorld",
+}
+
+MOST_ZONES = 64
+"""Reports that are kept of a sidecar: twice as many as a policy has sites, for those of the last policy."""
+
+LONGEST_DETAIL = 256
+"""Characters of a report's detail."""
 
 
 @dataclass(slots=True)
@@ -75,6 +99,7 @@ class Subscription:
         self._held: str | None = None
         """The reason of the Hold last sent, while the hold lasts."""
         self._handoff = SyncState(State.SYNCED)
+        self._zones: dict[str, ZoneReport] = {}
 
     def want(self, wanted: Wanted) -> None:
         """From now on this is wanted; `next_message` says whether that needs a message."""
@@ -165,9 +190,22 @@ class Subscription:
                 state == pb.HANDOFF_STATE_OPEN_RELAY,
             )
 
+    def receive_dnsbl(self, zone: str, state: int, detail: str) -> None:
+        """How a zone is doing (DnsblState); the last report counts. A state that we do not know is dropped."""
+        if state not in _ZONE_STATES:
+            return
+        shown = "".join(letter if letter.isprintable() else "?" for letter in detail[:LONGEST_DETAIL])
+        self._zones.pop(zone, None)
+        self._zones[zone] = ZoneReport(zone, _ZONE_STATES[state], shown)
+        if len(self._zones) > MOST_ZONES:
+            del self._zones[next(iter(self._zones))]
+
     @property
     def state(self) -> SyncState:
         """Never Synced before the sidecar has said that the wanted revision is in force."""
+        return replace(self._sync_state(), zones=tuple(self._zones.values()))
+
+    def _sync_state(self) -> SyncState:
         wanted, sent = self._wanted, self._sent
         if self._handoff.state is State.REJECTED:
             return self._handoff

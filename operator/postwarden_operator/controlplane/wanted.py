@@ -19,7 +19,7 @@ INLINE_LIMIT = 64 * 1024
 class Managed:
     """A policy's rules. `snapshot` lacks its nonce only; `blobs` are all of its tables by hash."""
 
-    snapshot: pb.Snapshot
+    snapshot: pb.Snapshot = dataclasses.field(repr=False)
     blobs: Mapping[str, bytes] = dataclasses.field(repr=False)
 
     @property

@@ -8,6 +8,7 @@ the line of every field, and refuses a key that comes twice.
 
 import base64
 import binascii
+import dataclasses
 import io
 import re
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from postwarden_operator.files.secret_fields import secret_errors
 from postwarden_operator.policy import FieldError
 
 POLICY, CONFIG_MAP, SECRET = "ScreeningPolicy", "ConfigMap", "Secret"
@@ -37,7 +39,7 @@ class Document:
 
     path: Path
     number: int
-    body: Mapping[str, object]
+    body: Mapping[str, object] = dataclasses.field(repr=False)
 
     @property
     def kind(self) -> str:
@@ -70,8 +72,12 @@ def read_documents(path: Path, text: str) -> tuple[list[Document], list[str]]:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark is not None else ""
-        return [], [f"{path}{line}: is not YAML: {error.problem or error.context}"]
-    except (YAMLError, ValueError, RecursionError) as error:
+        # Of a key that comes twice, and of an unknown alias, ruamel says the text too, which may be a Secret's.
+        problem = re.split(r" with value |(?<= alias) '", str(error.problem or error.context))[0]
+        return [], [f"{path}{line}: is not YAML: {problem}"]
+    except ValueError:
+        return [], [f"{path}: is not YAML: a value does not fit its tag"]  # its text may be a Secret's
+    except (YAMLError, RecursionError) as error:
         return [], [f"{path}: is not YAML: {' '.join(str(error).split())}"]
     documents, errors = [], []
     for number, body in enumerate(parsed, 1):
@@ -120,6 +126,8 @@ def _errors(document: Document) -> Iterator[FieldError]:
         yield FieldError("metadata.name", "is missing")
     if kind == CONFIG_MAP:
         yield from _config_map_errors(document)
+    if kind == SECRET:
+        yield from secret_errors(document.body)
 
 
 def _config_map_errors(document: Document) -> Iterator[FieldError]:

@@ -4,8 +4,9 @@ Contract: reads and compiles once, as FilesOperator does at its start; every pol
 force first.
 """
 
+import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from postwarden.screening.v1 import screening_pb2 as pb
@@ -15,7 +16,7 @@ from postwarden_operator.files.folder import Unreadable, read
 from postwarden_operator.files.selection import first_by_name
 from postwarden_operator.reconcile.compilation import Compiler
 from postwarden_operator.reconcile.plan import plan
-from postwarden_operator.reconcile.world import Pod, World
+from postwarden_operator.reconcile.world import Pod
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Examined:
     namespace: str
     name: str
     in_force: bool
-    snapshot: pb.Snapshot | None
+    snapshot: pb.Snapshot | None = field(repr=False)
     blobs: Mapping[str, bytes]
     errors: tuple[str, ...]
 
@@ -33,14 +34,13 @@ class Examined:
 def examine(paths: Sequence[Path]) -> tuple[Examined, ...]:
     """Raises NothingUsable where the files can't be read or hold no policy."""
     try:
-        objects = read(paths)
+        objects = read(paths, secrets.token_bytes(32))
     except Unreadable as error:
         raise NothingUsable(error.errors) from error
     pod = Pod(uid="pod", namespace="default", name="pod", labels={}, screened=True)
-    world = World(tuple(document.body for document in objects.policies), (pod,), objects.config_maps)
     documents = {(document.namespace, document.name): document for document in objects.policies}
     examined = []
-    for outcome in plan(world, Compiler(strict=True), first_by_name).outcomes:
+    for outcome in plan(objects.world(pod), Compiler(strict=True), first_by_name).outcomes:
         managed = outcome.compilation.managed
         document = documents[outcome.namespace, outcome.name]
         examined.append(

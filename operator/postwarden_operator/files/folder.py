@@ -12,11 +12,13 @@ from pathlib import Path
 from postwarden_operator.files.documents import (
     CONFIG_MAP,
     POLICY,
+    SECRET,
     Document,
     config_map_content,
     read_documents,
 )
-from postwarden_operator.reconcile.world import ConfigMap
+from postwarden_operator.files.secret_fields import secret_of
+from postwarden_operator.reconcile.world import ConfigMap, Pod, Secret, World
 
 SUFFIXES = (".yaml", ".yml", ".json")
 """Of the files of a folder, those that kubectl takes too."""
@@ -41,6 +43,13 @@ class Objects:
 
     policies: tuple[Document, ...]
     config_maps: dict[tuple[str, str], ConfigMap]
+    secrets: dict[tuple[str, str], Secret]
+
+    def world(self, pod: Pod) -> World:
+        """With this one pod."""
+        return World(
+            tuple(document.body for document in self.policies), (pod,), self.config_maps, self.secrets
+        )
 
 
 def signature(paths: Sequence[Path]) -> Signature:
@@ -76,8 +85,8 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def read(paths: Sequence[Path]) -> Objects:
-    """Raises Unreadable."""
+def read(paths: Sequence[Path], salt: bytes) -> Objects:
+    """salt: of the Secrets' versions, kept for a whole run. Raises Unreadable."""
     documents: list[Document] = []
     errors: list[str] = []
     files = _files(paths)
@@ -110,6 +119,11 @@ def read(paths: Sequence[Path]) -> Objects:
             (document.namespace, document.name): config_map_content(document)
             for document in documents
             if document.kind == CONFIG_MAP
+        },
+        {
+            (document.namespace, document.name): secret_of(document.body, salt)
+            for document in documents
+            if document.kind == SECRET
         },
     )
 

@@ -67,6 +67,7 @@ class FilesOperator:
         self._poll_interval = poll_interval
         self._report = report
         self._token = secrets.token_urlsafe(32)
+        self._salt = secrets.token_bytes(32)
         self._registry = Registry(self)
         self._reconciler = Reconciler(
             self._read_world,
@@ -91,10 +92,10 @@ class FilesOperator:
         """Read the files; the policy that will be in force. Raises NothingUsable."""
         self._seen = signature(self._paths)
         try:
-            self._objects = read(self._paths)
+            self._objects = read(self._paths, self._salt)
         except Unreadable as error:
             raise NothingUsable(error.errors) from error
-        result = plan(_world(self._objects), Compiler(strict=True), first_by_name)
+        result = plan(self._objects.world(POD), Compiler(strict=True), first_by_name)
         selected = _selected(result)
         if selected is None:
             raise NothingUsable(self._located(next(each for each in result.outcomes if each.screened)))
@@ -154,7 +155,7 @@ class FilesOperator:
             self._applied = applied
 
     async def _read_world(self) -> World | None:
-        return None if self._objects is None else _world(self._objects)
+        return None if self._objects is None else self._objects.world(POD)
 
     def _planned(self, result: Plan) -> None:
         events: list[FilesEvent] = list(self._edit_problems)
@@ -198,15 +199,11 @@ class FilesOperator:
 
     async def _take_edit(self) -> None:
         try:
-            self._objects = await asyncio.to_thread(read, self._paths)
+            self._objects = await asyncio.to_thread(read, self._paths, self._salt)
             self._edit_problems = []
         except Unreadable as error:
             self._edit_problems = [Problem(text) for text in error.errors]
         self._reconciler.mark_dirty()
-
-
-def _world(objects: Objects) -> World:
-    return World(tuple(document.body for document in objects.policies), (POD,), objects.config_maps)
 
 
 def _selected(result: Plan) -> Selected | None:

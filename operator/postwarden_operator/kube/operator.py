@@ -17,7 +17,8 @@ from postwarden_operator.controlplane.tls import CertificateFiles
 from postwarden_operator.kube.api import ApiRefused, ApiUnavailable, ClusterApi
 from postwarden_operator.kube.authenticator import TokenReviewer
 from postwarden_operator.kube.objects import INJECT_LABEL, WATCH_LABEL
-from postwarden_operator.kube.references import Unwatched
+from postwarden_operator.kube.references import References, Unwatched
+from postwarden_operator.kube.secrets import Secrets
 from postwarden_operator.kube.status_writer import StatusWriter
 from postwarden_operator.kube.store import Kind, Store
 from postwarden_operator.kube.watch import Watch
@@ -29,6 +30,9 @@ RESYNC = 300.0
 
 RETRY = 1.0
 """Seconds until a list that failed is asked for again."""
+
+SECRETS_TICK = 5.0
+"""Seconds between two looks at which Secrets are to be asked for again."""
 
 _GROUP = "/apis/postwarden.dev/v1alpha1"
 
@@ -60,7 +64,9 @@ class KubeOperator:
         self._writer = StatusWriter(api, lambda uid: self._registry.state(uid), self._store.policy_status)
         self._registry = Registry(self._writer)
         self._reconciler = Reconciler(self._read, self._registry, self._writer.publish)
-        self._unwatched = Unwatched(api)
+        self._references = References()
+        self._unwatched = Unwatched(api, self._references)
+        self._secrets = Secrets(api, self._references)
         self._server = ScreeningServer(self._registry, TokenReviewer(api, self._store.pod))
         self._watch = Watch(self._heard, settings.liveness)
         self._stop = asyncio.Event()
@@ -82,6 +88,7 @@ class KubeOperator:
                 self._reconciler.run(),
                 self._writer.run(),
                 self._list(),
+                self._follow_secrets(),
                 self._watch_cluster(on_watching),
             )
         ]
@@ -134,15 +141,24 @@ class KubeOperator:
                         self._reconciler.mark_dirty()
             await asyncio.sleep(delay)
 
+    async def _follow_secrets(self) -> None:
+        while True:
+            await asyncio.sleep(SECRETS_TICK)
+            if await self._secrets.changed():
+                self._reconciler.mark_dirty()
+
     async def _read(self) -> World | None:
         if not self._store.complete:
             return None
         documents = [policy.document for policy in self._store.policies]
+        self._references.keep_only(documents)
+        secrets = await self._secrets.find(documents)
         watched = self._store.config_maps()
         unlabelled = await self._unwatched.find(documents, watched)
-        # Read again: the question above took a while.
+        # Read again: the questions above took a while.
         return World(
             tuple(policy.document for policy in self._store.policies),
             tuple(self._store.pods),
             {**unlabelled, **self._store.config_maps()},
+            secrets,
         )

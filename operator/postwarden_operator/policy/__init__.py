@@ -3,7 +3,12 @@
 from postwarden_operator.policy.errors import FieldError, PolicyInvalid, name_of
 from postwarden_operator.policy.model import ScreeningPolicy, ScreeningPolicySpec
 from postwarden_operator.policy.parse import parse_policy
-from postwarden_operator.policy.references import ConfigMapKey, config_map_references
+from postwarden_operator.policy.references import (
+    ConfigMapKey,
+    SecretKey,
+    config_map_references,
+    secret_references,
+)
 
 __all__ = [
     "ConfigMapKey",
@@ -11,7 +16,9 @@ __all__ = [
     "PolicyInvalid",
     "ScreeningPolicy",
     "ScreeningPolicySpec",
+    "SecretKey",
     "config_map_references",
     "name_of",
     "parse_policy",
+    "secret_references",
 ]

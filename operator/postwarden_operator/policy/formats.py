@@ -11,6 +11,9 @@ from postwarden_operator.policy.text_format import CelRule, TextFormat, quoted
 LONGEST_WAIT = "1m"
 """Of a client for us. RFC 5321, section 4.5.3.2.1, lets clients wait five minutes for a greeting; many are less patient."""
 
+LONGEST_COMMAND_TIME = "1h"
+"""For one command. RFC 5321, section 4.5.3.2.7, asks for five minutes at least."""
+
 LONGEST_TTL = "8760h"
 """A year: a pass that is older says nothing about today's machine at that address."""
 
@@ -50,6 +53,7 @@ def _hostname_problem(text: str) -> str | None:
 
 
 Wait = Annotated[str, _duration(LONGEST_WAIT)]
+CommandTime = Annotated[str, _duration(LONGEST_COMMAND_TIME)]
 Ttl = Annotated[str, _duration(LONGEST_TTL)]
 
 NetworkText = Annotated[
@@ -126,7 +130,7 @@ ConfigMapKeyName = Annotated[
     str,
     TextFormat(
         kind="key",
-        problem="is no ConfigMap's key; write letters, digits, '-', '_' and '.'",
+        problem="is no key of a ConfigMap or Secret; write letters, digits, '-', '_' and '.'",
         max_length=253,
         min_length=1,
         pattern=r"^[-._a-zA-Z0-9]+$",

@@ -31,6 +31,8 @@ def sentence(error: ErrorDetails) -> str:
             return f"{_shown(value)} must be text; put a plain value in quotes"
         case "int_type":
             return f"{_shown(value)} must be a whole number, without quotes"
+        case "bool_type":
+            return f"{_shown(value)} must be true or false, without quotes"
         case "greater_than_equal":
             return f"{_shown(value)} is too small; at least {context['ge']}"
         case "less_than_equal":

@@ -5,16 +5,15 @@ field is here only once it works. A docstring under a field is its description e
 """
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, ConfigDict, Field, Strict
 
 from postwarden_operator.policy.cross_field import LIST_FROM_RULES, RULE_RULES, UPSTREAM_RULES
+from postwarden_operator.policy.dnsbl import Dnsbl
 from postwarden_operator.policy.formats import (
     Banner,
     ConfigMapKeyName,
-    Hostname,
     NetworkText,
     ObjectName,
     Port,
@@ -22,64 +21,26 @@ from postwarden_operator.policy.formats import (
     Ttl,
     Wait,
 )
+from postwarden_operator.policy.limits import Cache, Limits, Stress
 from postwarden_operator.policy.part import CrossFieldRule, Part
+from postwarden_operator.policy.protocol import Protocol
 from postwarden_operator.policy.selector import LabelSelector
+from postwarden_operator.policy.session import Exemptions, Session
+from postwarden_operator.policy.vocabulary import (
+    DOCUMENTED_DEFAULT,
+    AccessAction,
+    Action,
+    Handoff,
+    ListFormat,
+    LogFormat,
+    Mode,
+)
 
 GROUP = "postwarden.dev"
 VERSION = "v1alpha1"
 KIND = "ScreeningPolicy"
 DEFAULT_UPSTREAM_PORT = 25
 """SMTP's (RFC 5321, section 4.5.4.2)."""
-
-DOCUMENTED_DEFAULT = "x-documented-default"
-"""Of a field whose default no schema can fill in: what people are told of it. Never in a schema that leaves this package."""
-
-
-class Mode(StrEnum):
-    """Whether decisions take effect."""
-
-    ENFORCE = "Enforce"
-    OBSERVE = "Observe"
-
-
-class Action(StrEnum):
-    """What a failed test does."""
-
-    IGNORE = "Ignore"
-    ENFORCE = "Enforce"
-    DROP = "Drop"
-
-
-class AccessAction(StrEnum):
-    """What an entry of the access list says."""
-
-    PERMIT = "Permit"
-    REJECT = "Reject"
-    DUNNO = "Dunno"
-
-
-class ListFormat(StrEnum):
-    """How a list in a ConfigMap is written."""
-
-    PLAIN = "Plain"
-    POSTFIX_CIDR = "PostfixCIDR"
-
-
-class Handoff(StrEnum):
-    """How a client is given to the mail server."""
-
-    PLAIN = "Plain"
-    PROXY_V1 = "ProxyV1"
-    PROXY_V2 = "ProxyV2"
-    PASS = "Pass"  # noqa: S105  (no password)
-
-
-class LogFormat(StrEnum):
-    """How decisions are logged."""
-
-    JSON = "JSON"
-    POSTSCREEN = "Postscreen"
-    POSTSCREEN_LEGACY = "PostscreenLegacy"
 
 
 class ConfigMapKeyRef(Part):
@@ -148,6 +109,8 @@ class Pregreet(Part):
     and recipient are logged. Drop: 521 at once."""
     wait: Wait = "6s"
     """How long a client must stay silent after the first line of the greeting."""
+    stress_wait: Wait = "2s"
+    """The same under stress (see `stress`); never longer than `wait`."""
     banner: Banner | None = Field(default=None, json_schema_extra={DOCUMENTED_DEFAULT: "the upstream's"})
     """The text of that first line. "" turns the test off."""
     ttl: Ttl = "24h"
@@ -189,13 +152,11 @@ class Listener(Part):
 
     proxy_protocol: ProxyProtocol = Field(default_factory=ProxyProtocol)
     """The PROXY protocol, versions 1 and 2, of a load balancer in front."""
-
-
-class Session(Part):
-    """How the sidecar itself speaks SMTP."""
-
-    hostname: Hostname | None = Field(default=None, json_schema_extra={DOCUMENTED_DEFAULT: "the upstream's"})
-    """Our name in replies."""
+    pass_addresses: Annotated[tuple[NetworkText, ...], Field(max_length=64)] = Field(
+        default=(), json_schema_extra={DOCUMENTED_DEFAULT: "all"}
+    )
+    """Our own addresses at which a client may earn its pass. A client that connects to another one only is tested again each time, and
+    turned away: who tries the backup mail exchanger first is a zombie (postscreen's MX policy test)."""
 
 
 class Telemetry(Part):
@@ -217,12 +178,24 @@ class ScreeningPolicySpec(Part):
     """Who is let in or turned away by address alone."""
     pregreet: Pregreet = Field(default_factory=Pregreet)
     """The test for clients that talk before they have been greeted."""
+    dnsbl: Dnsbl = Field(default_factory=Dnsbl)
+    """The test by lists in the DNS."""
+    protocol: Protocol = Field(default_factory=Protocol)
+    """The tests after the greeting."""
     upstream: Upstream | None = None
     """Where the mail server is and how clients are handed to it. Left out: as the sidecar was started."""
     listener: Listener = Field(default_factory=Listener)
     """How clients reach the sidecar."""
     session: Session = Field(default_factory=Session)
     """How the sidecar itself speaks SMTP."""
+    exemptions: Exemptions = Field(default_factory=Exemptions)
+    """Recipients that everybody may write to."""
+    limits: Limits = Field(default_factory=Limits)
+    """How many connections a pod takes."""
+    stress: Stress = Field(default_factory=Stress)
+    """When the sidecar is short of room: stressWait and stressCommandTimeLimit are in force then."""
+    cache: Cache = Field(default_factory=Cache)
+    """How passes are kept."""
     telemetry: Telemetry = Field(default_factory=Telemetry)
     """How decisions are reported."""
 

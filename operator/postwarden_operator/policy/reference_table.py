@@ -7,11 +7,12 @@ from typing import get_args
 
 from pydantic.fields import FieldInfo
 
-from postwarden_operator.policy.model import DOCUMENTED_DEFAULT, GROUP, KIND, VERSION, ScreeningPolicySpec
+from postwarden_operator.policy.model import GROUP, KIND, VERSION, ScreeningPolicySpec
 from postwarden_operator.policy.part import Part
 from postwarden_operator.policy.shape import fields_of, is_list, part_in
 from postwarden_operator.policy.status import ScreeningPolicyStatus
 from postwarden_operator.policy.text_format import TextFormat
+from postwarden_operator.policy.vocabulary import DOCUMENTED_DEFAULT
 
 _HEADER = f"""\
 # {KIND}
@@ -65,7 +66,7 @@ def _kinds_in(annotation: object) -> Iterator[str]:
         yield from _kinds_in(each)
     if all(isinstance(each, str) for each in inner) and inner:
         yield ", ".join(f"`{word}`" for word in inner)
-    names = {int: "integer", str: "text"}
+    names = {bool: "true or false", int: "integer", str: "text"}
     if isinstance(annotation, type) and annotation in names:
         yield names[annotation]
     if getattr(annotation, "__name__", "") == "datetime":

@@ -1,7 +1,8 @@
-"""Which ConfigMaps a policy reads."""
+"""Which ConfigMaps and Secrets a policy reads."""
 
 from dataclasses import dataclass
 
+from postwarden_operator.policy.dnsbl import DnsblSite
 from postwarden_operator.policy.model import ListFrom, ScreeningPolicy
 
 
@@ -14,6 +15,14 @@ class ConfigMapKey:
 
     def __str__(self) -> str:
         return f"ConfigMap {self.name}, key {self.key}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SecretKey:
+    """A key of a Secret in the policy's own namespace."""
+
+    name: str
+    key: str
 
 
 def list_sources(list_from: ListFrom) -> tuple[ConfigMapKey, ...]:
@@ -32,3 +41,15 @@ def config_map_references(policy: ScreeningPolicy) -> frozenset[ConfigMapKey]:
         if rule.list_from is not None
         for key in list_sources(rule.list_from)
     )
+
+
+def secret_of(site: DnsblSite) -> SecretKey | None:
+    """Where the key for the site's zone is; None: it needs none."""
+    if site.key_from is None:
+        return None
+    return SecretKey(site.key_from.secret_key_ref.name, site.key_from.secret_key_ref.key)
+
+
+def secret_references(policy: ScreeningPolicy) -> frozenset[SecretKey]:
+    """All that the policy's keys come from."""
+    return frozenset(key for site in policy.spec.dnsbl.sites if (key := secret_of(site)) is not None)

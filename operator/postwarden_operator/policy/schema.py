@@ -7,10 +7,11 @@ them would never appear (measured). Empty lists and maps are not written as defa
 
 from typing import Any
 
-from postwarden_operator.policy.model import DOCUMENTED_DEFAULT, GROUP, KIND, VERSION, ScreeningPolicySpec
+from postwarden_operator.policy.model import GROUP, KIND, VERSION, ScreeningPolicySpec
 from postwarden_operator.policy.part import Part
 from postwarden_operator.policy.shape import fields_of, part_in
 from postwarden_operator.policy.status import ScreeningPolicyStatus
+from postwarden_operator.policy.vocabulary import DOCUMENTED_DEFAULT
 
 PLURAL = "screeningpolicies"
 SHORT_NAME = "spol"

@@ -6,8 +6,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from postwarden_operator.policy.part import Part
+from postwarden_operator.policy.smtp_formats import LONGEST_ZONE
 
 MAX_CONDITIONS = 8
+
+LONGEST_DNSBL_DETAIL = 1024
+"""Characters: more than a sidecar's report has."""
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -33,7 +37,7 @@ class Condition(Part):
     """As Kubernetes' metav1.Condition."""
 
     type: Annotated[str, Field(max_length=316)]
-    """Accepted, ResolvedRefs or Programmed."""
+    """Accepted, ResolvedRefs, Programmed or DNSBLHealthy."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
     observed_generation: Count = 0
@@ -46,15 +50,39 @@ class Condition(Part):
     """Why, for people."""
 
 
+class DnsblHealth(Part):
+    """How a DNS list is doing, as the sidecars see it."""
+
+    zone: Annotated[str, Field(max_length=LONGEST_ZONE)]
+    """The list's domain, as the policy has it."""
+    state: Literal["Healthy", "Blocked", "Unreachable", "ListsWorld"]
+    """The worst that any sidecar reports. Blocked: the list refuses the resolver. ListsWorld: it lists what no list may hold; it is not
+    asked until it is well."""
+    since: datetime
+    """When the state last changed."""
+    affected: Count = 0
+    """How many sidecars report that state; 0 for Healthy."""
+    detail: Annotated[str, Field(max_length=LONGEST_DNSBL_DETAIL)] = ""
+    """What one of them saw."""
+
+
 class ScreeningPolicyStatus(Part):
     """What became of a policy."""
 
     observed_generation: Count | None = None
     """The generation of the spec that this status is about."""
     revision: Annotated[str, Field(max_length=64)] | None = None
-    """Hash of the spec and of its lists' content, as last compiled."""
+    """Hash of the spec, its lists' content and its Secrets' versions, as last compiled."""
     sidecars: Sidecars | None = None
     """How far the policy has come."""
+    dnsbl_health: Annotated[
+        tuple[DnsblHealth, ...],
+        Field(
+            max_length=32,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["zone"]},
+        ),
+    ] = ()
+    """How the lists in `spec.dnsbl.sites` are doing, as far as sidecars have reported."""
     conditions: Annotated[
         tuple[Condition, ...],
         Field(
@@ -63,4 +91,4 @@ class ScreeningPolicyStatus(Part):
         ),
     ] = ()
     """Accepted: the policy is valid and its own pods' first choice. ResolvedRefs: its lists could be read. Programmed: every
-    sidecar has it in force."""
+    sidecar has it in force. DNSBLHealthy: every DNS list answers as it should."""

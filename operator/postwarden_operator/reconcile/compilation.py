@@ -9,15 +9,17 @@ from dataclasses import dataclass
 
 from postwarden.screening.v1 import screening_pb2 as pb
 
-from postwarden_operator.compiler import CompileFailed, ListContent, compile_policy
+from postwarden_operator.compiler import CompileFailed, ListContent, SecretContent, compile_policy
 from postwarden_operator.controlplane.wanted import Managed, managed
 from postwarden_operator.policy import (
     ConfigMapKey,
     FieldError,
     PolicyInvalid,
     ScreeningPolicy,
+    SecretKey,
     config_map_references,
     parse_policy,
+    secret_references,
 )
 from postwarden_operator.reconcile.world import World
 
@@ -37,7 +39,7 @@ class Reason:
 
 
 VALID = Reason("Valid", "the policy is valid")
-RESOLVED = Reason("Resolved", "every list is found and can be read")
+RESOLVED = Reason("Resolved", "every list and every key is found and can be read")
 UNKNOWN = Reason("Invalid", "not looked at, for the policy is invalid")
 
 
@@ -56,6 +58,7 @@ class _Done:
     document: Mapping[str, object]
     policy: ScreeningPolicy | None
     lists: Mapping[ConfigMapKey, ListContent]
+    secrets: Mapping[SecretKey, SecretContent]
     result: Compilation
 
 
@@ -77,7 +80,7 @@ class Compiler:
                 result = Compilation(
                     Reason("Invalid", summary(invalid.errors)), UNKNOWN, None, invalid.errors
                 )
-                self._done[identity] = _Done(compared, None, {}, result)
+                self._done[identity] = _Done(compared, None, {}, {}, result)
                 return result
         elif last.policy is None:
             return last.result
@@ -85,8 +88,10 @@ class Compiler:
             policy = last.policy
         namespace = policy.metadata.namespace
         lists = {key: world.list_content(namespace, key) for key in config_map_references(policy)}
-        if last is None or last.document != compared or last.lists != lists:
-            last = _Done(compared, policy, lists, _compiled(identity, policy, lists))
+        secrets = {key: world.secret_content(namespace, key) for key in secret_references(policy)}
+        if last is None or last.document != compared or last.lists != lists or last.secrets != secrets:
+            result = _compiled(identity, policy, lists, secrets)
+            last = _Done(compared, policy, lists, secrets, result)
             self._done[identity] = last
         return last.result
 
@@ -97,10 +102,13 @@ class Compiler:
 
 
 def _compiled(
-    identity: str, policy: ScreeningPolicy, lists: Mapping[ConfigMapKey, ListContent]
+    identity: str,
+    policy: ScreeningPolicy,
+    lists: Mapping[ConfigMapKey, ListContent],
+    secrets: Mapping[SecretKey, SecretContent],
 ) -> Compilation:
     try:
-        compiled = compile_policy(policy, lists)
+        compiled = compile_policy(policy, lists, secrets)
     except CompileFailed as failed:
         return Compilation(VALID, Reason(failed.reason, summary(failed.errors)), None, failed.errors)
     snapshot = pb.Snapshot(

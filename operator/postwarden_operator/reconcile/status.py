@@ -9,6 +9,7 @@ from datetime import datetime
 
 from postwarden_operator.controlplane.subscription import DISCONNECTED, State, SyncState
 from postwarden_operator.reconcile.compilation import SHOWN_ERRORS, Reason
+from postwarden_operator.reconcile.dnsbl_health import dnsbl_condition, dnsbl_health
 from postwarden_operator.reconcile.plan import Outcome
 
 MESSAGE_LIMIT = 32768
@@ -28,10 +29,12 @@ def status_of(outcome: Outcome, state_of: StateOf, previous: Mapping[str, object
     resolved = outcome.compilation.resolved
     resolved_status = {"Resolved": "True", "Invalid": "Unknown"}.get(resolved.reason, "False")
     programmed = _programmed(outcome, states, counts)
+    health = dnsbl_health(outcome, states.values(), previous, now)
     conditions = [
         ("Accepted", accepted, outcome.accepted),
         ("ResolvedRefs", resolved_status, resolved),
         ("Programmed", "True" if programmed.reason == "Synced" else "False", programmed),
+        ("DNSBLHealthy", *dnsbl_condition(outcome, health)),
     ]
     status: Status = {
         "observedGeneration": outcome.generation,
@@ -43,6 +46,7 @@ def status_of(outcome: Outcome, state_of: StateOf, previous: Mapping[str, object
             "disconnected": counts[State.DISCONNECTED],
             "summary": f"{counts[State.SYNCED]}/{len(states)}",
         },
+        "dnsblHealth": health,
         "conditions": [
             _condition(kind, status, reason, outcome.generation, previous, now)
             for kind, status, reason in conditions

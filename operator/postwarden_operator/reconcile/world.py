@@ -7,8 +7,15 @@ For from it follows that no policy matches a pod, which makes a sidecar forget i
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from postwarden_operator.compiler import ListContent, Missing, NotLabelled
-from postwarden_operator.policy import ConfigMapKey
+from postwarden_operator.compiler import (
+    ListContent,
+    Missing,
+    NotLabelled,
+    NotPermitted,
+    SecretContent,
+    SecretValue,
+)
+from postwarden_operator.policy import ConfigMapKey, SecretKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +34,22 @@ ConfigMap = Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
+class Secret:
+    """version: see SecretValue. used_for: its annotation."""
+
+    data: Mapping[str, bytes] = field(repr=False)
+    version: str
+    used_for: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class World:
-    """policies: documents as they are, valid or not. config_maps: by namespace and name."""
+    """policies: documents as they are, valid or not. config_maps, secrets: by namespace and name."""
 
     policies: tuple[Mapping[str, object], ...] = ()
     pods: tuple[Pod, ...] = ()
     config_maps: Mapping[tuple[str, str], ConfigMap | NotLabelled] = field(default_factory=dict)
+    secrets: Mapping[tuple[str, str], Secret | NotPermitted] = field(default_factory=dict)
 
     def list_content(self, namespace: str, key: ConfigMapKey) -> ListContent:
         """What a policy of `namespace` finds there."""
@@ -43,3 +60,16 @@ class World:
                 return marker
             case config_map:
                 return config_map.get(key.key, Missing(tuple(sorted(config_map))))
+
+    def secret_content(self, namespace: str, key: SecretKey) -> SecretContent:
+        """What a policy of `namespace` finds there."""
+        match self.secrets.get((namespace, key.name)):
+            case None:
+                return Missing()
+            case NotPermitted() as marker:
+                return marker
+            case secret:
+                value = secret.data.get(key.key)
+                if value is None:
+                    return Missing(tuple(sorted(secret.data)))
+                return SecretValue(value, secret.version, secret.used_for)

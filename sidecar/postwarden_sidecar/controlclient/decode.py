@@ -1,43 +1,44 @@
 """From the wire to rules: a Snapshot and its blobs become rules.settings.Rules, or one sentence why not.
 
 Strict where proto3 is not: an unknown enum value, a required feature or a format that this release does not
-know, is refused, for a reader that ignores a new field would reject mail that the field exempts. Pure.
+know, is refused, for a reader that ignores a new field would reject mail that the field exempts. A message that an
+older operator does not know is absent, and means the settings' defaults. Pure.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
 
 from postwarden.screening.v1 import screening_pb2 as pb
 
+from postwarden_sidecar.controlclient.decode_tests import ACTIONS, dnsbl, protocol
+from postwarden_sidecar.controlclient.decode_values import Undecodable, bits, known, seconds
 from postwarden_sidecar.rules.intervals import AddressTable, BadTable
 from postwarden_sidecar.rules.settings import (
     Access,
     AccessRule,
-    Action,
+    Cache,
+    Dnsbl,
     Handoff,
+    Limits,
     LogFormat,
     Mode,
     PolicyRef,
     Pregreet,
+    Protocol,
     Rules,
+    Session,
     Upstream,
 )
 
 RULES_FORMAT = "rules/1"
 TABLE_FORMATS = ("iv4/1", "iv6/1")
 FORMATS = (RULES_FORMAT, *TABLE_FORMATS)
-FEATURES: tuple[str, ...] = ()  # what a Snapshot may require beyond rules/1: nothing yet
+FEATURES = ("exemptions", "soft-fail", "dnsbl-allow")  # what a Snapshot may require beyond rules/1
 MAX_BLOBS = 256 * 1024 * 1024  # bytes of all blobs of a policy: 20 million IPv4 networks
 
 _MODES = {pb.MODE_ENFORCE: Mode.ENFORCE, pb.MODE_OBSERVE: Mode.OBSERVE}
-_ACTIONS = {
-    pb.ACTION_IGNORE: Action.IGNORE,
-    pb.ACTION_ENFORCE: Action.ENFORCE,
-    pb.ACTION_DROP: Action.DROP,
-}
 _HANDOFFS = {
     pb.HANDOFF_PLAIN: Handoff.PLAIN,
     pb.HANDOFF_PROXY_V1: Handoff.PROXY_V1,
@@ -49,13 +50,6 @@ _LOG_FORMATS = {
     pb.LOG_FORMAT_POSTSCREEN: LogFormat.POSTSCREEN,
     pb.LOG_FORMAT_POSTSCREEN_LEGACY: LogFormat.POSTSCREEN_LEGACY,
 }
-
-_Enum = TypeVar("_Enum", bound=int)
-_Value = TypeVar("_Value")
-
-
-class Undecodable(Exception):
-    """The snapshot can't be put in force; the message says why in one sentence."""
 
 
 def blobs_to_fetch(snapshot: pb.Snapshot, known: Mapping[str, bytes]) -> list[pb.Blob]:
@@ -89,51 +83,98 @@ def decode(snapshot: pb.Snapshot, contents: Mapping[str, bytes]) -> Rules:
             revision=snapshot.revision,
             version=snapshot.version,
         ),
-        mode=_known("rules.mode", rules.mode, _MODES),
+        mode=known("rules.mode", rules.mode, _MODES),
         access=Access(
             my_networks=tables.table("rules.access.my_networks", rules.access.my_networks),
-            reject_action=_known("rules.access.reject_action", rules.access.reject_action, _ACTIONS),
+            reject_action=known("rules.access.reject_action", rules.access.reject_action, ACTIONS),
             rules=tuple(
                 AccessRule(rule.field, tables.table(f"rules.access.rules[{at}]", rule.table))
                 for at, rule in enumerate(rules.access.rules)
             ),
         ),
         pregreet=Pregreet(
-            action=_known("rules.pregreet.action", rules.pregreet.action, _ACTIONS),
-            wait=_seconds("rules.pregreet.wait_ms", rules.pregreet.wait_ms),
+            action=known("rules.pregreet.action", rules.pregreet.action, ACTIONS),
+            wait=seconds("rules.pregreet.wait_ms", rules.pregreet.wait_ms),
             banner=rules.pregreet.banner if rules.pregreet.HasField("banner") else None,
-            ttl=_seconds("rules.pregreet.ttl_ms", rules.pregreet.ttl_ms),
+            ttl=seconds("rules.pregreet.ttl_ms", rules.pregreet.ttl_ms),
         ),
         upstream=_upstream(rules.upstream) if rules.HasField("upstream") else None,
         proxy_trusted=tables.table("rules.listener.proxy_trusted", rules.listener.proxy_trusted),
         proxy_timeout=_proxy_timeout(rules.listener),
         hostname=rules.session.hostname or None,
-        log_format=_known("rules.telemetry.log_format", rules.telemetry.log_format, _LOG_FORMATS),
+        log_format=known("rules.telemetry.log_format", rules.telemetry.log_format, _LOG_FORMATS),
+        stress_wait=(rules.pregreet.stress_wait_ms / 1000) or None,
+        pass_addresses=tables.table("rules.listener.pass_addresses", rules.listener.pass_addresses)
+        if rules.listener.HasField("pass_addresses")
+        else None,
+        dnsbl=dnsbl(rules.dnsbl) if rules.HasField("dnsbl") else Dnsbl(),
+        protocol=protocol(rules.protocol) if rules.HasField("protocol") else Protocol(),
+        session=_dialogue(rules.dialogue) if rules.HasField("dialogue") else Session(),
+        limits=_limits(rules.limits) if rules.HasField("limits") else Limits(),
+        cache=_cache(rules.cache) if rules.HasField("cache") else Cache(),
+        exempt_recipients=_exempt(rules.exempt_recipients),
     )
 
 
-def _known(field: str, number: _Enum, names: Mapping[_Enum, _Value]) -> _Value:
-    try:
-        return names[number]
-    except KeyError:
-        raise Undecodable(f"{field} has the unknown value {number}") from None
+def _dialogue(dialogue: pb.Dialogue) -> Session:
+    for name in ("command_count_limit", "line_length_limit"):
+        if not getattr(dialogue, name):
+            raise Undecodable(f"rules.dialogue.{name} is missing")
+    return Session(
+        command_time_limit=seconds("rules.dialogue.command_time_limit_ms", dialogue.command_time_limit_ms),
+        stress_command_time_limit=seconds(
+            "rules.dialogue.stress_command_time_limit_ms", dialogue.stress_command_time_limit_ms
+        ),
+        command_count_limit=dialogue.command_count_limit,
+        line_length_limit=dialogue.line_length_limit,
+        hello_required=dialogue.hello_required,
+        reject_footer=dialogue.reject_footer,
+        hidden_extensions=tuple(dialogue.hidden_extensions),
+        soft_fail=dialogue.soft_fail,
+    )
 
 
-def _seconds(field: str, milliseconds: int) -> float:
-    if milliseconds == 0:
-        raise Undecodable(f"{field} is missing")
-    return milliseconds / 1000
+def _limits(limits: pb.Limits) -> Limits:
+    enter, leave = limits.stress_enter_percent, limits.stress_leave_percent
+    if not 0 < leave < enter <= 100:
+        raise Undecodable(f"rules.limits: stress begins at {enter} % and ends at {leave} %, which can't be")
+    return Limits(
+        connections_per_client=limits.connections_per_client,
+        screening=limits.screening,
+        upstream=limits.upstream,
+        prefix_ipv4=bits("rules.limits.prefix_ipv4", limits.prefix_ipv4, 32),
+        prefix_ipv6=bits("rules.limits.prefix_ipv6", limits.prefix_ipv6, 128),
+        stress_enter=enter,
+        stress_leave=leave,
+    )
+
+
+def _cache(cache: pb.Cache) -> Cache:
+    return Cache(
+        retention=seconds("rules.cache.retention_ms", cache.retention_ms),
+        prefix_ipv4=bits("rules.cache.prefix_ipv4", cache.prefix_ipv4, 32),
+        prefix_ipv6=bits("rules.cache.prefix_ipv6", cache.prefix_ipv6, 128),
+    )
+
+
+def _exempt(recipients: Iterable[str]) -> tuple[str, ...]:
+    for recipient in recipients:
+        if "@" not in recipient or len(recipient) < 2 or recipient != recipient.lower():
+            raise Undecodable(
+                f"rules.exempt_recipients has {recipient!r}, which is no recipient in lower case"
+            )
+    return tuple(recipients)
 
 
 def _proxy_timeout(listener: pb.Listener) -> float:
     trusts = bool(listener.proxy_trusted.ipv4 or listener.proxy_trusted.ipv6)
     if not trusts and not listener.proxy_timeout_ms:
         return 0.0  # no one to wait for
-    return _seconds("rules.listener.proxy_timeout_ms", listener.proxy_timeout_ms)
+    return seconds("rules.listener.proxy_timeout_ms", listener.proxy_timeout_ms)
 
 
 def _upstream(upstream: pb.Upstream) -> Upstream:
-    handoff = _known("rules.upstream.handoff", upstream.handoff, _HANDOFFS)
+    handoff = known("rules.upstream.handoff", upstream.handoff, _HANDOFFS)
     if upstream.WhichOneof("target") == "port":
         if not 1 <= upstream.port <= 65535:
             raise Undecodable(f"rules.upstream.port is {upstream.port}, which is no port")

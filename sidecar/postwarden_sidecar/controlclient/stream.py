@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Protocol
 
 import grpc
@@ -17,7 +17,8 @@ import grpc.aio
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
-from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, Undecodable, blobs_to_fetch, decode
+from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, blobs_to_fetch, decode
+from postwarden_sidecar.controlclient.decode_values import Undecodable
 from postwarden_sidecar.controlclient.target import ControlTarget
 from postwarden_sidecar.rules.settings import PolicyRef, Rules
 
@@ -52,6 +53,10 @@ class RulesSink(Protocol):
     @property
     def in_force(self) -> PolicyRef | None:
         """Whose rules every worker has applied."""
+
+    @property
+    def complete(self) -> bool:
+        """False: what is in force came from disk, and lacks what needs a Secret's key."""
 
     async def apply(self, rules: Rules) -> None:
         """Returns when every worker has applied them. Raises NotApplied. May be cancelled: newer ones
@@ -88,34 +93,43 @@ class Stream:
         metadata: tuple[tuple[str, str], ...],
         sink: RulesSink,
         blobs: Blobs,
+        applied: Callable[[], Awaitable[None]] | None,
     ) -> None:
         self._channel = channel
         self._metadata = metadata
         self._sink = sink
         self._blobs = blobs
+        self._applied = applied
         self._stub = pb_grpc.ScreeningControlStub(channel)
         self._call = self._stub.Subscribe(metadata=metadata)
         self._work: asyncio.Task[None] | None = None
+        self._one_write = asyncio.Lock()
+        self._writes: set[asyncio.Task[StreamLost | None]] = set()
         self.heard = False  # a message came in: this operator is of use
 
     @classmethod
     async def connect(
-        cls, target: ControlTarget, extra_trust: bytes, sink: RulesSink, blobs: Blobs, hello: pb.Hello
+        cls,
+        target: ControlTarget,
+        extra_trust: bytes,
+        sink: RulesSink,
+        blobs: Blobs,
+        hello: pb.Hello,
+        applied: Callable[[], Awaitable[None]] | None = None,
     ) -> Stream:
-        """Connect and say Hello. Raises StreamLost, TokenUnreadable."""
+        """Connect and say Hello. applied: called after each acknowledged snapshot. Raises StreamLost, TokenUnreadable."""
         metadata = (("authorization", f"Bearer {target.read_token()}"),)
         if target.ca_pem is None:
             channel = grpc.aio.insecure_channel(target.address, options=CHANNEL_OPTIONS)
         else:
             credentials = grpc.ssl_channel_credentials(target.ca_pem + b"\n" + extra_trust)
             channel = grpc.aio.secure_channel(target.address, credentials, options=CHANNEL_OPTIONS)
-        stream = cls(channel, metadata, sink, blobs)
+        stream = cls(channel, metadata, sink, blobs, applied)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                await stream._write(pb.SidecarMessage(hello=hello))  # waits for the connection
+                await stream.send(pb.SidecarMessage(hello=hello))  # waits for the connection
         except BaseException as error:
-            stream._call.cancel()
-            await channel.close()
+            await stream._close()
             if isinstance(error, TimeoutError):
                 why = f"no connection to {target.address} within {CONNECT_TIMEOUT:.0f} s"
                 raise StreamLost(why) from error
@@ -132,21 +146,38 @@ class Stream:
             raise StreamLost(_said(error)) from error
         finally:
             await self._abandon_work()
-            self._call.cancel()
-            await self._channel.close()
+            await self._close()
         raise StreamLost("the operator ended the stream")
 
-    async def report(self, report: pb.HandoffReport) -> None:
-        """Tell what the proof of the hand-off found. Raises StreamLost."""
-        await self._write(pb.SidecarMessage(handoff=report))
+    async def send(self, message: pb.SidecarMessage) -> None:
+        """Tell something. Raises StreamLost."""
+        # In a task of its own: gRPC ends the whole call if a write is cancelled.
+        write = asyncio.create_task(self._write_alone(message))
+        self._writes.add(write)
+        write.add_done_callback(self._writes.discard)
+        lost = await asyncio.shield(write)
+        if lost is not None:
+            raise lost
 
-    async def _write(self, message: pb.SidecarMessage) -> None:
-        try:
-            await self._call.write(message)
-        except grpc.aio.AioRpcError as error:
-            raise StreamLost(_said(error)) from error
-        except asyncio.InvalidStateError as error:  # the call is over; `run` says why
-            raise StreamLost("the stream has ended") from error
+    async def _write_alone(self, message: pb.SidecarMessage) -> StreamLost | None:
+        # One at a time: a second write beside the first breaks the call without an end to its reading
+        # (measured with grpcio 1.85: "Internal error from Core"), and the sidecar would be deaf.
+        async with self._one_write:
+            try:
+                await self._call.write(message)
+            except grpc.aio.AioRpcError as error:
+                return StreamLost(_said(error))
+            except (asyncio.CancelledError, asyncio.InvalidStateError):  # the call is over; `run` says why
+                return StreamLost("the stream has ended")
+        return None
+
+    async def _close(self) -> None:
+        self._call.cancel()
+        for write in tuple(self._writes):
+            write.cancel()
+        if self._writes:
+            await asyncio.wait(self._writes)
+        await self._channel.close()
 
     async def _receive(self, message: pb.ControlMessage) -> None:
         match message.WhichOneof("message"):
@@ -187,7 +218,9 @@ class Stream:
             in_force = policy.version if policy is not None else ""
             answer = pb.SidecarMessage(nack=pb.Nack(nonce=nonce, reason=reason, version=in_force))
         with contextlib.suppress(StreamLost):  # `run` says why
-            await self._write(answer)
+            await self.send(answer)
+            if version and answer.HasField("ack") and self._applied is not None:
+                await self._applied()
 
     async def _apply(self, snapshot: pb.Snapshot) -> None:
         contents = await self._contents(snapshot)
@@ -221,9 +254,9 @@ class Stream:
         return bytes(content)
 
 
-def hello(sidecar_version: str, policy: PolicyRef | None) -> pb.Hello:
-    """Who we are and what is in force."""
-    message = pb.Hello(sidecar_version=sidecar_version, formats=FORMATS, features=FEATURES, complete=True)
+def hello(sidecar_version: str, policy: PolicyRef | None, *, complete: bool) -> pb.Hello:
+    """Who we are, what is in force, and whether that is all of it."""
+    message = pb.Hello(sidecar_version=sidecar_version, formats=FORMATS, features=FEATURES, complete=complete)
     if policy is not None:
         message.revision = policy.revision
         message.version = policy.version

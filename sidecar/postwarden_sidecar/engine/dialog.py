@@ -125,7 +125,7 @@ class Dialog:
         by `refused`, too."""
         replay, self.replay = self.replay, None
         if replay is not None and replay.mail:
-            self._refuse(reply)
+            self._refuse(reply.splitlines()[-1] if reply else b"")
         return reply + (self._work(now) if self.ending is None else b"")
 
     @property
@@ -172,6 +172,7 @@ class Dialog:
             dropped = self._failed(tests.bare_newline(line, now))
             if dropped:
                 return dropped
+        line = line.partition(b"\0")[0]  # as postscreen reads it (measured); what is replayed is `_raw`
         word, _, rest = line.lstrip(b" ").partition(b" ")
         arguments = rest.decode("latin-1").strip(" ")
         name = word.decode("latin-1").upper()
@@ -221,7 +222,8 @@ class Dialog:
         return b""
 
     def _offers(self, keyword: str) -> bool:
-        return any(line.partition(" ")[0].upper() == keyword for line in self.offered or ())
+        hidden = keyword in self._session.hidden_extensions
+        return not hidden and any(line.partition(" ")[0].upper() == keyword for line in self.offered or ())
 
     def _helo(self, arguments: str) -> bytes:
         if not arguments:

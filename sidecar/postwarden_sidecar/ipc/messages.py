@@ -78,6 +78,21 @@ class PassAnswer(msgspec.Struct, tag="pass", frozen=True):
     expiries: dict[str, float]
 
 
+class Resolvers(msgspec.Struct, tag="resolvers", frozen=True):
+    """Supervisor -> worker: name servers as ADDRESS:PORT, in the order of preference. system: the pod's own. named: by the HOST:PORT
+    of a policy, those of its hosts that are names, looked up."""
+
+    system: tuple[str, ...]
+    named: dict[str, tuple[str, ...]]
+
+
+class ZoneProbed(msgspec.Struct, tag="zone_probed", frozen=True):
+    """Supervisor -> worker: a DNSBL zone was probed now. zone: as asked; state: dns.zone_health.ZoneState's value."""
+
+    zone: str
+    state: str
+
+
 class Drain(msgspec.Struct, tag="drain", frozen=True):
     """Supervisor -> worker. New clients and sessions in our dialogue get 421 4.3.2; relays may go on for so
     many seconds; then the worker exits. Sent again with 0 to end at once."""
@@ -113,6 +128,12 @@ class PassStored(msgspec.Struct, tag="store", frozen=True):
     expiries: dict[str, float]
 
 
+class ProbeWanted(msgspec.Struct, tag="probe", frozen=True):
+    """Worker -> supervisor: a DNSBL zone has no probe that holds. ZoneProbed comes, whatever the result."""
+
+    zone: str
+
+
 class UpstreamFault(msgspec.Struct, tag="fault", frozen=True):
     """Worker -> supervisor: a hand-off went wrong in a way that asks for a new proof. outcome:
     engine.actions.HandoffOutcome's value; target, handoff: as they were in force then."""
@@ -140,6 +161,8 @@ ToWorker = (
     | AcceptAlso
     | AcceptNoMore
     | PassAnswer
+    | Resolvers
+    | ZoneProbed
     | Drain
 )
-ToSupervisor = Ready | Applied | PassQuery | PassStored | UpstreamFault | Stress
+ToSupervisor = Ready | Applied | PassQuery | PassStored | ProbeWanted | UpstreamFault | Stress

@@ -12,6 +12,7 @@ import mmap
 import os
 from collections.abc import Iterator
 
+from postwarden_sidecar.dns.outcome import NETWORK_OUTCOMES
 from postwarden_sidecar.engine.record import Verdict
 
 MAX_WORKERS = 64  # slots; more cores than this are left to other pods
@@ -40,6 +41,10 @@ DURATION_BOUNDS = (
     300.0,
 )
 
+# Upper bounds, seconds, of postwarden.dnsbl.lookup.duration: a resolver's cache answers in a millisecond, a list within 200 ms, the
+# next resolver is asked after 2 s, and the time limit is 10 s.
+LOOKUP_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 6.0, 10.0)
+
 HEARTBEAT = "heartbeat_ms"  # gauge: CLOCK_MONOTONIC, milliseconds
 SCREENING = "screening"  # gauge: connections in our hands, not yet given to the MTA
 UPSTREAM = "upstream"  # gauge: clients given to the MTA, which has not answered them yet
@@ -66,6 +71,16 @@ def duration_bucket(index: int) -> str:
     return f"duration/{index}"
 
 
+def lookup_bucket(outcome: str, index: int) -> str:
+    """Name of the counter of one histogram bucket of DNSBL look-ups (as duration_bucket), by outcome."""
+    return f"lookup/{outcome}/{index}"
+
+
+def lookup_sum(outcome: str) -> str:
+    """Name of the sum of look-ups' durations, microseconds, by outcome."""
+    return f"lookup_sum_us/{outcome}"
+
+
 def active(stage: str) -> str:
     """Name of the gauge of connections that are open now, by stage."""
     return f"active/{stage}"
@@ -77,6 +92,12 @@ COUNTERS = (
     *(tests(test, outcome, action) for test in TESTS for outcome in OUTCOMES for action in ACTIONS),
     *(duration_bucket(index) for index in range(len(DURATION_BOUNDS) + 1)),
     DURATION_SUM_US,
+    *(
+        lookup_bucket(outcome, index)
+        for outcome in NETWORK_OUTCOMES
+        for index in range(len(LOOKUP_BOUNDS) + 1)
+    ),
+    *(lookup_sum(outcome) for outcome in NETWORK_OUTCOMES),
     RECORDS_DROPPED,
 )
 CELLS = {name: index for index, name in enumerate((*GAUGES, STRESS, *COUNTERS))}

@@ -85,6 +85,15 @@ def _is_v6(text: str) -> bool:
     return True
 
 
+def is_literal(text: str) -> bool:
+    """HOST:PORT whose host is an address, so that nothing is to be looked up."""
+    try:
+        ipaddress.ip_address(parse_host_port(text)[0])
+    except ValueError:
+        return False
+    return True
+
+
 def normalise(address: str) -> str:
     """An address as the kernel gives it, without zone, v4-mapped ones as v4."""
     if ":" not in address:

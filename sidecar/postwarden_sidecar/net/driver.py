@@ -76,6 +76,16 @@ class Driver:
         """Clients in screening, dialogue or hand-off, and those handed over whose descriptor is here still."""
         return len(self._sessions) + len(self._transfers)
 
+    @property
+    def descriptors(self) -> Descriptors:
+        """For who else opens some in this process."""
+        return self._descriptors
+
+    @property
+    def meter(self) -> Meter:
+        """For who else counts in this process."""
+        return self._meter
+
     def start(self) -> None:
         """Accept from now on."""
         self._accepting = True

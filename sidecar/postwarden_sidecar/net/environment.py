@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from postwarden_sidecar.engine.actions import DnsblAnswer
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.messages import UpstreamFault
@@ -16,6 +17,14 @@ from postwarden_sidecar.net.neighbours import Neighbours
 from postwarden_sidecar.net.occupancy import Occupancy
 from postwarden_sidecar.net.route import Route
 from postwarden_sidecar.net.timeouts import Timeouts
+from postwarden_sidecar.rules.settings import Rules
+
+
+class Inquiry(Protocol):
+    """A question to the block lists that is under way."""
+
+    def cancel(self) -> None:
+        """No more answers are wanted. Harmless when all have come."""
 
 
 class Host(Protocol):
@@ -32,6 +41,10 @@ class Host(Protocol):
 
     def store_pass(self, key: str, expiries: Mapping[str, float]) -> None:
         """Keep a pass."""
+
+    def query_dnsbl(self, address: str, rules: Rules, answer: Callable[[DnsblAnswer], None]) -> Inquiry:
+        """Ask each zone of rules.dnsbl.sites about address, and call answer once a zone, within rules.dnsbl.timeout; it may be
+        called before this returns."""
 
     def record(self, record: Record) -> None:
         """A connection has its verdict."""

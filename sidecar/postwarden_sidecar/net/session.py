@@ -16,12 +16,14 @@ from functools import partial
 
 from postwarden_sidecar.engine.actions import (
     Close,
+    DnsblAnswer,
     EngineAction,
     HandOff,
     HandoffOutcome,
     Interest,
     LookupPass,
     Observe,
+    QueryDnsbl,
     Send,
     StorePass,
 )
@@ -29,7 +31,7 @@ from postwarden_sidecar.engine.connection import Connection
 from postwarden_sidecar.engine.proxy_header import Announced
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.messages import UpstreamFault
-from postwarden_sidecar.net.environment import Environment
+from postwarden_sidecar.net.environment import Environment, Inquiry
 from postwarden_sidecar.net.fault_record import fault_record
 from postwarden_sidecar.net.loop import fail
 from postwarden_sidecar.net.transfer import Transfer, choose_transfer
@@ -46,30 +48,10 @@ class Session:
     another worker has read."""
 
     __slots__ = (
-        "_at_end",
-        "_began",
-        "_client",
-        "_ended",
-        "_engine",
-        "_environment",
-        "_eof_told",
-        "_flush_by",
-        "_local",
-        "_output",
-        "_over",
-        "_peeked",
-        "_peer",
-        "_presence",
-        "_pumping",
-        "_recorded",
-        "_stage",
-        "_target",
-        "_transfer",
-        "_wall",
-        "_way",
-        "deadline",
-        "queued_at",
-    )
+        "_at_end", "_began", "_client", "_dnsbl", "_ended", "_engine", "_environment", "_eof_told",
+        "_flush_by", "_local", "_output", "_over", "_peeked", "_peer", "_presence", "_pumping", "_recorded",
+        "_rules", "_stage", "_target", "_transfer", "_wall", "_way", "deadline", "queued_at",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -94,6 +76,8 @@ class Session:
         load, elsewhere = self._presence.load, partial(environment.neighbours.give, client, peer, local)
         now = environment.loop.now
         self._engine = Connection(context, *peer, *local, now, wall, load, announced, elsewhere)
+        self._rules = context.rules
+        self._dnsbl: Inquiry | None = None
         self._stage = ""
         self._output = b""
         self._flush_by: float | None = None
@@ -242,19 +226,36 @@ class Session:
                 self._observe(record)
             case LookupPass(key):
                 self._environment.host.lookup_pass(key, self._receive_pass)
+            case QueryDnsbl(address):
+                assert self._rules is not None  # without rules there are no lists to ask
+                host = self._environment.host
+                self._dnsbl = host.query_dnsbl(address, self._rules, self._receive_dnsbl)
             case StorePass(key, expiries):
                 self._environment.host.store_pass(key, expiries)
             case HandOff():
                 self._hand_off(action)
 
     def _receive_pass(self, expiries: Mapping[str, float]) -> None:
+        self._tell(lambda: self._engine.receive_pass(expiries, self._environment.loop.now))
+
+    def _tell(self, receive: Callable[[], None]) -> None:
+        """An answer for the engine, from who serves other sessions, too."""
         if self._over:
             return
         try:
-            self._engine.receive_pass(expiries, self._environment.loop.now)
+            receive()
             self._pump()
-        except Exception:  # the caller serves other sessions, too
+        except Exception:
             fail(self)
+
+    def _receive_dnsbl(self, answer: DnsblAnswer) -> None:
+        if self._transfer is None:
+            self._tell(lambda: self._engine.receive_dnsbl(answer, self._environment.loop.now))
+
+    def _forget_dnsbl(self) -> None:
+        if self._dnsbl is not None:
+            self._dnsbl.cancel()
+            self._dnsbl = None
 
     def _observe(self, record: Record) -> None:
         self._recorded = True
@@ -315,6 +316,7 @@ class Session:
         loop = self._environment.loop
         loop.watch(self._client.fileno(), self, 0)
         loop.set_deadline(self, None)
+        self._forget_dnsbl()
         self._environment.meter.move(self._stage, "handoff")
         self._stage = "handoff"
         self._presence.hand_over()
@@ -385,6 +387,7 @@ class Session:
         self._release()
 
     def _release(self) -> None:
+        self._forget_dnsbl()
         if not self._over:
             self._over = True
             self._presence.end()

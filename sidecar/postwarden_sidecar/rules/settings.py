@@ -7,7 +7,7 @@ the wire is in `controlclient`, the mapped image that supervisor and workers sha
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from postwarden_sidecar.rules.intervals import AddressTable
 
@@ -98,7 +98,7 @@ class DnsblSite:
     the policy has it (`{key}` not replaced), for logs, traces and status. replies: the filter, four octets, each the set of its allowed
     values; None: all of 127.0.0.0/8 less 127.255.255.0/24. label: the name that clients see."""
 
-    zone: str
+    zone: str = field(repr=False)
     template: str
     replies: tuple[frozenset[int], frozenset[int], frozenset[int], frozenset[int]] | None
     weight: int

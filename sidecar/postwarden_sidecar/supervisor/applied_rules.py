@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Coroutine
 
 from postwarden_sidecar.controlclient.stream import NotApplied
-from postwarden_sidecar.rules import image
+from postwarden_sidecar.rules import image, keys
 from postwarden_sidecar.rules.settings import PolicyRef, Rules
 from postwarden_sidecar.supervisor.state_directory import StateDirectory
 from postwarden_sidecar.supervisor.workers import Workers
@@ -49,6 +49,7 @@ class AppliedRules:
         self._decided = False  # workers have rules, or were told that there are none
         self._orders: set[asyncio.Task[None]] = set()
         self.rules: Rules | None = None
+        self._complete = True
         self.told = asyncio.Event()
         self.spoken = asyncio.Event()  # by an operator, of this process's time
 
@@ -57,12 +58,20 @@ class AppliedRules:
         """See RulesSink."""
         return None if self.rules is None else self.rules.policy
 
+    @property
+    def complete(self) -> bool:
+        """See RulesSink."""
+        return self._complete
+
     async def begin(self, *, expect_operator: bool) -> None:
         """Put in force what the disk has; if it has nothing and no operator speaks in time: no rules."""
         saved = await asyncio.to_thread(self._state.load_rules) if self._state is not None else None
         if saved is not None:
             try:
-                await self._finish(self._put(*saved, save=False))
+                rules = keys.without_blank_sites(saved[0])
+                complete = rules is saved[0]
+                content = saved[1] if complete else await asyncio.to_thread(image.encode, rules)
+                await self._finish(self._put(rules, content, complete=complete))
             except NotApplied as error:
                 _log.warning("the last known good rules are not put in force: %s", error)
             else:
@@ -78,7 +87,10 @@ class AppliedRules:
 
     async def apply(self, rules: Rules) -> None:
         """See RulesSink."""
-        await self._finish(self._put(rules, await asyncio.to_thread(image.encode, rules), save=True))
+        content = await asyncio.to_thread(image.encode, rules)
+        kept = keys.without_keys(rules)
+        on_disk = content if kept is rules else await asyncio.to_thread(image.encode, kept)
+        await self._finish(self._put(rules, content, on_disk=on_disk))
         self._heard()
 
     async def unmanaged(self) -> None:
@@ -111,7 +123,10 @@ class AppliedRules:
         await asyncio.sleep(FIRST_WORD)
         await self._put_none_unless_decided()
 
-    async def _put(self, rules: Rules, content: bytes, *, save: bool) -> None:
+    async def _put(
+        self, rules: Rules, content: bytes, *, on_disk: bytes | None = None, complete: bool = True
+    ) -> None:
+        """content: the image of rules. on_disk: that to keep; None: the disk has it."""
         async with self._one_at_a_time:
             try:
                 await self._workers.set_rules(memory_file(content))
@@ -121,16 +136,16 @@ class AppliedRules:
                     self._decided = True
                 raise
             self._decided = True
-            self.rules = rules
+            self.rules, self._complete = rules, complete
             self._changed(rules)
-            if save and self._state is not None:
-                await asyncio.to_thread(self._state.save_rules, content)
+            if on_disk is not None and self._state is not None:
+                await asyncio.to_thread(self._state.save_rules, on_disk)
 
     async def _put_none(self) -> None:
         async with self._one_at_a_time:
             await self._workers.set_rules(None, defer=self._defer)
             self._decided = True
-            self.rules = None
+            self.rules, self._complete = None, True
             self._changed(None)
             if self._state is not None:
                 await asyncio.to_thread(self._state.forget_rules)

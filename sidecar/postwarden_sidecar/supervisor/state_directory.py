@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -33,9 +34,11 @@ class StateDirectory:
     """The directory. Its calls block for a disk write; what fails to be written is a warning."""
 
     def __init__(self, path: Path) -> None:
-        """Make the directory, for its owner only, if there is none. Raises OSError."""
+        """Make the directory, for its owner only, if there is none. Raises OSError, also if nothing can be written there."""
         self.path = path
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
         self._rules = path / "rules.image"
         self._learned = path / "learned.json"
         self._trust = path / "trust.pem"
@@ -52,7 +55,7 @@ class StateDirectory:
             return None
 
     def save_rules(self, content: bytes) -> None:
-        """Keep the image as the last known good."""
+        """Keep the image as the last known good. It must hold no Secret's key (see rules.keys)."""
         self._write(self._rules, content)
 
     def forget_rules(self) -> None:

@@ -29,6 +29,7 @@ from postwarden_sidecar.stores.store import PassStore, StoreError
 from postwarden_sidecar.supervisor import prober
 from postwarden_sidecar.supervisor.applied_rules import AppliedRules
 from postwarden_sidecar.supervisor.closing import close_when_empty
+from postwarden_sidecar.supervisor.dnsbl_health import DnsblHealth
 from postwarden_sidecar.supervisor.endpoints import EndpointFailed, Endpoints
 from postwarden_sidecar.supervisor.settings import SidecarSettings, WithoutRules
 from postwarden_sidecar.supervisor.state_directory import ADMIN_SOCKET, PASSES, Learned, StateDirectory
@@ -80,6 +81,7 @@ class Supervisor:
         self._store: PassStore = MemoryStore()
         self._workers: Workers | None = None
         self._upstreams: Upstreams | None = None
+        self._dnsbl: DnsblHealth | None = None
         self._rules: AppliedRules | None = None
         self._client: ControlClient | None = None
         self._endpoints: Endpoints | None = None
@@ -159,6 +161,8 @@ class Supervisor:
             await self._endpoints.close()
         if self._rules is not None:
             await self._rules.close()
+        if self._dnsbl is not None:
+            await self._dnsbl.close()
         if self._workers is not None:
             await self._workers.stop()
         close_when_empty(self._listeners)
@@ -180,7 +184,8 @@ class Supervisor:
                 self._state = StateDirectory(settings.state_dir)
             except OSError as error:
                 raise StartFailed(
-                    f"the state directory {settings.state_dir} can't be made: {error.strerror}"
+                    f"the state directory {settings.state_dir} can't be used: {error.strerror}; "
+                    "give one that this user may write to"
                 ) from error
         try:
             self._listeners = listen(
@@ -202,7 +207,10 @@ class Supervisor:
             on_pass=self._asked_for_pass,
             on_fault=lambda fault: upstreams.fault(fault),
             on_stress=self._telemetry.stress,
+            on_probe_wanted=lambda zone: dnsbl.wanted(zone),
         )
+        self._dnsbl = dnsbl = DnsblHealth(self._workers, lambda: self._client)
+        dnsbl.begin()
         self._upstreams = upstreams = self._make_upstreams(self._workers)
         self._rules = AppliedRules(
             self._workers,
@@ -222,6 +230,7 @@ class Supervisor:
         self._upstreams.want(choose(settings.flags, None, settings.bootstrap))
         await self._rules.begin(expect_operator=self._client is not None)
         self._keep(self._upstreams.run())
+        self._keep(dnsbl.run())
         self._keep(self._sweep())
         if self._client is not None:
             self._keep(self._client.run())
@@ -287,8 +296,10 @@ class Supervisor:
         assert self._upstreams is not None
         assert self._telemetry is not None
         assert self._workers is not None
+        assert self._dnsbl is not None
         policy = None if rules is None else rules.upstream
         self._upstreams.want(choose(self._settings.flags, policy, self._settings.bootstrap))
+        self._dnsbl.set_rules(rules)
         if rules is not None:
             limits, cache = rules.limits, rules.cache
             self._workers.set_prefixes(

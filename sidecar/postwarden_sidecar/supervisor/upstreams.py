@@ -200,13 +200,11 @@ class Upstreams:
         if result.state == OPEN_RELAY:
             self._warned.add(wanted)
         self._result = result
+        before = self._learned
         if accepted:
             self._in_force = wanted
             self._good_at = _now()
-            learned = Learned(wanted.target, result.banner, result.ehlo)
-            if learned != self._learned:
-                self._learned = learned
-                await self._learn(learned)
+            self._learned = Learned(wanted.target, result.banner, result.ehlo)
         elif wanted == self._in_force and result.state != UNPROVED:
             self._in_force = None
         # Down for now speaks against no setting that was proved: it serves on, each client is tried.
@@ -214,6 +212,9 @@ class Upstreams:
         self.settled.set()
         self._changed.set()
         await self._report(PROVED if accepted else result.state, result.detail)
+        # Last, for clients are not to wait for the disk.
+        if self._learned is not None and self._learned != before:
+            await self._learn(self._learned)
 
     def _usable(self) -> bool:
         if self._in_force is not None:

@@ -23,12 +23,15 @@ from postwarden_sidecar.ipc.messages import (
     NoRules,
     PassQuery,
     PassStored,
+    ProbeWanted,
     Ready,
+    Resolvers,
     RulesInForce,
     Stress,
     ToSupervisor,
     UpstreamFault,
     UpstreamInForce,
+    ZoneProbed,
 )
 from postwarden_sidecar.ipc.page import CELLS, HEARTBEAT, Page
 from postwarden_sidecar.supervisor.shares import Shares
@@ -73,6 +76,7 @@ class Workers:
         on_pass: Callable[[WorkerProcess, PassQuery | PassStored], None],
         on_fault: Callable[[UpstreamFault], None],
         on_stress: Callable[[bool, int], None] = lambda on, connections: None,
+        on_probe_wanted: Callable[[str], None] = lambda _zone: None,
     ) -> None:
         self._listeners = listeners
         self._page = page
@@ -81,6 +85,7 @@ class Workers:
         self._on_fault = on_fault
         self._on_stress = on_stress
         self._stress = False
+        self._on_probe_wanted = on_probe_wanted
         self._running: dict[int, WorkerProcess] = {}
         self._shares = Shares(listeners, self._running)
         self._started: dict[int, float] = {}
@@ -88,6 +93,7 @@ class Workers:
         self._rules: _Rules | None = None
         self._serial = 0
         self._upstream: UpstreamInForce | None = None
+        self._resolvers: Resolvers | None = None
         self._ending = False
         self._changed = asyncio.Event()
         self._refusal = ""
@@ -119,6 +125,17 @@ class Workers:
         self._upstream = upstream
         for worker in self._running.values():
             worker.send(upstream)
+
+    def set_resolvers(self, resolvers: Resolvers) -> None:
+        """Tell all, and those to come."""
+        self._resolvers = resolvers
+        for worker in self._running.values():
+            worker.send(resolvers)
+
+    def tell_probed(self, probed: ZoneProbed) -> None:
+        """Tell all."""
+        for worker in self._running.values():
+            worker.send(probed)
 
     async def wait_accepting(self) -> None:
         """Until `accepting`."""
@@ -195,6 +212,8 @@ class Workers:
                 if on is not self._stress:  # two workers may have seen it
                     self._stress = on
                     self._on_stress(on, connections)
+            case ProbeWanted(zone=zone):
+                self._on_probe_wanted(zone)
 
     def recorded(self, records: Sequence[Record]) -> None:
         """See WorkerEvents."""
@@ -241,6 +260,8 @@ class Workers:
         self._running[index] = worker
         self._started[index] = time.monotonic()
         self._shares.started(worker)
+        if self._resolvers is not None:
+            worker.send(self._resolvers)
         if self._upstream is not None:
             worker.send(self._upstream)
         if self._rules is not None:

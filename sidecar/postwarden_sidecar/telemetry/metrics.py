@@ -10,6 +10,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from postwarden_sidecar.dns.outcome import NETWORK_OUTCOMES, Outcome
 from postwarden_sidecar.engine.record import Verdict
 from postwarden_sidecar.ipc import page as cells
 from postwarden_sidecar.ipc.page import Page
@@ -57,6 +58,13 @@ ACTIVE = Metric(
     "Connections open now, by stage.",
     ("postwarden.stage",),
 )
+LOOKUPS = Metric(
+    "postwarden.dnsbl.lookup.duration",
+    Kind.HISTOGRAM,
+    "s",
+    "Time of DNSBL look-ups. Connections of one client side by side share them.",
+    ("postwarden.dnsbl.outcome",),
+)
 DROPPED = Metric(
     "postwarden.telemetry.dropped",
     Kind.COUNTER,
@@ -64,7 +72,7 @@ DROPPED = Metric(
     "Telemetry that was lost: records of connections, log lines, or spans and log records that the OTLP endpoint did not take.",
     ("postwarden.signal",),
 )
-METRICS = (CONNECTIONS, TESTS, DURATION, ACTIVE, DROPPED)
+METRICS = (CONNECTIONS, TESTS, DURATION, LOOKUPS, ACTIVE, DROPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +85,21 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """counts: one more than bounds, not cumulative. total: the sum of all values, in the metric's unit."""
+    """counts: one more than bounds, not cumulative. total: the sum of all values, in the metric's unit. attributes: as a Point's."""
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
     total: float
+    attributes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The values of a metric: points, or buckets for a histogram."""
+    """The values of a metric: points, or a histogram's, one for each combination of attributes."""
 
     metric: Metric
     points: tuple[Point, ...] = ()
-    buckets: Buckets | None = None
+    histograms: tuple[Buckets, ...] = ()
 
 
 def read(page: Page, dropped: Mapping[str, int]) -> list[Reading]:
@@ -100,7 +109,8 @@ def read(page: Page, dropped: Mapping[str, int]) -> list[Reading]:
     return [
         Reading(CONNECTIONS, tuple(Point((v.value,), page.total(cells.connections(v))) for v in Verdict)),
         Reading(TESTS, _tests(page)),
-        Reading(DURATION, buckets=_duration(page)),
+        Reading(DURATION, histograms=(_duration(page),)),
+        Reading(LOOKUPS, histograms=tuple(_lookups(page, outcome) for outcome in NETWORK_OUTCOMES)),
         Reading(ACTIVE, tuple(Point((stage,), page.total(cells.active(stage))) for stage in cells.STAGES)),
         Reading(DROPPED, tuple(Point((signal,), count) for signal, count in sorted(lost.items()))),
     ]
@@ -122,3 +132,9 @@ def _duration(page: Page) -> Buckets:
     bounds = cells.DURATION_BOUNDS
     counts = tuple(page.total(cells.duration_bucket(index)) for index in range(len(bounds) + 1))
     return Buckets(bounds, counts, page.total(cells.DURATION_SUM_US) / 1e6)
+
+
+def _lookups(page: Page, outcome: Outcome) -> Buckets:
+    bounds = cells.LOOKUP_BOUNDS
+    counts = tuple(page.total(cells.lookup_bucket(outcome, index)) for index in range(len(bounds) + 1))
+    return Buckets(bounds, counts, page.total(cells.lookup_sum(outcome)) / 1e6, (outcome.value,))

@@ -42,8 +42,9 @@ def metrics_data(
 def _metric(reading: Reading, start: int, now: int) -> OtlpMetric:
     metric = reading.metric
     data: Histogram | Sum
-    if reading.buckets is not None:
-        data = Histogram([_histogram(reading.buckets, start, now)], AggregationTemporality.CUMULATIVE)
+    if metric.kind is Kind.HISTOGRAM:
+        histograms = [_histogram(metric.attributes, buckets, start, now) for buckets in reading.histograms]
+        data = Histogram(histograms, AggregationTemporality.CUMULATIVE)
     else:
         points = [_number(metric.attributes, point, start, now) for point in reading.points]
         data = Sum(points, AggregationTemporality.CUMULATIVE, is_monotonic=metric.kind is Kind.COUNTER)
@@ -55,9 +56,9 @@ def _number(keys: tuple[str, ...], point: Point, start: int, now: int) -> Number
     return NumberDataPoint(attributes, start, now, point.value)
 
 
-def _histogram(buckets: Buckets, start: int, now: int) -> HistogramDataPoint:
+def _histogram(keys: tuple[str, ...], buckets: Buckets, start: int, now: int) -> HistogramDataPoint:
     return HistogramDataPoint(
-        attributes={},
+        attributes=dict(zip(keys, buckets.attributes, strict=True)),
         start_time_unix_nano=start,
         time_unix_nano=now,
         count=sum(buckets.counts),

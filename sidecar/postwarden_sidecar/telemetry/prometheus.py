@@ -60,16 +60,17 @@ def _label(key: str) -> str:
 def _family(reading: Reading) -> Family:
     metric = reading.metric
     name = family_name(metric)
-    if reading.buckets is not None:
-        histogram = HistogramMetricFamily(name, metric.meaning, labels=[])
-        running = 0
-        cumulative = []
-        for bound, count in zip((*reading.buckets.bounds, "+Inf"), reading.buckets.counts, strict=True):
-            running += count
-            cumulative.append((str(bound), running))
-        histogram.add_metric([], cumulative, reading.buckets.total)
-        return histogram
     labels = [_label(key) for key in metric.attributes]
+    if metric.kind is Kind.HISTOGRAM:
+        histogram = HistogramMetricFamily(name, metric.meaning, labels=labels)
+        for buckets in reading.histograms:
+            running = 0
+            cumulative = []
+            for bound, count in zip((*buckets.bounds, "+Inf"), buckets.counts, strict=True):
+                running += count
+                cumulative.append((str(bound), running))
+            histogram.add_metric(buckets.attributes, cumulative, buckets.total)
+        return histogram
     family: CounterMetricFamily | GaugeMetricFamily
     if metric.kind is Kind.COUNTER:
         family = CounterMetricFamily(name, metric.meaning, labels=labels)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from postwarden_sidecar.dns.outcome import NETWORK_OUTCOMES
 from postwarden_sidecar.engine.record import Verdict
 from postwarden_sidecar.ipc import page as cells
 from postwarden_sidecar.telemetry.attributes import ATTRIBUTES
@@ -34,6 +35,7 @@ _VALUES = {
     "postwarden.verdict": tuple(Verdict),
     "postwarden.test": cells.TESTS,
     "postwarden.outcome": cells.OUTCOMES,
+    "postwarden.dnsbl.outcome": tuple(outcome.value for outcome in NETWORK_OUTCOMES),
     "postwarden.action": tuple(action for action in cells.ACTIONS if action),
     "postwarden.stage": cells.STAGES,
     "postwarden.signal": ("record", "line", "span", "log"),

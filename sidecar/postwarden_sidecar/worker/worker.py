@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from postwarden_sidecar.engine.actions import DnsblAnswer
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.channel import Channel, ChannelFull, Message
@@ -24,12 +25,15 @@ from postwarden_sidecar.ipc.messages import (
     Neighbour,
     NoRules,
     PassAnswer,
+    ProbeWanted,
     Ready,
+    Resolvers,
     RulesInForce,
     SteeringInForce,
     Stress,
     UpstreamFault,
     UpstreamInForce,
+    ZoneProbed,
 )
 from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.ipc.pair import ChannelClosed, ChannelFault, close_all
@@ -41,6 +45,7 @@ from postwarden_sidecar.net.steering import Steering
 from postwarden_sidecar.net.timeouts import Timeouts
 from postwarden_sidecar.rules.image import decode
 from postwarden_sidecar.rules.settings import Rules
+from postwarden_sidecar.worker.blocklists import BlocklistInquiry, Blocklists
 from postwarden_sidecar.worker.passes import Passes
 
 ORPHAN_DRAIN = 20.0  # seconds that relays may go on once the supervisor is gone (--drain-timeout's default)
@@ -71,6 +76,9 @@ class Worker:
         self._driver = Driver(
             self._loop, listener, self, page, cells, index=index, limit=limit, timeouts=timeouts
         )
+        self._blocklists = Blocklists(
+            self._loop, self._driver.descriptors, self._driver.meter, self._want_probe
+        )
         self._rules: Rules | None = None
         self._rules_known = False
         self._defer = False
@@ -88,6 +96,7 @@ class Worker:
         self._loop.run()
         self._records_flush()
         self._driver.close()
+        self._blocklists.client.close()
         self._loop.release()
         self._channel.close()
         self._records.close()
@@ -118,6 +127,12 @@ class Worker:
         """See Passes."""
         if self._control_open:
             self._passes.store(key, expiries)
+
+    def query_dnsbl(
+        self, address: str, rules: Rules, answer: Callable[[DnsblAnswer], None]
+    ) -> BlocklistInquiry:
+        """See Blocklists."""
+        return self._blocklists.query(address, rules.dnsbl, answer)
 
     def record(self, record: Record) -> None:
         """Into the batch; what does not fit is dropped and counted."""
@@ -154,6 +169,7 @@ class Worker:
                 self._apply(serial, descriptors)
             case NoRules(serial=serial, defer=defer):
                 self._rules, self._defer, self._rules_known = None, defer, True
+                self._blocklists.set_rules(None)
                 self._renew_context()
                 self._channel.send(Applied(serial, ""))
             case UpstreamInForce():
@@ -170,6 +186,10 @@ class Worker:
                 self._driver.accept_no_more(index)
             case PassAnswer():
                 self._passes.receive(message)
+            case Resolvers():
+                self._blocklists.set_resolvers(message)
+            case ZoneProbed():
+                self._blocklists.receive_probe(message)
             case Drain(timeout=timeout):
                 self._driver.drain(timeout, self._loop.stop)
             case _:
@@ -193,8 +213,16 @@ class Worker:
         finally:
             close_all(descriptors)
         self._rules, self._defer, self._rules_known = rules, False, True
+        self._blocklists.set_rules(rules)
         self._renew_context()
         self._channel.send(Applied(serial, ""))
+
+    def _want_probe(self, zone: str) -> bool:
+        if self._control_open:
+            with suppress(ChannelFull, ChannelClosed):
+                self._channel.send(ProbeWanted(zone))
+                return True
+        return False
 
     def _renew_context(self) -> None:
         banner = self._upstream.banner if self._upstream is not None else ""

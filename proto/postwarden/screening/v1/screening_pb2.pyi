@@ -19,6 +19,14 @@ class HandoffState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HANDOFF_STATE_OPEN_RELAY: _ClassVar[HandoffState]
     HANDOFF_STATE_UPSTREAM_EXPOSED: _ClassVar[HandoffState]
 
+class DnsblState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DNSBL_STATE_UNSPECIFIED: _ClassVar[DnsblState]
+    DNSBL_STATE_HEALTHY: _ClassVar[DnsblState]
+    DNSBL_STATE_BLOCKED: _ClassVar[DnsblState]
+    DNSBL_STATE_UNREACHABLE: _ClassVar[DnsblState]
+    DNSBL_STATE_LISTS_WORLD: _ClassVar[DnsblState]
+
 class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MODE_UNSPECIFIED: _ClassVar[Mode]
@@ -53,12 +61,23 @@ class LogFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LOG_FORMAT_JSON: _ClassVar[LogFormat]
     LOG_FORMAT_POSTSCREEN: _ClassVar[LogFormat]
     LOG_FORMAT_POSTSCREEN_LEGACY: _ClassVar[LogFormat]
+
+class Handover(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HANDOVER_UNSPECIFIED: _ClassVar[Handover]
+    HANDOVER_INLINE: _ClassVar[Handover]
+    HANDOVER_RECONNECT: _ClassVar[Handover]
 HANDOFF_STATE_UNSPECIFIED: HandoffState
 HANDOFF_STATE_PROVED: HandoffState
 HANDOFF_STATE_UNPROVED: HandoffState
 HANDOFF_STATE_WRONG_ANSWER: HandoffState
 HANDOFF_STATE_OPEN_RELAY: HandoffState
 HANDOFF_STATE_UPSTREAM_EXPOSED: HandoffState
+DNSBL_STATE_UNSPECIFIED: DnsblState
+DNSBL_STATE_HEALTHY: DnsblState
+DNSBL_STATE_BLOCKED: DnsblState
+DNSBL_STATE_UNREACHABLE: DnsblState
+DNSBL_STATE_LISTS_WORLD: DnsblState
 MODE_UNSPECIFIED: Mode
 MODE_ENFORCE: Mode
 MODE_OBSERVE: Mode
@@ -79,18 +98,23 @@ LOG_FORMAT_UNSPECIFIED: LogFormat
 LOG_FORMAT_JSON: LogFormat
 LOG_FORMAT_POSTSCREEN: LogFormat
 LOG_FORMAT_POSTSCREEN_LEGACY: LogFormat
+HANDOVER_UNSPECIFIED: Handover
+HANDOVER_INLINE: Handover
+HANDOVER_RECONNECT: Handover
 
 class SidecarMessage(_message.Message):
-    __slots__ = ("hello", "ack", "nack", "handoff")
+    __slots__ = ("hello", "ack", "nack", "handoff", "dnsbl")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
     HANDOFF_FIELD_NUMBER: _ClassVar[int]
+    DNSBL_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     ack: Ack
     nack: Nack
     handoff: HandoffReport
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., handoff: _Optional[_Union[HandoffReport, _Mapping]] = ...) -> None: ...
+    dnsbl: DnsblReport
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., handoff: _Optional[_Union[HandoffReport, _Mapping]] = ..., dnsbl: _Optional[_Union[DnsblReport, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("sidecar_version", "formats", "features", "revision", "version", "complete", "trust_expires")
@@ -194,6 +218,16 @@ class HandoffReport(_message.Message):
     detail: str
     def __init__(self, state: _Optional[_Union[HandoffState, str]] = ..., detail: _Optional[str] = ...) -> None: ...
 
+class DnsblReport(_message.Message):
+    __slots__ = ("zone", "state", "detail")
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    zone: str
+    state: DnsblState
+    detail: str
+    def __init__(self, zone: _Optional[str] = ..., state: _Optional[_Union[DnsblState, str]] = ..., detail: _Optional[str] = ...) -> None: ...
+
 class Blob(_message.Message):
     __slots__ = ("hash", "format", "size", "data")
     HASH_FIELD_NUMBER: _ClassVar[int]
@@ -219,7 +253,7 @@ class BlobChunk(_message.Message):
     def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
 class Rules(_message.Message):
-    __slots__ = ("mode", "access", "pregreet", "upstream", "listener", "session", "telemetry")
+    __slots__ = ("mode", "access", "pregreet", "upstream", "listener", "session", "telemetry", "dnsbl", "protocol", "dialogue", "limits", "cache", "exempt_recipients")
     MODE_FIELD_NUMBER: _ClassVar[int]
     ACCESS_FIELD_NUMBER: _ClassVar[int]
     PREGREET_FIELD_NUMBER: _ClassVar[int]
@@ -227,6 +261,12 @@ class Rules(_message.Message):
     LISTENER_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     TELEMETRY_FIELD_NUMBER: _ClassVar[int]
+    DNSBL_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    DIALOGUE_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_FIELD_NUMBER: _ClassVar[int]
+    EXEMPT_RECIPIENTS_FIELD_NUMBER: _ClassVar[int]
     mode: Mode
     access: Access
     pregreet: Pregreet
@@ -234,7 +274,13 @@ class Rules(_message.Message):
     listener: Listener
     session: Session
     telemetry: Telemetry
-    def __init__(self, mode: _Optional[_Union[Mode, str]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., pregreet: _Optional[_Union[Pregreet, _Mapping]] = ..., upstream: _Optional[_Union[Upstream, _Mapping]] = ..., listener: _Optional[_Union[Listener, _Mapping]] = ..., session: _Optional[_Union[Session, _Mapping]] = ..., telemetry: _Optional[_Union[Telemetry, _Mapping]] = ...) -> None: ...
+    dnsbl: Dnsbl
+    protocol: Protocol
+    dialogue: Dialogue
+    limits: Limits
+    cache: Cache
+    exempt_recipients: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, mode: _Optional[_Union[Mode, str]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., pregreet: _Optional[_Union[Pregreet, _Mapping]] = ..., upstream: _Optional[_Union[Upstream, _Mapping]] = ..., listener: _Optional[_Union[Listener, _Mapping]] = ..., session: _Optional[_Union[Session, _Mapping]] = ..., telemetry: _Optional[_Union[Telemetry, _Mapping]] = ..., dnsbl: _Optional[_Union[Dnsbl, _Mapping]] = ..., protocol: _Optional[_Union[Protocol, _Mapping]] = ..., dialogue: _Optional[_Union[Dialogue, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., cache: _Optional[_Union[Cache, _Mapping]] = ..., exempt_recipients: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Access(_message.Message):
     __slots__ = ("my_networks", "reject_action", "rules")
@@ -263,16 +309,88 @@ class AccessRule(_message.Message):
     def __init__(self, field: _Optional[str] = ..., table: _Optional[_Union[AddressTable, _Mapping]] = ...) -> None: ...
 
 class Pregreet(_message.Message):
-    __slots__ = ("action", "wait_ms", "banner", "ttl_ms")
+    __slots__ = ("action", "wait_ms", "banner", "ttl_ms", "stress_wait_ms")
     ACTION_FIELD_NUMBER: _ClassVar[int]
     WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     BANNER_FIELD_NUMBER: _ClassVar[int]
     TTL_MS_FIELD_NUMBER: _ClassVar[int]
+    STRESS_WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     action: Action
     wait_ms: int
     banner: str
     ttl_ms: int
-    def __init__(self, action: _Optional[_Union[Action, str]] = ..., wait_ms: _Optional[int] = ..., banner: _Optional[str] = ..., ttl_ms: _Optional[int] = ...) -> None: ...
+    stress_wait_ms: int
+    def __init__(self, action: _Optional[_Union[Action, str]] = ..., wait_ms: _Optional[int] = ..., banner: _Optional[str] = ..., ttl_ms: _Optional[int] = ..., stress_wait_ms: _Optional[int] = ...) -> None: ...
+
+class Dnsbl(_message.Message):
+    __slots__ = ("action", "threshold", "allow_threshold", "timeout_ms", "ttl_min_ms", "ttl_max_ms", "resolvers", "sites")
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    TTL_MIN_MS_FIELD_NUMBER: _ClassVar[int]
+    TTL_MAX_MS_FIELD_NUMBER: _ClassVar[int]
+    RESOLVERS_FIELD_NUMBER: _ClassVar[int]
+    SITES_FIELD_NUMBER: _ClassVar[int]
+    action: Action
+    threshold: int
+    allow_threshold: int
+    timeout_ms: int
+    ttl_min_ms: int
+    ttl_max_ms: int
+    resolvers: _containers.RepeatedScalarFieldContainer[str]
+    sites: _containers.RepeatedCompositeFieldContainer[DnsblSite]
+    def __init__(self, action: _Optional[_Union[Action, str]] = ..., threshold: _Optional[int] = ..., allow_threshold: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., ttl_min_ms: _Optional[int] = ..., ttl_max_ms: _Optional[int] = ..., resolvers: _Optional[_Iterable[str]] = ..., sites: _Optional[_Iterable[_Union[DnsblSite, _Mapping]]] = ...) -> None: ...
+
+class DnsblSite(_message.Message):
+    __slots__ = ("zone", "template", "replies", "weight", "label")
+    ZONE_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    REPLIES_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    zone: str
+    template: str
+    replies: ReplyFilter
+    weight: int
+    label: str
+    def __init__(self, zone: _Optional[str] = ..., template: _Optional[str] = ..., replies: _Optional[_Union[ReplyFilter, _Mapping]] = ..., weight: _Optional[int] = ..., label: _Optional[str] = ...) -> None: ...
+
+class ReplyFilter(_message.Message):
+    __slots__ = ("first", "second", "third", "fourth")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    SECOND_FIELD_NUMBER: _ClassVar[int]
+    THIRD_FIELD_NUMBER: _ClassVar[int]
+    FOURTH_FIELD_NUMBER: _ClassVar[int]
+    first: bytes
+    second: bytes
+    third: bytes
+    fourth: bytes
+    def __init__(self, first: _Optional[bytes] = ..., second: _Optional[bytes] = ..., third: _Optional[bytes] = ..., fourth: _Optional[bytes] = ...) -> None: ...
+
+class Protocol(_message.Message):
+    __slots__ = ("pipelining", "non_smtp_command", "bare_newline", "forbidden_commands", "handover")
+    PIPELINING_FIELD_NUMBER: _ClassVar[int]
+    NON_SMTP_COMMAND_FIELD_NUMBER: _ClassVar[int]
+    BARE_NEWLINE_FIELD_NUMBER: _ClassVar[int]
+    FORBIDDEN_COMMANDS_FIELD_NUMBER: _ClassVar[int]
+    HANDOVER_FIELD_NUMBER: _ClassVar[int]
+    pipelining: ProtocolTest
+    non_smtp_command: ProtocolTest
+    bare_newline: ProtocolTest
+    forbidden_commands: _containers.RepeatedScalarFieldContainer[str]
+    handover: Handover
+    def __init__(self, pipelining: _Optional[_Union[ProtocolTest, _Mapping]] = ..., non_smtp_command: _Optional[_Union[ProtocolTest, _Mapping]] = ..., bare_newline: _Optional[_Union[ProtocolTest, _Mapping]] = ..., forbidden_commands: _Optional[_Iterable[str]] = ..., handover: _Optional[_Union[Handover, str]] = ...) -> None: ...
+
+class ProtocolTest(_message.Message):
+    __slots__ = ("enabled", "action", "ttl_ms")
+    ENABLED_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    TTL_MS_FIELD_NUMBER: _ClassVar[int]
+    enabled: bool
+    action: Action
+    ttl_ms: int
+    def __init__(self, enabled: _Optional[bool] = ..., action: _Optional[_Union[Action, str]] = ..., ttl_ms: _Optional[int] = ...) -> None: ...
 
 class Upstream(_message.Message):
     __slots__ = ("port", "socket", "handoff")
@@ -285,18 +403,68 @@ class Upstream(_message.Message):
     def __init__(self, port: _Optional[int] = ..., socket: _Optional[str] = ..., handoff: _Optional[_Union[Handoff, str]] = ...) -> None: ...
 
 class Listener(_message.Message):
-    __slots__ = ("proxy_trusted", "proxy_timeout_ms")
+    __slots__ = ("proxy_trusted", "proxy_timeout_ms", "pass_addresses")
     PROXY_TRUSTED_FIELD_NUMBER: _ClassVar[int]
     PROXY_TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    PASS_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     proxy_trusted: AddressTable
     proxy_timeout_ms: int
-    def __init__(self, proxy_trusted: _Optional[_Union[AddressTable, _Mapping]] = ..., proxy_timeout_ms: _Optional[int] = ...) -> None: ...
+    pass_addresses: AddressTable
+    def __init__(self, proxy_trusted: _Optional[_Union[AddressTable, _Mapping]] = ..., proxy_timeout_ms: _Optional[int] = ..., pass_addresses: _Optional[_Union[AddressTable, _Mapping]] = ...) -> None: ...
 
 class Session(_message.Message):
     __slots__ = ("hostname",)
     HOSTNAME_FIELD_NUMBER: _ClassVar[int]
     hostname: str
     def __init__(self, hostname: _Optional[str] = ...) -> None: ...
+
+class Dialogue(_message.Message):
+    __slots__ = ("command_time_limit_ms", "stress_command_time_limit_ms", "command_count_limit", "line_length_limit", "hello_required", "reject_footer", "hidden_extensions", "soft_fail")
+    COMMAND_TIME_LIMIT_MS_FIELD_NUMBER: _ClassVar[int]
+    STRESS_COMMAND_TIME_LIMIT_MS_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_COUNT_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    LINE_LENGTH_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    HELLO_REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    REJECT_FOOTER_FIELD_NUMBER: _ClassVar[int]
+    HIDDEN_EXTENSIONS_FIELD_NUMBER: _ClassVar[int]
+    SOFT_FAIL_FIELD_NUMBER: _ClassVar[int]
+    command_time_limit_ms: int
+    stress_command_time_limit_ms: int
+    command_count_limit: int
+    line_length_limit: int
+    hello_required: bool
+    reject_footer: str
+    hidden_extensions: _containers.RepeatedScalarFieldContainer[str]
+    soft_fail: bool
+    def __init__(self, command_time_limit_ms: _Optional[int] = ..., stress_command_time_limit_ms: _Optional[int] = ..., command_count_limit: _Optional[int] = ..., line_length_limit: _Optional[int] = ..., hello_required: _Optional[bool] = ..., reject_footer: _Optional[str] = ..., hidden_extensions: _Optional[_Iterable[str]] = ..., soft_fail: _Optional[bool] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("connections_per_client", "screening", "upstream", "prefix_ipv4", "prefix_ipv6", "stress_enter_percent", "stress_leave_percent")
+    CONNECTIONS_PER_CLIENT_FIELD_NUMBER: _ClassVar[int]
+    SCREENING_FIELD_NUMBER: _ClassVar[int]
+    UPSTREAM_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_IPV4_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_IPV6_FIELD_NUMBER: _ClassVar[int]
+    STRESS_ENTER_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    STRESS_LEAVE_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    connections_per_client: int
+    screening: int
+    upstream: int
+    prefix_ipv4: int
+    prefix_ipv6: int
+    stress_enter_percent: int
+    stress_leave_percent: int
+    def __init__(self, connections_per_client: _Optional[int] = ..., screening: _Optional[int] = ..., upstream: _Optional[int] = ..., prefix_ipv4: _Optional[int] = ..., prefix_ipv6: _Optional[int] = ..., stress_enter_percent: _Optional[int] = ..., stress_leave_percent: _Optional[int] = ...) -> None: ...
+
+class Cache(_message.Message):
+    __slots__ = ("retention_ms", "prefix_ipv4", "prefix_ipv6")
+    RETENTION_MS_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_IPV4_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_IPV6_FIELD_NUMBER: _ClassVar[int]
+    retention_ms: int
+    prefix_ipv4: int
+    prefix_ipv6: int
+    def __init__(self, retention_ms: _Optional[int] = ..., prefix_ipv4: _Optional[int] = ..., prefix_ipv6: _Optional[int] = ...) -> None: ...
 
 class Telemetry(_message.Message):
     __slots__ = ("log_format",)

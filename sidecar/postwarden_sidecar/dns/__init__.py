@@ -1,0 +1,1 @@
+"""DNS block lists without I/O: messages, what answers mean, whom to ask next."""
