@@ -206,8 +206,8 @@ class Supervisor:
             on_records=self._recorded,
             on_pass=self._asked_for_pass,
             on_fault=lambda fault: upstreams.fault(fault),
-            on_probe_wanted=lambda zone: dnsbl.wanted(zone),
             on_stress=self._telemetry.stress,
+            on_probe_wanted=lambda zone: dnsbl.wanted(zone),
         )
         self._dnsbl = dnsbl = DnsblHealth(self._workers, lambda: self._client)
         dnsbl.begin()
@@ -295,16 +295,16 @@ class Supervisor:
     def _rules_changed(self, rules: Rules | None) -> None:
         assert self._upstreams is not None
         assert self._telemetry is not None
-        assert self._dnsbl is not None
         assert self._workers is not None
+        assert self._dnsbl is not None
         policy = None if rules is None else rules.upstream
         self._upstreams.want(choose(self._settings.flags, policy, self._settings.bootstrap))
+        self._dnsbl.set_rules(rules)
         if rules is not None:
             limits, cache = rules.limits, rules.cache
             self._workers.set_prefixes(
                 min(limits.prefix_ipv4, cache.prefix_ipv4), min(limits.prefix_ipv6, cache.prefix_ipv6)
             )
-        self._dnsbl.set_rules(rules)
         if self._settings.log_format is None and rules is not None:
             self._telemetry.set_log_format(rules.log_format.value)
         if self._on_applied is not None:

@@ -75,17 +75,17 @@ class Workers:
         on_records: Callable[[Sequence[Record]], None],
         on_pass: Callable[[WorkerProcess, PassQuery | PassStored], None],
         on_fault: Callable[[UpstreamFault], None],
-        on_probe_wanted: Callable[[str], None] = lambda _zone: None,
         on_stress: Callable[[bool, int], None] = lambda on, connections: None,
+        on_probe_wanted: Callable[[str], None] = lambda _zone: None,
     ) -> None:
         self._listeners = listeners
         self._page = page
         self._on_records = on_records
         self._on_pass = on_pass
         self._on_fault = on_fault
-        self._on_probe_wanted = on_probe_wanted
         self._on_stress = on_stress
         self._stress = False
+        self._on_probe_wanted = on_probe_wanted
         self._running: dict[int, WorkerProcess] = {}
         self._shares = Shares(listeners, self._running)
         self._started: dict[int, float] = {}
@@ -208,12 +208,12 @@ class Workers:
                 self._on_pass(worker, message)
             case UpstreamFault():
                 self._on_fault(message)
-            case ProbeWanted(zone=zone):
-                self._on_probe_wanted(zone)
             case Stress(on=on, connections=connections):
                 if on is not self._stress:  # two workers may have seen it
                     self._stress = on
                     self._on_stress(on, connections)
+            case ProbeWanted(zone=zone):
+                self._on_probe_wanted(zone)
 
     def recorded(self, records: Sequence[Record]) -> None:
         """See WorkerEvents."""
@@ -259,9 +259,9 @@ class Workers:
         worker = WorkerProcess(index, self._listeners[index], self._page, self)
         self._running[index] = worker
         self._started[index] = time.monotonic()
+        self._shares.started(worker)
         if self._resolvers is not None:
             worker.send(self._resolvers)
-        self._shares.started(worker)
         if self._upstream is not None:
             worker.send(self._upstream)
         if self._rules is not None:
