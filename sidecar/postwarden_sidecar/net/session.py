@@ -54,7 +54,7 @@ class Session:
     __slots__ = (
         "_at_end", "_began", "_client", "_context", "_dnsbl", "_draining", "_ended", "_engine", "_environment",
         "_eof_told", "_flush_by", "_handover", "_local", "_output", "_over", "_peeked", "_peer", "_presence",
-        "_pumping", "_recorded", "_rules", "_stage", "_target", "_transfer", "_wall", "_way", "deadline",
+        "_pumping", "_recorded", "_stage", "_target", "_transfer", "_wall", "_way", "deadline",
         "queued_at",
     )  # fmt: skip
 
@@ -76,7 +76,6 @@ class Session:
         self._local = local
         self._ended = ended
         self._context = context = environment.host.context()
-        self._rules = context.rules
         self._dnsbl: Inquiry | None = None
         self._presence = environment.occupancy.arrive(None if context.rules is None else context.rules.limits)
         # Neither is a method of ours: engine and session would hold each other.
@@ -231,9 +230,9 @@ class Session:
             case LookupPass(key):
                 self._environment.host.lookup_pass(key, self._receive_pass)
             case QueryDnsbl(address):
-                assert self._rules is not None  # without rules there are no lists to ask
+                assert self._context.rules is not None  # without rules there are no lists to ask
                 host = self._environment.host
-                self._dnsbl = host.query_dnsbl(address, self._rules, self._receive_dnsbl)
+                self._dnsbl = host.query_dnsbl(address, self._context.rules, self._receive_dnsbl)
             case StorePass(key, expiries):
                 self._environment.host.store_pass(key, expiries)
             case HandOff():
