@@ -43,6 +43,7 @@ class SystemSettings:
     handoff: Handoff | None = None
     state_dir: Path | None = None
     workers: int = 1
+    resolver: tuple[str, int] | None = None
     log_format: LogFormatName | None = None
     otlp_endpoint: str | None = None
     metrics: tuple[str, int] | None = None
@@ -131,6 +132,7 @@ class System:
             control=control,
             state_dir=settings.state_dir,
             workers=settings.workers,
+            resolver=settings.resolver,
             log_format=settings.log_format,
             otlp_endpoint=settings.otlp_endpoint,
             metrics=settings.metrics,

@@ -118,6 +118,7 @@ def command(
         handoff=handoff,
         state_dir=state_dir,
         workers=workers,
+        resolver=resolver,
         log_format=None if log_format is None else LOG_FORMATS[log_format],
         otlp_endpoint=otlp_endpoint,
         metrics=metrics,

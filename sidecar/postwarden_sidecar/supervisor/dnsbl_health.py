@@ -15,8 +15,11 @@ from postwarden_sidecar.supervisor.workers import Workers
 class DnsblHealth:
     """`begin` before workers start, `run` as a task, `close` before they stop."""
 
-    def __init__(self, workers: Workers, client: Callable[[], ControlClient | None]) -> None:
-        """client: the operator's, if there is one."""
+    def __init__(
+        self, workers: Workers, resolver: tuple[str, int] | None, client: Callable[[], ControlClient | None]
+    ) -> None:
+        """resolver: of the command line, above the policy's; None: none. client: the operator's, if there is one."""
+        self._flag = () if resolver is None else (_shown(*resolver),)
         self._client = client
         self._resolvers = ResolverTable(workers.set_resolvers)
         self._probes = DnsblProbes(
@@ -29,7 +32,7 @@ class DnsblHealth:
     def set_rules(self, rules: Rules | None) -> None:
         """They are in force in every worker."""
         settings = None if rules is None else rules.dnsbl
-        self._resolvers.want(() if settings is None else settings.resolvers)
+        self._resolvers.want(self._flag or (() if settings is None else settings.resolvers))
         self._probes.set_rules(settings)
         client = self._client()
         if client is not None:
@@ -45,3 +48,7 @@ class DnsblHealth:
         client = self._client()
         if client is not None:
             client.dnsbl.tell(template, state, detail)
+
+
+def _shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

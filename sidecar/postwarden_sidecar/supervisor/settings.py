@@ -37,7 +37,8 @@ class SidecarSettings:
 
     listen: port 0 takes a free one. flags: of the command line, above the policy; bootstrap: below it and
     below the last known good. control: None: no operator, clients are treated as without_rules says.
-    state_dir: None: nothing is kept over a restart, and no `drain` command reaches the sidecar. log_format:
+    state_dir: None: nothing is kept over a restart, and no `drain` command reaches the sidecar. resolver: for DNS block lists; None: the
+    policy's, else the machine's own. log_format:
     None is the policy's. strict_relay: an MTA that would relay for the world is not used; else it is warned
     of once. try_unproved: while the MTA is down or silent each client is tried all the same (`up`). pod_ip:
     the address on which the MTA's port must not answer in the PROXY modes; None: not checked.
@@ -49,6 +50,7 @@ class SidecarSettings:
     control: ControlTarget | None = None
     state_dir: Path | None = None
     workers: int = 1
+    resolver: tuple[str, int] | None = None
     log_format: LogFormatName | None = None
     otlp_endpoint: str | None = None
     metrics: tuple[str, int] | None = None

@@ -209,7 +209,7 @@ class Supervisor:
             on_stress=self._telemetry.stress,
             on_probe_wanted=lambda zone: dnsbl.wanted(zone),
         )
-        self._dnsbl = dnsbl = DnsblHealth(self._workers, lambda: self._client)
+        self._dnsbl = dnsbl = DnsblHealth(self._workers, settings.resolver, lambda: self._client)
         dnsbl.begin()
         self._upstreams = upstreams = self._make_upstreams(self._workers)
         self._rules = AppliedRules(
