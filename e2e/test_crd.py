@@ -65,7 +65,6 @@ def test_minimal_policy_shows_its_defaults(api_server: ApiServer) -> None:
             "rejectFooter": "",
             "softFail": False,
         },
-        "exemptions": {},
         "limits": {
             "connectionsPerClient": 50,
             "screening": 1000,

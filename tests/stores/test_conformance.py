@@ -22,11 +22,11 @@ RETENTION = 100.0
 
 
 async def open_memory(directory: Path) -> PassStore:
-    return MemoryStore(RETENTION)
+    return MemoryStore()
 
 
 async def open_sqlite(directory: Path) -> PassStore:
-    return await SqliteStore.open(directory / "passes.sqlite", RETENTION)
+    return await SqliteStore.open(directory / "passes.sqlite")
 
 
 @pytest.fixture(params=[open_memory, open_sqlite])
@@ -61,11 +61,11 @@ async def test_a_sweep_removes_keys_whose_passes_all_expired_longer_ago_than_the
 ) -> None:
     await store.put("old", {"pregreet": NOW, "dnsbl": NOW - 50}, NOW)
     await store.put("young", {"pregreet": NOW + 1, "dnsbl": NOW - 5000}, NOW)
-    assert await store.sweep(NOW + RETENTION - 1) == 0
-    assert await store.sweep(NOW + RETENTION) == 1
+    assert await store.sweep(NOW + RETENTION - 1, RETENTION) == 0
+    assert await store.sweep(NOW + RETENTION, RETENTION) == 1
     assert await store.get("young") == {"pregreet": NOW + 1, "dnsbl": NOW - 5000}
     assert await store.get("old") == {}
-    assert await store.sweep(NOW + RETENTION + 1) == 1
+    assert await store.sweep(NOW + RETENTION + 1, RETENTION) == 1
 
 
 class AgainstADict(RuleBasedStateMachine):
@@ -110,7 +110,7 @@ class AgainstADict(RuleBasedStateMachine):
     @rule(now=times)
     def sweep(self, now: float) -> None:
         old = [key for key, known in self.model.items() if max(known.values()) <= now - RETENTION]
-        assert self.run(self.store.sweep(now)) == len(old)
+        assert self.run(self.store.sweep(now, RETENTION)) == len(old)
         for key in old:
             del self.model[key]
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-RETENTION = 168 * 3600.0  # seconds that an expired pass is kept: postscreen_cache_retention_time's 7 days
 MAX_KEYS = 200_000  # about 60 MB; beyond that the oldest entry goes, which costs its client a wait
 
 
 class MemoryStore:
     """PassStore in a dict."""
 
-    def __init__(self, retention: float = RETENTION) -> None:
-        """retention: seconds that expired passes are kept."""
-        self._retention = retention
+    def __init__(self) -> None:
         self._passes: dict[str, dict[str, float]] = {}
 
     async def get(self, key: str) -> dict[str, float]:
@@ -26,9 +23,9 @@ class MemoryStore:
         if len(self._passes) > MAX_KEYS:
             del self._passes[next(iter(self._passes))]
 
-    async def sweep(self, now: float) -> int:
+    async def sweep(self, now: float, retention: float) -> int:
         """See PassStore."""
-        limit = now - self._retention
+        limit = now - retention
         old = [key for key, known in self._passes.items() if max(known.values(), default=0.0) <= limit]
         for key in old:
             del self._passes[key]

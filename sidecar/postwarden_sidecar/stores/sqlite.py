@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from postwarden_sidecar.stores.memory import RETENTION
 from postwarden_sidecar.stores.store import StoreError
 
 SCHEMA_VERSION = 1  # in the file's user_version; a file of another version is begun anew
@@ -41,16 +40,13 @@ _T = TypeVar("_T")
 class SqliteStore:
     """PassStore in a file. Make it by `open`."""
 
-    def __init__(
-        self, path: Path, retention: float, thread: ThreadPoolExecutor, connection: sqlite3.Connection
-    ) -> None:
+    def __init__(self, path: Path, thread: ThreadPoolExecutor, connection: sqlite3.Connection) -> None:
         self._path = path
-        self._retention = retention
         self._thread = thread
         self._connection = connection
 
     @classmethod
-    async def open(cls, path: Path, retention: float = RETENTION, lock_timeout: float = 5.0) -> SqliteStore:
+    async def open(cls, path: Path, lock_timeout: float = 5.0) -> SqliteStore:
         """Open or make the file. A file that is damaged, foreign or of another version is moved to
         `NAME.unreadable` with a warning. lock_timeout: seconds to wait for another process. Raises StoreError
         if no file can be made there."""
@@ -60,7 +56,7 @@ class SqliteStore:
         except (sqlite3.Error, OSError) as error:
             thread.shutdown(wait=False)
             raise StoreError(f"the pass store {path} can't be made: {error}") from error
-        return cls(path, retention, thread, connection)
+        return cls(path, thread, connection)
 
     async def get(self, key: str) -> dict[str, float]:
         """See PassStore."""
@@ -81,9 +77,9 @@ class SqliteStore:
 
         await self._run("written", insert)
 
-    async def sweep(self, now: float) -> int:
+    async def sweep(self, now: float, retention: float) -> int:
         """See PassStore."""
-        limit = now - self._retention
+        limit = now - retention
 
         def delete(connection: sqlite3.Connection) -> int:
             with connection:

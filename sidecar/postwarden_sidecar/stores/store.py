@@ -22,8 +22,8 @@ class PassStore(Protocol):
         """The newest word counts for each test named, also an earlier expiry (an expiry too far ahead must not
         stay for ever); other tests are kept. Raises StoreError."""
 
-    async def sweep(self, now: float) -> int:
-        """Remove what expired longer ago than the retention; how many keys went. Raises StoreError."""
+    async def sweep(self, now: float, retention: float) -> int:
+        """Remove keys whose passes all expired longer than retention seconds ago; how many. Raises StoreError."""
 
     async def close(self) -> None:
         """Write out and release. No other call follows."""

@@ -22,7 +22,7 @@ from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
 from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.net.listener import ListenError, listen
 from postwarden_sidecar.net.steering import Steering
-from postwarden_sidecar.rules.settings import Handoff, PolicyRef, Rules
+from postwarden_sidecar.rules.settings import Cache, Handoff, PolicyRef, Rules
 from postwarden_sidecar.stores.memory import MemoryStore
 from postwarden_sidecar.stores.sqlite import SqliteStore
 from postwarden_sidecar.stores.store import PassStore, StoreError
@@ -73,6 +73,7 @@ class Supervisor:
         self._on_records = on_records
         self._on_applied = on_applied
         self._tasks: set[asyncio.Task[None]] = set()
+        self._retention = Cache().retention
         self._store_work: set[asyncio.Task[None]] = set()  # finished, not cancelled: a pass is worth it
         self._listeners: list[socket.socket] = []
         self._state: StateDirectory | None = None
@@ -302,6 +303,7 @@ class Supervisor:
         self._dnsbl.set_rules(rules)
         if rules is not None:
             limits, cache = rules.limits, rules.cache
+            self._retention = cache.retention
             self._workers.set_prefixes(
                 min(limits.prefix_ipv4, cache.prefix_ipv4), min(limits.prefix_ipv6, cache.prefix_ipv6)
             )
@@ -343,7 +345,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL)
             try:
-                await self._store.sweep(time.time())
+                await self._store.sweep(time.time(), self._retention)
             except StoreError as error:
                 _log.warning("%s", error)
 
