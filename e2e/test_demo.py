@@ -23,7 +23,7 @@ def test_the_demo_shows_every_kind_of_client_and_ends_by_itself() -> None:
         ("127.66.6.6", "rejected"),
         ("127.0.3.30", "rejected"),
         ("127.0.3.31", "rejected"),
-        ("127.0.3.32", "rejected"),
+        ("127.0.3.32", "dropped"),
         ("127.0.3.33", "hangup"),
         ("127.0.1.10", "pass_old"),
     ]

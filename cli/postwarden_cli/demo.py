@@ -119,7 +119,7 @@ class Demo:
             row = [visit.client.kind, visit.client.address, "…", "", ""]
             if record is not None:
                 colour = COLOURS.get(record.verdict, "yellow")
-                why = record.reason.removeprefix(f"{record.client_address} ")
+                why = record.reason.removeprefix(record.client_address).lstrip(": ").removeprefix("it ")
                 row[2:] = [f"[{colour}]{record.verdict.value}[/]", f"{record.duration:.2f} s", escape(why)]
             table.add_row(*row, *([escape(visit.saw)] if width >= ROOM_FOR_REPLIES else []))
         return table

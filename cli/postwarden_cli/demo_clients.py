@@ -94,18 +94,21 @@ async def early_talker(session: Session) -> None:
 
 
 async def pipeliner(session: Session) -> None:
-    """Fires its whole session off as soon as the connection is open."""
+    """Waits for the greeting, then fires its whole session off, though nobody offered PIPELINING."""
+    await session.reply()
     await session.say(
-        "HELO pipe.example\r\nMAIL FROM:<win@pipe.example>\r\nRCPT TO:<someone@example.org>\r\nDATA\r\n"
+        "EHLO pipe.example\r\nMAIL FROM:<win@pipe.example>\r\nRCPT TO:<someone@example.org>\r\nQUIT\r\n"
     )
-    await session.until_closed()
+    refused = session.last
+    while line := await session.reply():
+        refused = line if line.startswith("5") else refused
+    session.last = refused
 
 
 async def http_prober(session: Session) -> None:
     """A web scanner that tries every port."""
     await session.say("GET / HTTP/1.1\r\nHost: mail.example.org\r\n\r\n")
-    await session.first_line()
-    await asyncio.wait_for(session.reply(), 1.0)
+    await session.until_closed()
 
 
 async def port_scanner(session: Session) -> None:
@@ -130,7 +133,7 @@ SAMPLE_CLIENTS = (
     SampleClient("listed spam source", "127.66.6.6", 0.8, listed, Verdict.REJECTED),
     SampleClient("talks before the greeting", "127.0.3.30", 1.2, early_talker, Verdict.REJECTED),
     SampleClient("sends everything at once", "127.0.3.31", 1.6, pipeliner, Verdict.REJECTED),
-    SampleClient("HTTP prober", "127.0.3.32", 2.0, http_prober, Verdict.REJECTED),
+    SampleClient("HTTP prober", "127.0.3.32", 2.0, http_prober, Verdict.DROPPED),
     SampleClient("port scanner", "127.0.3.33", 2.4, port_scanner, Verdict.HANGUP),
     SampleClient("good sender, again", "127.0.1.10", 3.2, good_sender, Verdict.PASS_OLD),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from postwarden_sidecar.checks import access, pregreet
 from postwarden_sidecar.checks.facts import Facts
-from postwarden_sidecar.rules.settings import AccessAction, Action, Mode, Rules
+from postwarden_sidecar.rules.settings import AccessAction, Action, Handover, Mode, Rules
 
 from postwarden_cli.compiled import PATHS, examined, rules_of
 
@@ -75,6 +75,35 @@ def explain(rules: Rules, facts: Facts) -> dict[str, list[str]]:
         steps.append(
             f"greeting test: it waits {rules.pregreet.wait:g} s for the greeting; if it speaks before, it is {ACTION_WORDS[action]}"
         )
+    if rules.dnsbl.sites:
+        action = Action.IGNORE if observe else rules.dnsbl.action
+        zones = ", ".join(dict.fromkeys(site.template for site in rules.dnsbl.sites))
+        steps.append(
+            f"block lists: {zones} are asked; at a score of {rules.dnsbl.threshold} it is {ACTION_WORDS[action]}"
+        )
+    steps += _dialogue(rules, observe=observe)
     if observe:
         steps.append("mode Observe: nobody is turned away")
     return {"steps": steps}
+
+
+def _dialogue(rules: Rules, *, observe: bool) -> list[str]:
+    """The tests after the greeting, and what comes of passing them."""
+    protocol = rules.protocol
+    tests = {
+        "pipelining": protocol.pipelining,
+        "non-SMTP commands": protocol.non_smtp_command,
+        "bare newlines": protocol.bare_newline,
+    }
+    steps = [
+        f"{name}: a client that sends them is {ACTION_WORDS[Action.IGNORE if observe else test.action]}"
+        for name, test in tests.items()
+        if test.enabled
+    ]
+    if steps and (observe or protocol.handover is Handover.INLINE):
+        steps.append("if it passes, its session goes on with the MTA at the first recipient")
+    elif steps:
+        steps.append("if it passes, it is told to come back (450), and is handed over then")
+    else:
+        steps.append("if it passes, it is handed to the MTA with the greeting")
+    return steps
