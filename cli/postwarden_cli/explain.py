@@ -96,7 +96,7 @@ def _dialogue(rules: Rules, *, observe: bool) -> list[str]:
         "bare newlines": protocol.bare_newline,
     }
     steps = [
-        f"{name}: a client that sends them is {ACTION_WORDS[Action.IGNORE if observe else test.action]}"
+        f"test of {name}: a client that fails is {ACTION_WORDS[Action.IGNORE if observe else test.action]}"
         for name, test in tests.items()
         if test.enabled
     ]

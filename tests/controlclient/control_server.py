@@ -74,6 +74,7 @@ class ControlServer(pb_grpc.ScreeningControlServicer):
         self.tokens.append(metadata["authorization"])
         if self.unavailable:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
+        await context.send_initial_metadata((("postwarden-admitted", "true"),))
         first = await anext(aiter(request_iterator))
         stream = ServedStream(first.hello)
         self.streams.put_nowait(stream)

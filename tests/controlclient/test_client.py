@@ -239,6 +239,7 @@ async def test_a_stream_whose_time_is_over_ends_after_its_successor_has_begun(
 async def test_the_proof_is_reported_at_once_and_on_every_stream(server: ControlServer, sink: Sink) -> None:
     async with running(server.target, sink) as client:
         stream = await server.stream()
+        await until(lambda: client.connected)
         await client.report(UNPROVED, "down")
         await client.report(UNPROVED, "down")
         await client.report(PROVED, "")

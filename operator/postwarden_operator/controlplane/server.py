@@ -36,6 +36,9 @@ The others wait. It bounds memory when a list changes for thousands of pods.
 RECEIVE_LIMIT = 256 * 1024
 """Bytes of a message from a sidecar: the longest, a Nack with its reason, is far below."""
 
+ADMITTED = "postwarden-admitted"
+"""Initial metadata of a stream that is let in (`screening.proto`)."""
+
 HELLO_TIMEOUT = 10.0
 """Seconds in which the Hello must come."""
 
@@ -111,6 +114,7 @@ class _Servicer(pb_grpc.ScreeningControlServicer):
         self, request_iterator: AsyncIterator[pb.SidecarMessage], context: _Context
     ) -> AsyncIterator[pb.ControlMessage]:
         identity = await self._identify(context)
+        await context.send_initial_metadata(((ADMITTED, "true"),))
         hello = await _hello(request_iterator, context)
         subscription = Subscription(revision=hello.revision, version=hello.version, complete=hello.complete)
         stream = self._registry.subscribe(identity, subscription)

@@ -23,6 +23,7 @@ from postwarden_sidecar.controlclient.target import ControlTarget
 from postwarden_sidecar.rules.settings import PolicyRef, Rules
 
 RECEIVE_LIMIT = 2 * 1024 * 1024  # bytes of one message; a snapshot has 1 MiB at most (design)
+ADMITTED = "postwarden-admitted"  # initial metadata of a stream that is let in (screening.proto)
 CONNECT_TIMEOUT = 20.0  # seconds until TCP and TLS stand; gRPC's own first attempt has 20 s
 BLOB_TIMEOUT = 120.0  # seconds for one blob; 32 transfers run at once at the operator, others queue
 CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
@@ -127,7 +128,8 @@ class Stream:
         stream = cls(channel, metadata, sink, blobs, applied)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
-                await stream.send(pb.SidecarMessage(hello=hello))  # waits for the connection
+                await stream._admitted()
+                await stream.send(pb.SidecarMessage(hello=hello))
         except BaseException as error:
             await stream._close()
             if isinstance(error, TimeoutError):
@@ -135,6 +137,12 @@ class Stream:
                 raise StreamLost(why) from error
             raise
         return stream
+
+    async def _admitted(self) -> None:
+        """Wait until the operator has let us in: gRPC makes "Internal error" of a write that meets a refusal, whatever its reason."""
+        if ADMITTED not in dict(await self._call.initial_metadata()):
+            code = await self._call.code()  # a refusal has no initial metadata, only a status
+            raise StreamLost(f"{code.name}: {await self._call.details() or 'no details'}")
 
     async def run(self) -> None:
         """Serve until the end. Raises StreamLost, always; cancel it to end the stream."""

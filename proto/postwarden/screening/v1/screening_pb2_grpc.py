@@ -52,7 +52,8 @@ class ScreeningControlServicer:
     """
 
     def Subscribe(self, request_iterator, context):
-        """One stream a pod. The first message of the sidecar is Hello.
+        """One stream a pod. The server says that it lets the sidecar in by the initial metadata `postwarden-admitted: true`; then the first
+        message of the sidecar is Hello. A refusal is the status alone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,9 @@ class ScreeningControlStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ScreeningControlAsyncStub: ...
     Subscribe: _grpc.StreamStreamMultiCallable[_screening_pb2.SidecarMessage, _screening_pb2.ControlMessage]
-    """One stream a pod. The first message of the sidecar is Hello."""
+    """One stream a pod. The server says that it lets the sidecar in by the initial metadata `postwarden-admitted: true`; then the first
+    message of the sidecar is Hello. A refusal is the status alone.
+    """
     FetchBlob: _grpc.UnaryStreamMultiCallable[_screening_pb2.BlobRequest, _screening_pb2.BlobChunk]
     """Only hashes named in the snapshot last sent to that pod are served; others are PERMISSION_DENIED."""
 
@@ -49,7 +51,9 @@ class ScreeningControlAsyncStub(ScreeningControlStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Subscribe: _aio.StreamStreamMultiCallable[_screening_pb2.SidecarMessage, _screening_pb2.ControlMessage]  # type: ignore[assignment]
-    """One stream a pod. The first message of the sidecar is Hello."""
+    """One stream a pod. The server says that it lets the sidecar in by the initial metadata `postwarden-admitted: true`; then the first
+    message of the sidecar is Hello. A refusal is the status alone.
+    """
     FetchBlob: _aio.UnaryStreamMultiCallable[_screening_pb2.BlobRequest, _screening_pb2.BlobChunk]  # type: ignore[assignment]
     """Only hashes named in the snapshot last sent to that pod are served; others are PERMISSION_DENIED."""
 
@@ -62,7 +66,9 @@ class ScreeningControlServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_screening_pb2.SidecarMessage],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_screening_pb2.ControlMessage], _abc.AsyncIterator[_screening_pb2.ControlMessage]]:
-        """One stream a pod. The first message of the sidecar is Hello."""
+        """One stream a pod. The server says that it lets the sidecar in by the initial metadata `postwarden-admitted: true`; then the first
+        message of the sidecar is Hello. A refusal is the status alone.
+        """
 
     @_abc_1.abstractmethod
     def FetchBlob(
