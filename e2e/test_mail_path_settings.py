@@ -26,6 +26,7 @@ spec:
   selector: {{}}
   access: {{myNetworks: []}}
   pregreet: {{banner: ""}}
+  protocol: {{pipelining: {{enabled: false}}, nonSMTPCommand: {{enabled: false}}, bareNewline: {{enabled: false}}}}
   upstream: {{port: {postfix.port}, handoff: {handoff}}}
 """
 

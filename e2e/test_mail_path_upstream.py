@@ -18,6 +18,7 @@ spec:
   selector: {}
   access: {myNetworks: []}
   pregreet: {wait: 200ms}
+  protocol: {pipelining: {enabled: false}, nonSMTPCommand: {enabled: false}, bareNewline: {enabled: false}}
 """
 UNTESTED = POLICY.replace("wait: 200ms", 'banner: ""')
 

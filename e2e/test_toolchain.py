@@ -14,8 +14,10 @@ from harness.toolchain import GoModule, apt_install, built, kubernetes_tools, un
 
 GOOD = 'package main\n\nfunc main() { println("hello") }\n'
 
+# A shell lets what it starts in the background ignore SIGINT, and that is inherited: not so here.
 BUILD = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from harness.toolchain import GoModule, built
 print(built(GoModule(Path(sys.argv[1]), json.loads(sys.argv[2]))))

@@ -344,6 +344,7 @@ async def test_reports_and_answers_at_the_same_time_reach_the_operator_and_leave
 ) -> None:
     async with running(server.target, sink) as client:
         stream = await server.stream()
+        await until(lambda: client.connected)
         for burst in range(20):
             stream.snapshot(snapshot(f"v{burst}", f"n{burst}"))
             reports = [client.report(UNPROVED, f"{burst}.{number}") for number in range(10)]
