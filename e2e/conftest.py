@@ -4,6 +4,7 @@ from harness.cluster_fixtures import api_server, kubernetes_binaries, namespace,
 from harness.operator_fixtures import operator
 from harness.postfix_fixtures import milter, msmtp, postfix_root, start_postfix, swaks
 from harness.sidecar_fixtures import mail_sink, start_sidecar
+from no_event_loop import pytest_sessionstart
 
 __all__ = [
     "api_server",
@@ -15,6 +16,7 @@ __all__ = [
     "operator",
     "postfix_root",
     "pytest_collection_finish",
+    "pytest_sessionstart",
     "start_postfix",
     "start_sidecar",
     "swaks",
