@@ -83,7 +83,6 @@ class Visit:
 
     client: SampleClient
     saw: str = ""
-    done: bool = False
     record: Record | None = None
 
     @property
@@ -202,7 +201,6 @@ async def _send_clients(demo: Demo, system: System, console: Console) -> None:
     async def visit_once(visit: Visit) -> None:
         await asyncio.sleep(visit.client.after)
         visit.saw = await run_client(visit.client, host, port)
-        visit.done = True
 
     visits = asyncio.gather(*(visit_once(visit) for visit in demo.visits))
     # Live rewrites the table in place; where there is no terminal it is printed once, at the end.

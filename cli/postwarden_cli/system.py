@@ -16,6 +16,7 @@ from typing import BinaryIO
 from postwarden_operator.files.examine import examine
 from postwarden_operator.files.operator import Conflicted, FilesEvent, FilesOperator, NothingUsable, Problem
 from postwarden_sidecar.engine.record import Record
+from postwarden_sidecar.net.addresses import host_port
 from postwarden_sidecar.rules.settings import Handoff, PolicyRef
 from postwarden_sidecar.supervisor.settings import (
     ControlTarget,
@@ -92,8 +93,7 @@ class System:
         policy = self._supervisor.policy
         assert policy is not None  # the first policy compiles, and the operator runs in this very process
         self._ready = True
-        host, port = self.listen_address
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        where = host_port(*self.listen_address)
         self._report(f"ready listen={where} policy={policy.namespace}/{policy.name} version={policy.version}")
 
     async def drain(self) -> None:

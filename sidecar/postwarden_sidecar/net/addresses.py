@@ -43,8 +43,12 @@ class SocketAddress:
         """As parse_target reads it."""
         if isinstance(self.address, str):
             return f"unix:{self.address}"
-        host, port = self.address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return host_port(*self.address)
+
+
+def host_port(host: str, port: int) -> str:
+    """As parse_target reads it: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_target(text: str) -> TcpTarget | UnixTarget:

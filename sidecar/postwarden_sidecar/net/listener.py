@@ -14,6 +14,8 @@ import errno
 import socket
 from collections.abc import Callable, Sequence
 
+from postwarden_sidecar.net.addresses import host_port
+
 BACKLOG = 1024  # clients that wait for accept in each socket; the kernel caps it at net.core.somaxconn [4096]
 
 
@@ -30,7 +32,7 @@ def listen(host: str, port: int, count: int, *, attach: Attach | None = None) ->
     kernel picks one for all. If the steering can't be attached, there is one socket only: a client whose connections reach several
     workers would be counted wrongly. Raises ListenError."""
     family, dual, address = _family(host)
-    shown = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    shown = host_port(address, port)
     sockets: list[socket.socket] = []
     try:
         with _bound(family, dual, address, port, group=False) as proof:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from postwarden_sidecar.controlclient.client import ControlClient
+from postwarden_sidecar.net.addresses import host_port
 from postwarden_sidecar.rules.settings import Rules
 from postwarden_sidecar.supervisor.dnsbl_probes import DnsblProbes
 from postwarden_sidecar.supervisor.resolvers import ResolverTable
@@ -19,7 +20,7 @@ class DnsblHealth:
         self, workers: Workers, resolver: tuple[str, int] | None, client: Callable[[], ControlClient | None]
     ) -> None:
         """resolver: of the command line, above the policy's; None: none. client: the operator's, if there is one."""
-        self._flag = () if resolver is None else (_shown(*resolver),)
+        self._flag = () if resolver is None else (host_port(*resolver),)
         self._client = client
         self._resolvers = ResolverTable(workers.set_resolvers)
         self._probes = DnsblProbes(
@@ -48,7 +49,3 @@ class DnsblHealth:
         client = self._client()
         if client is not None:
             client.dnsbl.tell(template, state, detail)
-
-
-def _shown(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

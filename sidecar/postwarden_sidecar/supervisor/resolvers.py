@@ -15,7 +15,7 @@ from pathlib import Path
 import dns.resolver
 
 from postwarden_sidecar.ipc.messages import Resolvers
-from postwarden_sidecar.net.addresses import SocketAddress, is_literal
+from postwarden_sidecar.net.addresses import SocketAddress, host_port, is_literal
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 RENEW_INTERVAL = (
@@ -101,4 +101,4 @@ def read_nameservers(path: Path) -> tuple[str, ...]:
     except (OSError, dns.resolver.NoResolverConfiguration):
         return (LOCAL,)
     servers = [server for server in configured.nameservers if isinstance(server, str)]
-    return tuple(f"[{server}]:53" if ":" in server else f"{server}:53" for server in servers) or (LOCAL,)
+    return tuple(host_port(server, 53) for server in servers) or (LOCAL,)
