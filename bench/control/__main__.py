@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.control import enforced
-from bench.control.fleet import Fleet
+from bench.control.fleet import Fleet, FleetFailed
 from bench.control.population import ALL, FLEET, NOBODY, POLICIES_PATH, SOME, Sizes, populate, selects
 from bench.control.usage import Usage, usage
 
@@ -87,20 +87,28 @@ class _Run:
             began = time.monotonic()
             self._operator.start()
             self._set("operator_start_s", time.monotonic() - began)
+            self._set("operator_start_rss_mb", self._usage().rss)
             _say(f"connecting {self._sizes.sidecars} sidecars")
             self._fleet = stack.enter_context(
                 Fleet(self._operator.address, self._operator.ca_pem, tokens)
             )
-            self._connect()
-            self._all_acked()
-            self._some_acked()
-            self._rest()
-            self._one_change_a_second()
-            self._rollout()
-            self._enforced()
-            for trouble in self._fleet.troubles():
-                _say(f"a stream was lost: {trouble}")
+            try:
+                self._measure()
+            except (Failed, FleetFailed) as failed:
+                raise Failed(f"{failed}\n{self._operator.log()}") from failed
+            finally:
+                for trouble in self._fleet.troubles():
+                    _say(f"a stream was lost: {trouble}")
         return self._figures
+
+    def _measure(self) -> None:
+        self._connect()
+        self._all_acked()
+        self._some_acked()
+        self._rest()
+        self._one_change_a_second()
+        self._rollout()
+        self._enforced()
 
     async def _populate(self) -> list[str]:
         os.environ["KUBECONFIG"] = str(self._api_server.kubeconfig)
@@ -224,7 +232,7 @@ def _until(reached: Callable[[], bool], what: str) -> None:
 
 
 def _say(text: str) -> None:
-    _err.print(text, style="dim", highlight=False)
+    _err.print(text, style="dim", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ costs is printed beside the operator's figures, for the two share the cores.
 import asyncio
 import multiprocessing
 import os
+import resource
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -90,6 +91,8 @@ class Fleet:
 
 
 def _main(connection: Connection, address: str, ca_pem: bytes, tokens: Sequence[str]) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a channel takes three
     asyncio.run(_Sidecars(address, ca_pem, tokens).serve(connection))
 
 
@@ -139,6 +142,9 @@ class _Sidecars:
             try:
                 await self._stream(index)
             except grpc.aio.AioRpcError as error:
+                # gRPC makes an error of its own of a cancellation that meets the reading of a message.
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    return
                 self._troubles[f"{error.code().name}: {error.details()}"] = None
             self._admitted[index].clear()
             await asyncio.sleep(1.0)
