@@ -83,9 +83,9 @@ def parse_postfix_cidr(joined: JoinedList) -> Rows:
                 entries += 1
                 addresses, action = _rule(line)
                 inside = addresses.within(blocks[-1].addresses if blocks else None)
-                rows.of(inside.version).extend(
-                    (first, last, action, number) for first, last in inside.intervals
-                )
+                columns = rows.of(inside.version)
+                for first, last in inside.intervals:
+                    columns.append((first, last, action, number))
             elif keyword[1].lower() == "if":
                 _open(blocks, number, line[keyword.end() :])
             else:

@@ -291,12 +291,16 @@ class Access(_message.Message):
     def __init__(self, my_networks: _Optional[_Union[AddressTable, _Mapping]] = ..., reject_action: _Optional[_Union[Action, str]] = ..., rules: _Optional[_Iterable[_Union[AccessRule, _Mapping]]] = ...) -> None: ...
 
 class AddressTable(_message.Message):
-    __slots__ = ("ipv4", "ipv6")
+    __slots__ = ("ipv4", "ipv6", "ipv4_lines_before", "ipv6_lines_before")
     IPV4_FIELD_NUMBER: _ClassVar[int]
     IPV6_FIELD_NUMBER: _ClassVar[int]
+    IPV4_LINES_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    IPV6_LINES_BEFORE_FIELD_NUMBER: _ClassVar[int]
     ipv4: _containers.RepeatedScalarFieldContainer[str]
     ipv6: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, ipv4: _Optional[_Iterable[str]] = ..., ipv6: _Optional[_Iterable[str]] = ...) -> None: ...
+    ipv4_lines_before: _containers.RepeatedScalarFieldContainer[int]
+    ipv6_lines_before: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, ipv4: _Optional[_Iterable[str]] = ..., ipv6: _Optional[_Iterable[str]] = ..., ipv4_lines_before: _Optional[_Iterable[int]] = ..., ipv6_lines_before: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AccessRule(_message.Message):
     __slots__ = ("field", "table")
