@@ -36,7 +36,10 @@ def _sorted(rows: Columns) -> tuple[Sequence[int], Columns]:
     firsts = rows.firsts
     if all(map(operator.le, firsts, islice(firsts, 1, None))):
         return range(len(rows)), rows
-    order = sorted(range(len(rows)), key=firsts.__getitem__)
+    # One number each, address above place: that takes half the time of places sorted by a key, as they are made anew in their order.
+    bits = len(rows).bit_length()
+    mask = (1 << bits) - 1
+    order = [each & mask for each in sorted([first << bits | at for at, first in enumerate(firsts)])]
     columns = (
         map(column.__getitem__, order) for column in (rows.firsts, rows.lasts, rows.actions, rows.lines)
     )

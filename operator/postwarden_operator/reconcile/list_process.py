@@ -24,9 +24,6 @@ LONGEST = 120.0
 REMEMBERED_ROWS = 4_000_000
 """Rows of parsed sources that the process keeps: some 50 MB."""
 
-NICENESS = 5
-"""The process yields to the streams where there is one CPU for both."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -102,7 +99,6 @@ _parsed = Parsed(REMEMBERED_ROWS)
 
 def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, to all processes: the parent ends us
-    os.nice(NICENESS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
