@@ -7,7 +7,7 @@ takes a tenth of its time.
 """
 
 import re
-from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from postwarden_operator.policy.text_format import quoted
@@ -20,8 +20,8 @@ _FIRST, _SECOND, _THIRD, _FOURTH = (
 )
 _HOST_MASKS = {str(length): 0xFFFFFFFF >> length for length in range(33)}
 _PREFIX = re.compile(r"0|[1-9][0-9]{0,2}")
-_MAPPED = IPv6Network("::ffff:0:0/96")
-"""IPv4-mapped addresses: RFC 4291, section 2.5.5.2."""
+_MAPPED, _MAPPED_LENGTH = 0xFFFF, 96
+"""IPv4-mapped addresses, `::ffff:0:0/96`: RFC 4291, section 2.5.5.2."""
 
 
 class Network(NamedTuple):
@@ -73,9 +73,9 @@ def _parse_ipv6(text: str) -> Network:
         raise NotANetwork(
             f"{quoted(text)} is neither an address nor a network; write one like 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32"
         ) from None
-    if parsed in _MAPPED and length >= _MAPPED.prefixlen:
-        raise NotANetwork(_mapped_problem(text, parsed, length - _MAPPED.prefixlen))
     first = int(parsed)
+    if first >> 32 == _MAPPED and length >= _MAPPED_LENGTH:
+        raise NotANetwork(_mapped_problem(text, parsed, length - _MAPPED_LENGTH))
     host_mask = (1 << (128 - length)) - 1
     if first & host_mask:
         raise NotANetwork(
