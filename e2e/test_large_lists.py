@@ -198,8 +198,13 @@ def test_a_million_networks_are_swapped_in_while_mail_flows_and_a_line_more_cost
         f"operator {memory(operator.process.pid)} MB, its process for lists {memory(list_process(operator))} MB"
     )
 
-    count = len(fetched(sidecar))
+    count, orphan = len(fetched(sidecar)), list_process(operator)
     with operator.away():
+        poll(
+            lambda: not Path(f"/proc/{orphan}").exists(),
+            5.0,
+            lambda: "the process for lists outlives its operator",
+        )
         sidecar.restart()
         for zombie in (ZOMBIE, OTHER_ZOMBIE, THIRD_ZOMBIE):
             assert first_reply(sidecar.address, zombie).startswith("521")
