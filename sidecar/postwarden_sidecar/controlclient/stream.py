@@ -97,7 +97,7 @@ class Stream:
         self._blobs = blobs
         self._applied = applied
         self._stub = pb_grpc.ScreeningControlStub(channel)
-        self._call = self._stub.Subscribe(metadata=_metadata(target))
+        self._call = self._stub.Subscribe(metadata=_credentials(target))
         self._work: asyncio.Task[None] | None = None
         self._one_write = asyncio.Lock()
         self._writes: set[asyncio.Task[StreamLost | None]] = set()
@@ -234,13 +234,8 @@ class Stream:
     def _fetch(self, digest: str) -> grpc.aio.UnaryStreamCall[pb.BlobRequest, pb.BlobChunk]:
         # The token as it is now: that of the stream's begin may have expired long ago.
         return self._stub.FetchBlob(
-            pb.BlobRequest(hash=digest), metadata=_metadata(self._target), timeout=BLOB_TIMEOUT
+            pb.BlobRequest(hash=digest), metadata=_credentials(self._target), timeout=BLOB_TIMEOUT
         )
-
-
-def _metadata(target: ControlTarget) -> tuple[tuple[str, str], ...]:
-    """Raises TokenUnreadable."""
-    return (("authorization", f"Bearer {target.read_token()}"),)
 
 
 def hello(sidecar_version: str, policy: PolicyRef | None, *, complete: bool) -> pb.Hello:
@@ -250,6 +245,11 @@ def hello(sidecar_version: str, policy: PolicyRef | None, *, complete: bool) -> 
         message.revision = policy.revision
         message.version = policy.version
     return message
+
+
+def _credentials(target: ControlTarget) -> tuple[tuple[str, str], ...]:
+    """With the token of now. Raises TokenUnreadable."""
+    return (("authorization", f"Bearer {target.read_token()}"),)
 
 
 def _said(error: grpc.aio.AioRpcError) -> str:
