@@ -1,21 +1,17 @@
 """Clients that pass the tests after the greeting are handed over in the middle of their session: real clients, a real Postfix, all four
 hand-offs, with and without TLS; and a MAIL that the MTA refuses, as a sending Postfix hears it."""
 
-import asyncio
 import re
-import smtplib
-import ssl
-import subprocess
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import aiosmtplib
 import pytest
 from harness.postfix import Postfix
 from harness.postfix_configuration import Handoff
+from harness.real_clients import SENDERS
 from harness.sidecar import Sidecar, up
-from harness.smtp import TIMEOUT, Client, mail_to, send_with_swaks
+from harness.smtp import Client
+from harness.tls_certificate import self_signed_pem
 
 POLICY = """
 apiVersion: postwarden.dev/v1alpha1
@@ -37,24 +33,8 @@ StartPostfix = Callable[..., Postfix]
 
 
 def with_tls(postfix: Postfix) -> None:
-    """Give it a certificate of its own making, and offer STARTTLS."""
-    key, certificate = postfix.directory / "key.pem", postfix.directory / "certificate.pem"
-    request = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "rsa:2048",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=mail.example.com",
-    ]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*request, *files], check=True, capture_output=True, timeout=30)
-    pem = postfix.directory / "etc" / Path(CERTIFICATE).name
-    pem.write_bytes(key.read_bytes() + certificate.read_bytes())
+    """Give it a certificate, and offer STARTTLS."""
+    (postfix.directory / "etc" / Path(CERTIFICATE).name).write_bytes(self_signed_pem())
     postfix.reload({"smtpd_tls_security_level": "may", "smtpd_tls_chain_files": CERTIFICATE})
 
 
@@ -74,55 +54,6 @@ def served(
         yield sidecar, postfix, handoff
 
 
-def unverified() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def send_swaks(sidecar: Sidecar, source: str, tls: bool) -> None:
-    options = ["--tls"] if tls else []
-    send_with_swaks("swaks", sidecar.address, "swaks@example.org", *options, source=source)
-
-
-def send_aiosmtplib(sidecar: Sidecar, source: str, tls: bool) -> None:
-    async def send() -> None:
-        await aiosmtplib.send(
-            mail_to("aio@example.org", "hello"),
-            hostname=sidecar.host,
-            port=sidecar.port,
-            start_tls=tls,
-            tls_context=unverified() if tls else None,
-            timeout=TIMEOUT,
-            source_address=(source, 0),
-        )
-
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(lambda: asyncio.run(send())).result()
-
-
-def send_smtplib(sidecar: Sidecar, source: str, tls: bool) -> None:
-    with smtplib.SMTP(sidecar.host, sidecar.port, timeout=TIMEOUT, source_address=(source, 0)) as client:
-        if tls:
-            client.starttls(context=unverified())
-        client.send_message(mail_to("std@example.org", "hello"))
-
-
-def send_msmtp(sidecar: Sidecar, source: str, tls: bool) -> None:
-    options = ["--tls=on", "--tls-starttls=on", "--tls-certcheck=off"] if tls else ["--tls=off"]
-    server = [f"--host={sidecar.host}", f"--port={sidecar.port}", f"--source-ip={source}"]
-    subprocess.run(
-        ["msmtp", *server, "--from=alice@client.example", "--auth=off", *options, "msmtp@example.org"],
-        input=bytes(mail_to("msmtp@example.org", "hello")),
-        check=True,
-        timeout=60,
-    )
-
-
-SENDERS = {"swaks": send_swaks, "aio": send_aiosmtplib, "std": send_smtplib, "msmtp": send_msmtp}
-
-
 def test_real_clients_are_handed_over_in_the_middle_with_and_without_tls(
     served: tuple[Sidecar, Postfix, str], swaks: str, msmtp: str
 ) -> None:
@@ -130,7 +61,7 @@ def test_real_clients_are_handed_over_in_the_middle_with_and_without_tls(
     for number, (user, send) in enumerate(SENDERS.items()):
         for tls in (False, True):
             source = f"127.0.{4 + tls}.{number + 1}"
-            send(sidecar, source, tls)
+            send(sidecar.host, sidecar.port, source, tls)
             sidecar.wait_for_log(rf"PASS NEW \[{re.escape(source)}\]:\d+")
             seen = "127.0.0.1" if handoff == "plain" else source
             mail = postfix.wait_for_mail(user, tls + 1)[tls]

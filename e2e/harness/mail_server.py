@@ -198,9 +198,7 @@ class MailServer(ABC):
         def line() -> str | None:
             return next((line for line in self.log()[first:] if re.search(pattern, line)), None)
 
-        return poll(
-            line, timeout, lambda: f"no log line with {pattern!r}; {self._title}:\n{self._account()}"
-        )
+        return poll(line, timeout, lambda: f"no log line with {pattern!r}; {self._title}:\n{self._account()}")
 
     @property
     def _title(self) -> str:

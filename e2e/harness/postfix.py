@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from harness.mail_server import WAIT_TIMEOUT, MailServer
 from harness.milter import Milter
@@ -36,7 +36,7 @@ class Postfix(MailServer):
     """
 
     NAME = "master"
-    OWN = {
+    OWN: ClassVar[Mapping[str, str]] = {
         "spool": "var/spool/postfix",
         "data": "var/lib/postfix",
         "etc": "etc/postfix",
