@@ -83,6 +83,8 @@ class Exim(MailServer):
             "smtputf8_advertise_hosts = *",
             "dsn_advertise_hosts = *",
             "rfc1413_query_timeout = 0s",
+            # Its name belongs to the network, which others share.
+            "notifier_socket =",
             "smtp_accept_max = 100",
             "keep_environment =",
             *(tls if self._certificate is not None else ["tls_advertise_hosts ="]),
@@ -116,8 +118,7 @@ class Exim(MailServer):
             "begin transports",
             "smtp:",
             "  driver = smtp",
-            # The certificates of tests are signed by nobody; and no TLSA records are looked for.
-            "  tls_try_verify_hosts =",
+            # No TLSA records are looked for. (A certificate that nobody signed is looked at, and taken.)
             "  hosts_try_dane =",
             *(f"  {line}" for line in self._transport),
             "maildir:",

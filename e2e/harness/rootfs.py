@@ -105,7 +105,7 @@ def _make(
 
 
 def _package_sources(suite: str) -> list[str]:
-    """The machine's own sources of Debian, for `suite`, as sources.list lines; none where it has none (mmdebstrap then uses its default)."""
+    """The machine's own mirrors of Debian as sources.list lines for `suite`; none where it has none (mmdebstrap then uses its default)."""
     fields = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
     listed = subprocess.run(
         ["apt-get", "indextargets", "--format", fields, "Created-By: Packages", "Origin: Debian"],

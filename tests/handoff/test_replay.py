@@ -230,11 +230,20 @@ def test_a_refused_mail_does_not_answer_the_same_line_in_another_transaction(mta
     assert mta.ask(mail(transaction=2)).reply == b"550 5.7.1 never\r\n"
 
 
-def test_a_new_hello_is_said_in_the_kept_session_too(mta: Mta) -> None:
+def test_a_new_hello_is_said_in_a_session_of_its_own(mta: Mta) -> None:
+    """OpenSMTPD answers a second one with 503."""
     mta.ask(mail(), GREETING, EHLO_REPLY, b"550 5.7.1 never\r\n")
     other = b"HELO other.example\r\n"
-    mta.ask(mail(hello=other, transaction=2), OK, OK, OK)
+    mta.ask(mail(hello=other, transaction=2), GREETING, OK, OK, OK)
     assert mta.heard == [HELLO, MAIL, other, MAIL, RCPT]
+    assert mta.connections == 2
+
+
+def test_a_first_hello_is_said_in_the_kept_session(mta: Mta) -> None:
+    mta.ask(mail(hello=b""), GREETING, b"550 5.7.1 never\r\n")
+    mta.ask(mail(transaction=2), EHLO_REPLY, OK, OK)
+    assert mta.heard == [MAIL, HELLO, MAIL, RCPT]
+    assert mta.connections == 1
 
 
 @pytest.mark.parametrize("last_words", [None, b"421 4.4.2 idle for too long\r\n", b"whatever"])
@@ -273,7 +282,7 @@ PARAMETERS = {
 }
 
 
-@pytest.mark.parametrize("code", [b"504", b"555", b"501", b"550"])
+@pytest.mark.parametrize("code", [b"504", b"555", b"501", b"503", b"550"])
 @pytest.mark.parametrize("parameter", PARAMETERS)
 @pytest.mark.parametrize("offered", [True, False])
 @pytest.mark.parametrize("still", [True, False])
@@ -289,7 +298,9 @@ def test_a_parameter_that_we_offered_and_the_mta_does_not_is_ours_to_answer_for(
         result = mta.ask(mail(rcpt=RCPT[:-2] + b" " + parameter + b"\r\n"), GREETING, ehlo, OK, refusal)
     else:
         result = mta.ask(mail(line=MAIL[:-2] + b" " + parameter + b"\r\n"), GREETING, ehlo, refusal)
-    ours = offered and not still and code in (b"504", b"555")
+    ours = offered and not still and code != b"550"
+    # A 503 to MAIL may also mean that the dialogue is out of step.
+    ours |= code == b"503" and not at_rcpt
     assert result.reply == (NOT_TAKEN if ours else refusal)
     assert (result.outcome is DONE) == (at_rcpt and not ours)
 
