@@ -14,6 +14,7 @@ from harness.exim import Exim
 from harness.mail_server import MailServer
 from harness.opensmtpd import OpenSmtpd
 from harness.real_clients import SENDERS, unverified
+from harness.senders import EXIM_TLS, sending_exim, sending_postfix, submit
 from harness.sidecar import Sidecar, up
 from harness.smtp import Client
 from harness.tls_certificate import self_signed_pem
@@ -240,32 +241,13 @@ def test_a_refused_mail_is_refused_to_each_recipient_and_the_next_is_taken(serve
     assert "other.example" in mail["Received"]
 
 
-def submit(sending: Exim, *recipients: str) -> None:
-    with Client(sending.host, sending.port) as client:
-        client.greeted()
-        client.deliver(*recipients)
-        client.expect("QUIT", 221)
-
-
-def sender_to(sidecar: Sidecar, source: str, root: Path, *transport: str) -> Exim:
-    """An Exim that sends all mail to the sidecar."""
-    return Exim(
-        root,
-        hostname="client.example",
-        domain="client.example",
-        relays_for=["127.0.0.0/8"],
-        smarthost=sidecar.address,
-        transport=[f"interface = {source}", *transport],
-    )
-
-
 @pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
 def test_a_sending_exim_delivers(served: Served, tls: bool, exim_root: Path) -> None:
     """One that insists on TLS never reaches RCPT in our dialogue. Mail goes in chunks (log: K) to a server that takes them."""
     server = served.server
     before = len(server.mailbox("bob"))
-    source, option = f"127.0.7.{1 + tls}", "hosts_require_tls = *" if tls else "hosts_avoid_tls = *"
-    with sender_to(served.sidecar, source, exim_root, option) as sending:
+    source = f"127.0.7.{1 + tls}"
+    with sending_exim(exim_root, served.sidecar.address, source, EXIM_TLS[tls]) as sending:
         submit(sending, "bob@example.org", "nobody@example.org", "carol@example.org")
         for user in ("bob", "carol"):
             sent = sending.wait_for_log(rf"[-=]> {user}@example\.org .* T=smtp .*C=\"250")
@@ -278,6 +260,19 @@ def test_a_sending_exim_delivers(served: Served, tls: bool, exim_root: Path) -> 
     served.sidecar.wait_for_log(rf"PASS NEW \[{source}\]:\d+")
 
 
+def test_a_sending_postfix_delivers(served: Served, postfix_root: Path) -> None:
+    """With TLS where it is offered, as most of the world's senders are set up."""
+    before = len(served.server.mailbox("bob"))
+    address = served.sidecar.address
+    with sending_postfix(postfix_root, address, "127.0.7.4", smtp_tls_security_level="may") as sending:
+        submit(sending, "bob@example.org", "nobody@example.org", "carol@example.org")
+        for user, status in (("bob", "sent"), ("nobody", "bounced"), ("carol", "sent")):
+            sending.wait_for_log(rf"to=<{user}@example.org>.* status={status}")
+    (mail,) = served.server.wait_for_mail("bob", before + 1)[before:]
+    assert "esmtps" in mail["Received"].lower()
+    assert f"[{'127.0.7.4' if served.seen else '127.0.0.1'}]" in mail["Received"]
+
+
 def test_a_sending_exim_comes_back_where_it_is_told_to(
     servers: dict[str, MailServer], exim_root: Path
 ) -> None:
@@ -286,7 +281,7 @@ def test_a_sending_exim_comes_back_where_it_is_told_to(
     policy = POLICY + "    handoff: Reconnect\n"
     with (
         up(policy, upstream=server.address, handoff="proxy-v2") as sidecar,
-        sender_to(sidecar, "127.0.7.3", exim_root, "hosts_avoid_tls = *") as sending,
+        sending_exim(exim_root, sidecar.address, "127.0.7.3", EXIM_TLS[False]) as sending,
     ):
         submit(sending, "dave@example.org")
         sending.wait_for_log(r"== dave@example\.org .* 450 4\.3\.2 ")
