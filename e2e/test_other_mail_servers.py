@@ -18,7 +18,7 @@ from harness.senders import EXIM_TLS, sending_exim, sending_postfix, submit
 from harness.sidecar import Sidecar, up
 from harness.smtp import Client
 from harness.tls_certificate import self_signed_pem
-from postwarden_sidecar.handoff.proof import OPEN_RELAY, UNPROVED, WRONG_ANSWER, ProofResult
+from postwarden_sidecar.handoff.proof import OPEN_RELAY, PROVED, UNPROVED, WRONG_ANSWER, ProofResult
 from postwarden_sidecar.rules.settings import Handoff, Upstream
 from postwarden_sidecar.supervisor import prober
 
@@ -137,9 +137,7 @@ def test_the_sidecar_offers_what_the_server_does(served: Served) -> None:
             direct.send(b"PROXY TCP4 127.0.6.1 127.0.0.1 1 25\r\n" if is_exim(served) else PROXY_V2_LOCAL)
         assert direct.reply().code == client.reply().code == 220
         own, screened = (one.expect("EHLO client.example", 250).lines[1:] for one in (direct, client))
-    assert set(own) - set(screened) == (
-        {"PIPELINING", "PIPECONNECT", "HELP"} if is_exim(served) else {"HELP"}
-    )
+    assert set(own) - set(screened) == ({"PIPELINING", "HELP"} if is_exim(served) else {"HELP"})
     assert set(screened) < set(own)
 
 
@@ -319,6 +317,12 @@ def test_an_open_relay_is_found(exim_root: Path, opensmtpd_root: Path) -> None:
         assert proved(server, Handoff.PLAIN).state == OPEN_RELAY
     with Exim(exim_root, relays_for=["127.0.0.1"]) as server:
         assert proved(server, Handoff.PLAIN).state == OPEN_RELAY
+
+
+def test_an_exim_that_invites_talk_before_the_greeting_is_noticed(exim_root: Path) -> None:
+    with Exim(exim_root) as server:
+        proof = proved(server, Handoff.PLAIN)
+    assert (proof.state, "PIPECONNECT" in proof.detail) == (PROVED, True)
 
 
 def proved(server: MailServer, handoff: Handoff) -> ProofResult:

@@ -195,7 +195,7 @@ class MtaDialog:
     def _receive_greeting(self, reply: Reply, now: float) -> None:
         if reply.code == 220:
             self._say_next(now)
-        elif reply.code in _NOT_UNDERSTOOD or reply.code < 400:  # as in handoff.reply_watch
+        elif reply.out_of_step or reply.code < 400:  # as in handoff.reply_watch
             wrong = f"the MTA's greeting is {reply}"
             self._refuse_client(b"", wrong) if reply.code >= 400 else self._lose(wrong)
         else:
