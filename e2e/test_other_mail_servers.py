@@ -16,7 +16,7 @@ from harness.opensmtpd import OpenSmtpd
 from harness.real_clients import SENDERS, unverified
 from harness.senders import EXIM_TLS, sending_exim, sending_postfix, submit
 from harness.sidecar import Sidecar, up
-from harness.smtp import Client
+from harness.smtp import Client, Reply
 from harness.tls_certificate import self_signed_pem
 from postwarden_sidecar.handoff.proof import OPEN_RELAY, PROVED, UNPROVED, WRONG_ANSWER, ProofResult
 from postwarden_sidecar.rules.settings import Handoff, Upstream
@@ -304,9 +304,43 @@ def test_a_wrong_hand_off_is_never_proved(
     servers: dict[str, MailServer], name: str, handoff: Handoff, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # OpenSMTPD says nothing at all; Exim waits for 3 s, and then refuses every command.
-    monkeypatch.setattr(prober, "SILENCE", 5.0)
+    monkeypatch.setattr(prober, "SILENCE", 4.0)
     proof = proved(servers[name], handoff)
     assert proof.state == state, proof.detail
+
+
+@pytest.mark.parametrize("invites", [False, True], ids=["quiet", "PIPECONNECT"])
+def test_nobody_is_turned_away_for_good_when_the_server_has_ceased_to_expect_headers(
+    invites: bool, exim_root: Path
+) -> None:
+    """Exim answers the header with 554 or, where it lets clients talk early, with 220 and a 500."""
+    lines = documented("exim")
+    with (
+        Exim(exim_root, lines=lines) as server,
+        up(POLICY, upstream=server.address, handoff="proxy-v2") as sidecar,
+    ):
+        with Client(sidecar.host, sidecar.port, source="127.0.6.20") as client:
+            client.greeted()
+            client.deliver("bob@example.org")
+        server.restart_with(
+            [f"local_interfaces = 127.0.0.1.{server.port}"] if invites else [lines[0], lines[-1]]
+        )
+        # The first meets it in the middle of its session; those who passed before are handed over with the greeting.
+        for source in ("127.0.6.21", "127.0.6.20", "127.0.6.20", "127.0.6.22"):
+            with Client(sidecar.host, sidecar.port, source=source) as client:
+                assert first_refusal(client).code in (421, 450)
+        sidecar.wait_for_log("gave a wrong answer to a client")
+
+
+def first_refusal(client: Client) -> Reply:
+    """Of a mail that should be taken."""
+    reply = client.reply()
+    for command in ("EHLO client.example", "MAIL FROM:<alice@client.example>", "RCPT TO:<bob@example.org>"):
+        if reply.code >= 400:
+            break
+        reply = client.ask(command)
+    assert reply.code >= 400, f"{reply}: the last command was taken"
+    return reply
 
 
 def test_an_open_relay_is_found(exim_root: Path, opensmtpd_root: Path) -> None:

@@ -63,6 +63,12 @@ class Exim(MailServer):
         """Run its queue once, whatever the retry rules say. Returns when all has been tried."""
         self.run(["exim4", "-qff"])
 
+    def restart_with(self, lines: Sequence[str]) -> None:
+        """Other lines of the main section; its port is as before."""
+        self._lines = list(lines)
+        self._write_configuration()
+        self.restart()
+
     def _write_configuration(self) -> None:
         etc = self.directory / "etc"
         if self._certificate is not None:
