@@ -309,6 +309,23 @@ def test_a_wrong_hand_off_is_never_proved(
     assert proof.state == state, proof.detail
 
 
+def test_a_client_that_was_promised_more_than_the_server_gives_it_comes_back_and_is_served(
+    exim_root: Path,
+) -> None:
+    """The server takes chunks from all but one network, of which the proof knows nothing."""
+    lines = [*documented("exim"), "chunking_advertise_hosts = !127.0.8.0/24 : *"]
+    with (
+        Exim(exim_root, lines=lines) as server,
+        up(POLICY, upstream=server.address, handoff="proxy-v2") as sidecar,
+        sending_exim(exim_root, sidecar.address, "127.0.8.1") as sending,
+    ):
+        submit(sending, "bob@example.org")
+        sending.wait_for_log(r"== bob@example\.org .* 450 4\.3\.0 ")
+        sending.deliver_queue()
+        assert " K " not in sending.wait_for_log(r"=> bob@example\.org ")
+        server.wait_for_mail("bob")
+
+
 @pytest.mark.parametrize("invites", [False, True], ids=["quiet", "PIPECONNECT"])
 def test_nobody_is_turned_away_for_good_when_the_server_has_ceased_to_expect_headers(
     invites: bool, exim_root: Path

@@ -285,6 +285,34 @@ PARAMETERS = {
 }
 
 
+def test_a_client_that_may_send_chunks_the_mta_takes_none_of_is_asked_to_come_back() -> None:
+    """It would hear 503 to BDAT in the relay, and bounce its mail."""
+    mta = Mta(MtaDialog([*OFFERED, "CHUNKING"]))
+    first = mta.ask(mail(), GREETING, EHLO_REPLY)
+    assert (first.outcome, first.reply, first.wrong_answer) == (ANSWERED, NOT_TAKEN, "")
+    assert not mta.dialog.alive
+    assert mta.dialog.learned is not None
+    assert "CHUNKING" not in mta.dialog.learned, "the next client is not offered it"
+    assert mta.ask(mail(transaction=2)).reply == NOT_TAKEN
+    assert mta.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("offered", "hello", "ehlo"),
+    [
+        (OFFERED, HELLO, EHLO_REPLY),
+        ((*OFFERED, "CHUNKING"), HELLO, b"250-mta.example\r\n250 chunking\r\n"),
+        ((*OFFERED, "CHUNKING"), b"HELO client.example\r\n", OK),
+    ],
+    ids=["not offered", "taken", "HELO"],
+)
+def test_a_client_that_was_promised_no_chunks_in_vain_is_relayed(
+    offered: tuple[str, ...], hello: bytes, ehlo: bytes
+) -> None:
+    mta = Mta(MtaDialog(offered))
+    assert mta.ask(mail(hello=hello), GREETING, ehlo, OK, OK).outcome is DONE
+
+
 @pytest.mark.parametrize("code", [b"504", b"555", b"501", b"503", b"550"])
 @pytest.mark.parametrize("parameter", PARAMETERS)
 @pytest.mark.parametrize("offered", [True, False])

@@ -264,6 +264,11 @@ class MtaDialog:
         else:
             self._answer(_wire(reply), kept=True)
 
+    @property
+    def _promised_chunks(self) -> bool:
+        """We offered CHUNKING, and the MTA does not offer it to this client (Exim: chunking_advertise_hosts)."""
+        return "CHUNKING" in self._offered and self._keywords is not None and "CHUNKING" not in self._keywords
+
     def _lacked(self, reply: Reply, line: bytes) -> bool:
         """The reply refuses a parameter that the client uses because we offered its keyword, and the MTA does not offer it to this
         client."""
@@ -298,6 +303,9 @@ class MtaDialog:
         replay = self._replay
         if replay.hello and replay.hello != self._said_hello:
             self._say(_Step.HELLO, replay.hello, now + self._limits.hello)
+        elif replay.mail and self._promised_chunks:
+            # Its BDAT would be refused for good when we only relay. It passed: when it comes back it hears the MTA's own offer.
+            self._refuse_client(b"", "")
         elif replay.mail:
             self._say(_Step.MAIL, replay.mail, now + self._limits.mail)
         else:
