@@ -18,65 +18,21 @@ from postwarden_sidecar.handoff.replay import (
     MtaDialog,
     ReplayResult,
 )
+from replayed_mta import (
+    EHLO_REPLY,
+    GREETING,
+    HELLO,
+    MAIL,
+    OFFERED,
+    OK,
+    RCPT,
+    STARTTLS,
+    TLS,
+    Mta,
+    mail,
+)
 
 DONE, ANSWERED, CLOSE = HandoverOutcome.DONE, HandoverOutcome.ANSWERED, HandoverOutcome.CLOSE
-HELLO = b"EHLO client.example\r\n"
-MAIL = b"MAIL FROM:<a@example.com>\r\n"
-RCPT = b"RCPT TO:<b@example.org>\r\n"
-STARTTLS = b"STARTTLS\r\n"
-OFFERED = ("SIZE", "8BITMIME", "SMTPUTF8", "DSN", "STARTTLS")
-GREETING = b"220 mta.example ESMTP\r\n"
-EHLO_REPLY = b"250-mta.example\r\n250-SIZE 1000\r\n250-8BITMIME\r\n250-AUTH PLAIN\r\n250 STARTTLS\r\n"
-OK = b"250 2.1.0 Ok\r\n"
-
-
-def mail(*, hello: bytes = HELLO, line: bytes = MAIL, rcpt: bytes = RCPT, transaction: int = 1) -> Replay:
-    return Replay(hello, line, rcpt, b"DATA\r\n", transaction)
-
-
-TLS = Replay(HELLO, b"", STARTTLS, b"", 0)
-
-
-class Mta:
-    """Answers each command in turn with the next of its replies; None: it closes; "silent": it says nothing."""
-
-    def __init__(self, dialog: MtaDialog) -> None:
-        self.dialog = dialog
-        self.now = 0.0
-        self.connections = 0
-        self.heard: list[bytes] = []  # all, in the order in which it came
-
-    def ask(self, replay: Replay, *replies: bytes | None, size: int = 0) -> ReplayResult:
-        """Put replay to the MTA; its replies come in pieces of size bytes."""
-        dialog, script = self.dialog, iter(replies)
-        dialog.begin(replay, self.now)
-        if dialog.wants_connection:
-            self.connections += 1
-            dialog.connected(b"", self.now)
-            assert dialog.data_to_send() == b"", "nothing is said before the MTA's 220"
-            self._say(next(script), size)
-        while dialog.result is None:
-            self.heard.append(dialog.data_to_send())
-            assert self.heard[-1].count(b"\n") == 1, "one command at a time"
-            self._say(next(script), size)
-        assert list(script) == [], "the MTA was asked less than the test expects"
-        assert dialog.data_to_send() == b""
-        assert dialog.next_deadline() is None
-        return dialog.result
-
-    def _say(self, reply: bytes | None, size: int) -> None:
-        if reply is None:
-            self.dialog.receive_eof()
-        elif reply == b"silent":
-            deadline = self.dialog.next_deadline()
-            assert deadline is not None
-            self.dialog.handle_timer(deadline - 0.01)
-            assert self.dialog.result is None
-            self.dialog.handle_timer(deadline)
-        else:
-            size = size or len(reply)
-            for start in range(0, len(reply), size):
-                self.dialog.receive_bytes(reply[start : start + size], self.now)
 
 
 @pytest.fixture
@@ -271,76 +227,6 @@ def test_an_mta_that_cannot_be_reached_is_tried_again(replay: Replay) -> None:
         assert dialog.wants_connection
         dialog.unreachable()
         assert dialog.result == ReplayResult(ANSWERED, UNAVAILABLE if replay.mail else UNAVAILABLE_TLS)
-
-
-PARAMETERS = {
-    b"SIZE=10": "SIZE",
-    b"BODY=8BITMIME": "8BITMIME",
-    b"body=7bit": "8BITMIME",
-    b"SMTPUTF8": "SMTPUTF8",
-    b"RET=FULL": "DSN",
-    b"ENVID=1": "DSN",
-    b"NOTIFY=NEVER": "DSN",
-    b"ORCPT=rfc822;x@y": "DSN",
-}
-
-
-def test_a_client_that_may_send_chunks_the_mta_takes_none_of_is_asked_to_come_back() -> None:
-    """It would hear 503 to BDAT in the relay, and bounce its mail."""
-    mta = Mta(MtaDialog([*OFFERED, "CHUNKING"]))
-    first = mta.ask(mail(), GREETING, EHLO_REPLY)
-    assert (first.outcome, first.reply, first.wrong_answer) == (ANSWERED, NOT_TAKEN, "")
-    assert not mta.dialog.alive
-    assert mta.dialog.learned is not None
-    assert "CHUNKING" not in mta.dialog.learned, "the next client is not offered it"
-    assert mta.ask(mail(transaction=2)).reply == NOT_TAKEN
-    assert mta.connections == 1
-
-
-@pytest.mark.parametrize(
-    ("offered", "hello", "ehlo"),
-    [
-        (OFFERED, HELLO, EHLO_REPLY),
-        ((*OFFERED, "CHUNKING"), HELLO, b"250-mta.example\r\n250 chunking\r\n"),
-        ((*OFFERED, "CHUNKING"), b"HELO client.example\r\n", OK),
-    ],
-    ids=["not offered", "taken", "HELO"],
-)
-def test_a_client_that_was_promised_no_chunks_in_vain_is_relayed(
-    offered: tuple[str, ...], hello: bytes, ehlo: bytes
-) -> None:
-    mta = Mta(MtaDialog(offered))
-    assert mta.ask(mail(hello=hello), GREETING, ehlo, OK, OK).outcome is DONE
-
-
-@pytest.mark.parametrize("code", [b"504", b"555", b"501", b"503", b"550"])
-@pytest.mark.parametrize("parameter", PARAMETERS)
-@pytest.mark.parametrize("offered", [True, False])
-@pytest.mark.parametrize("still", [True, False])
-@pytest.mark.parametrize("at_rcpt", [True, False])
-def test_a_parameter_that_we_offered_and_the_mta_does_not_is_ours_to_answer_for(
-    parameter: bytes, code: bytes, offered: bool, still: bool, at_rcpt: bool
-) -> None:
-    keyword = PARAMETERS[parameter]
-    mta = Mta(MtaDialog([keyword] if offered else []))
-    ehlo = b"250-mta.example\r\n250 %s\r\n" % (keyword.encode() if still else b"HELP")
-    refusal = code + b" 5.5.4 no such thing\r\n"
-    if at_rcpt:
-        result = mta.ask(mail(rcpt=RCPT[:-2] + b" " + parameter + b"\r\n"), GREETING, ehlo, OK, refusal)
-    else:
-        result = mta.ask(mail(line=MAIL[:-2] + b" " + parameter + b"\r\n"), GREETING, ehlo, refusal)
-    ours = offered and not still and code != b"550"
-    # A 503 to MAIL may also mean that the dialogue is out of step.
-    ours |= code == b"503" and not at_rcpt
-    assert result.reply == (NOT_TAKEN if ours else refusal)
-    assert (result.outcome is DONE) == (at_rcpt and not ours)
-
-
-def test_after_helo_nothing_was_offered(mta: Mta) -> None:
-    line = MAIL[:-2] + b" SIZE=10\r\n"
-    refusal = b"555 5.5.4 unsupported\r\n"
-    assert mta.ask(mail(hello=b"HELO x\r\n", line=line), GREETING, OK, refusal).reply == refusal
-    assert mta.dialog.learned is None
 
 
 def test_starttls_gives_the_mta_hello_and_starttls_and_nothing_else(mta: Mta) -> None:
