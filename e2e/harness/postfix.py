@@ -33,6 +33,7 @@ class Postfix(MailServer):
     users     -- the local parts that exist at `domain`; None: all
     settings  -- main.cf parameters that are added or replaced
     milters   -- asked in this order about every client
+    services  -- further lines of master.cf
     """
 
     NAME = "master"
@@ -57,6 +58,7 @@ class Postfix(MailServer):
         users: Sequence[str] | None = None,
         settings: Mapping[str, str] | None = None,
         milters: Sequence[Milter] = (),
+        services: Sequence[str] = (),
         network: NetworkNamespace | None = None,
     ) -> None:
         super().__init__(root, listen=listen, hostname=hostname, domain=domain, network=network)
@@ -65,6 +67,7 @@ class Postfix(MailServer):
         self._users = users
         self._settings = dict(settings or {})
         self._milters = milters
+        self._services = services
 
     @property
     def pass_socket(self) -> Path:
@@ -112,7 +115,7 @@ class Postfix(MailServer):
         etc = self.directory / "etc"
         texts = {
             "main.cf": "".join(f"{name} = {value}\n" for name, value in settings.items()),
-            "master.cf": master_cf(self.handoff, *self._listen),
+            "master.cf": master_cf(self.handoff, *self._listen) + "".join(f"{x}\n" for x in self._services),
             "recipients": recipient_table(self.domain, self._users),
         }
         for name, text in texts.items():
