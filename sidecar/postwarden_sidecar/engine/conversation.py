@@ -61,6 +61,7 @@ class Conversation:
             DeepTests(rules, screening.deep_due, screening.standing, journal, now),
             enforced=not screening.fit,
             observe=self._observe,
+            exempt=rules.exempt_recipients,
         )
 
     def receive(self, data: bytes, now: float) -> Turn:
@@ -73,14 +74,36 @@ class Conversation:
 
     def not_taken(self, outcome: HandoverOutcome, reply: bytes, now: float) -> Turn:
         """The MTA has not taken the session, and this is what the client is to hear: the MTA's word on it, or the driver's."""
-        said = reply.splitlines()[-1][:MAX_TEXT].decode("latin-1") if reply else ""
-        if not reply.startswith(b"5"):
-            self._screening.judge(Verdict.DEFERRED, f"the MTA did not take the session: {said}")
+        if outcome in (HandoverOutcome.EXEMPTED, HandoverOutcome.BARE_NEWLINE):
+            return self._data_over(outcome, reply, now)
+        said = _last_line(reply)
+        replay = self.dialog.replay
+        exempt = replay is not None and replay.exempt
+        if not reply.startswith(b"5") and (outcome is HandoverOutcome.CLOSE or not exempt):
+            what = "mail to an exempt recipient" if exempt else "session"
+            self._screening.judge(Verdict.DEFERRED, f"the MTA did not take the {what}: {said}")
         if outcome is HandoverOutcome.CLOSE:
             self._journal.event(EventKind.HANDOFF_FAILED, now, said)
+            if exempt and self._screening.verdict is not Verdict.DEFERRED:
+                self._screening.judge_unfinished("its mail to an exempt recipient was refused", told=True)
             return Turn(reply, over=True)
         self._wait_on(now)
         return self._turn(self.dialog.resume(reply, now), now)
+
+    def _data_over(self, outcome: HandoverOutcome, reply: bytes, now: float) -> Turn:
+        """The data of a mail to exempt recipients went to the MTA, or was refused on its way. One such mail a connection."""
+        screening, dialog = self._screening, self.dialog
+        why = screening.standing.reason
+        if outcome is HandoverOutcome.BARE_NEWLINE:
+            self._journal.event(EventKind.BARE_NEWLINE, now, "in the data of a mail to an exempt recipient")
+            screening.judge(
+                Verdict.REJECTED, f"{why}; and its mail to an exempt recipient held a bare newline"
+            )
+            return Turn(dialog.dressed(replies.BARE_NEWLINE), over=True)
+        screening.judge(
+            Verdict.EXEMPTED, f"{why}; its mail to an exempt recipient was answered: {_last_line(reply)}"
+        )
+        return Turn(reply + dialog.dressed(replies.ONE_MAIL), over=True)
 
     def too_slow(self, now: float) -> Turn:
         """The deadline is reached."""
@@ -112,7 +135,7 @@ class Conversation:
         if dialog.ending is not None:
             self._end(dialog.ending, now)
             return Turn(answers, over=True)
-        if dialog.replay is not None:
+        if dialog.replay is not None and not dialog.replay.exempt:
             self._judge_fit()
         return Turn(answers, over=False, replay=dialog.replay)
 
@@ -137,3 +160,7 @@ class Conversation:
             screening.judge(Verdict.DEFERRED, f"{address} sent input behind STARTTLS, before TLS was on")
         else:
             screening.judge_unfinished(_WORDS[ending], told=bool(dialog.refused))
+
+
+def _last_line(reply: bytes) -> str:
+    return reply.splitlines()[-1][:MAX_TEXT].decode("latin-1") if reply else ""

@@ -325,6 +325,13 @@ class Screening:
         elif not self._stored:
             self.judge(Verdict.HANGUP, f"{address}: {how}")
 
+    def judge_lost(self) -> None:
+        """The client went while the MTA was to get it, or its mail to an exempt recipient."""
+        if self.standing.refusal:
+            self.judge_unfinished("it hung up before its mail to an exempt recipient was answered")
+        else:
+            self.reason += "; it hung up before the upstream had it"
+
     def _drop(self) -> Step:
         self.verdict, self.reason = Verdict.DROPPED, self.standing.reason
         return Step.DROP

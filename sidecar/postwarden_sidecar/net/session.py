@@ -314,9 +314,10 @@ class Session:
         self._engine.receive_handover(HandoverOutcome.DONE, way, self._environment.loop.now)
         self._give_away(relay)
 
-    def handover_answered(self, outcome: HandoverOutcome, reply: bytes) -> None:
+    def handover_answered(self, outcome: HandoverOutcome, reply: bytes, unsent: bytes = b"") -> None:
         """The dialogue goes on, or ends with the reply."""
         self._transfer = None
+        self._client.unsent = unsent
         self._presence.take_back()
         self._engine.receive_handover(outcome, reply, self._environment.loop.now)
         if self._draining:
