@@ -156,6 +156,7 @@ EXEMPT, OTHER = b"RCPT TO:<Postmaster@example.org>\r\n", b"RCPT TO:<b@example.or
 ABUSE = b"RCPT TO:<abuse@example.com>\r\n"
 DATA, BODY = b"DATA\r\n", b"Subject: hello\r\n\r\n..dot\r\n\0\xff text\r\n.\r\n"
 OK, QUEUED = b"250 2.1.0 Ok\r\n", b"250 2.0.0 queued\r\n"
+NOOP = b"NOOP\r\n"
 LAST = b"421 4.3.2 One mail a connection is taken from you\r\n"
 LOST = b"421 4.3.2 Service currently unavailable\r\n"
 EVERYBODY = ("postmaster@", "abuse@example.com", "@example.net")

@@ -13,6 +13,7 @@ from handoff.exempt_mta import (
     LATER,
     LOST,
     NO,
+    NOOP,
     ODD,
     QUEUED,
     but,
@@ -34,7 +35,8 @@ from postwarden_sidecar.rules.settings import Session
 def test_the_mtas_word_on_the_mail_goes_to_the_client(reply: bytes, size: int) -> None:
     wire = taken(but(dot=reply), size=size)
     wire.say(DATA)
-    assert wire.say(BODY) == reply + LAST
+    assert wire.say(BODY) == reply
+    assert wire.say(NOOP) == LAST
     assert record_of(wire).verdict is Verdict.EXEMPTED
 
 
@@ -44,6 +46,29 @@ def test_an_mta_that_is_lost_after_the_dot_leaves_the_mail_with_the_client(odd: 
     wire.say(DATA)
     assert wire.say(BODY) == (BYE if odd == BYE else LOST)
     assert record_of(wire).verdict is Verdict.DEFERRED
+
+
+def test_who_says_quit_after_its_mail_hears_221_and_who_says_nothing_421() -> None:
+    """A client that gets 421 to QUIT may take its mail for lost (smtplib)."""
+    for size in (0, 1):
+        wire = taken(size=size)
+        wire.say(DATA)
+        assert wire.say(BODY) == QUEUED
+        assert wire.say(b"quit\r\n") == b"221 2.0.0 Bye\r\n"
+        assert wire.closed
+    wire = taken()
+    wire.say(DATA)
+    wire.say(BODY)
+    wire._scene.wait(1.9)
+    assert not wire.closed
+    wire._scene.wait(0.2)
+    assert wire.received.endswith(QUEUED + LAST)
+    assert wire.closed
+    for wire in (taken(), taken()):
+        wire.say(DATA)
+        wire.say(BODY)
+        wire.half_close()
+        assert record_of(wire).verdict is Verdict.EXEMPTED
 
 
 BARE = [
@@ -81,7 +106,8 @@ def test_soft_fail_and_footer_hold_for_our_own_words_and_not_for_the_mtas() -> N
     assert wire.say(b"a\nb").startswith(b"450-4.5.2 Error: bare <CR> or <LF> in the data\r\n450 4.5.2 see ")
     wire = taken(but(dot=NO), policy)
     wire.say(DATA)
-    assert wire.say(BODY).startswith(NO + b"421-4.3.2 ")
+    assert wire.say(BODY) == NO
+    assert wire.say(NOOP).startswith(b"421-4.3.2 ")
 
 
 def test_a_client_that_goes_within_the_data_leaves_no_mail() -> None:

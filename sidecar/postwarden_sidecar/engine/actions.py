@@ -117,7 +117,9 @@ class HandoverOutcome(enum.Enum):
     DONE = "done"  # the MTA has the client; its reply to the request has gone to the client
     ANSWERED = "answered"  # reply goes to the client, the dialogue goes on and the MTA is gone (or is kept for the next MAIL)
     CLOSE = "close"  # reply goes to the client, then the connection is closed
-    EXEMPTED = "exempted"  # the MTA has answered the data of a mail to exempt recipients: reply, then 421 and the close
+    EXEMPTED = (
+        "exempted"  # the MTA has answered the data of a mail to exempt recipients: reply, then QUIT or 421
+    )
     BARE_NEWLINE = "bare_newline"  # such data held a bare CR or LF: it is refused and the connection closed
 
 

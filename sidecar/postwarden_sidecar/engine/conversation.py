@@ -18,9 +18,13 @@ from postwarden_sidecar.rules.settings import Mode, Rules
 OBSERVED_TIME_LIMIT = (
     3600.0  # seconds between commands of a slow client under Observe, which lets it on: as a relay's silence
 )
+# Seconds for QUIT after an exempt mail: some clients take a 421 to it for a mail that was not taken (smtplib's context manager raises;
+# measured). Time for several round trips half around the world.
+QUIT_LIMIT = 2.0
 _LIMITS = {Ending.COUNT: EventKind.COMMAND_COUNT_LIMIT, Ending.LENGTH: EventKind.COMMAND_LENGTH_LIMIT}
 _WORDS = {
     Ending.QUIT: "it left before it was done",
+    Ending.ONE_MAIL: "it had its one mail",
     Ending.DATA: "it sent data without a recipient",
     Ending.COUNT: "it sent too many commands",
     Ending.LENGTH: "it sent too long a line",
@@ -103,11 +107,15 @@ class Conversation:
         screening.judge(
             Verdict.EXEMPTED, f"{why}; its mail to an exempt recipient was answered: {_last_line(reply)}"
         )
-        return Turn(reply + dialog.dressed(replies.ONE_MAIL), over=True)
+        dialog.finish()
+        self.deadline = now + QUIT_LIMIT
+        return Turn(reply, over=False)
 
     def too_slow(self, now: float) -> Turn:
         """The deadline is reached."""
         dialog = self.dialog
+        if self._screening.verdict is Verdict.EXEMPTED:
+            return Turn(dialog.dressed(replies.ONE_MAIL), over=True)
         if not self._slow:
             self._journal.event(EventKind.COMMAND_TIME_LIMIT, now, dialog.last)
         if self._observe and not self._slow:

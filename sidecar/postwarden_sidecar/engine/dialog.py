@@ -37,6 +37,7 @@ class Ending(enum.Enum):
     BEHIND_STARTTLS = (
         "behind_starttls"  # input waits behind STARTTLS: it must not be taken for what comes after TLS
     )
+    ONE_MAIL = "one_mail"  # its mail to exempt recipients is answered
     NOT_LEARNED = "not_learned"  # EHLO before we know what to offer: our own fault
 
 
@@ -56,6 +57,7 @@ class Dialog:
         "_chunking_offered",
         "_exempt",
         "_exempt_taken",
+        "_farewell",
         "_hello_line",
         "_mail_line",
         "_raw",
@@ -110,6 +112,7 @@ class Dialog:
         self._exempt = exempt
         self._exempt_taken = 0  # exempt recipients of this transaction that the MTA has taken
         self._chunking_offered = False
+        self._farewell = False
         self.replay: Replay | None = None
         self.ending: Ending | None = None
         self.commands = 0
@@ -138,6 +141,10 @@ class Dialog:
         elif replay is not None and replay.mail:
             self._refuse(reply.splitlines()[-1] if reply else b"")
         return reply + (self._work(now) if self.ending is None else b"")
+
+    def finish(self) -> None:
+        """The data of a mail to exempt recipients is over, and what was read went with it: QUIT is all that is left to say."""
+        self.replay, self._buffer, self._farewell = None, b"", True
 
     @property
     def waiting(self) -> bytes:
@@ -178,7 +185,7 @@ class Dialog:
             if not self.observe:
                 self.ending = Ending.LENGTH
                 return replies.limit(self.hostname)
-        tests = self.tests
+        tests = None if self._farewell else self.tests
         if tests is not None and not self._raw.endswith(b"\r\n"):
             dropped = self._failed(tests.bare_newline(line, now))
             if dropped:
@@ -188,6 +195,9 @@ class Dialog:
         arguments = rest.decode("latin-1").strip(" ")
         name = word.decode("latin-1").upper()
         handler = _COMMANDS.get(name)
+        if self._farewell and name != "QUIT":
+            self.ending = Ending.ONE_MAIL
+            return replies.ONE_MAIL
         if tests is not None:
             if handler is None and name not in _REFUSED_COMMANDS:
                 dropped = self._failed(tests.unknown_command(word, line.lstrip(b" "), self.last, now))

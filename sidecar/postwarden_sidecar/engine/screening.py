@@ -309,8 +309,9 @@ class Screening:
         return limit + TIME_LIMIT_GRACE
 
     def judge(self, verdict: Verdict, reason: str) -> None:
-        """What becomes of the client is known, or is known better."""
-        self.verdict, self.reason = verdict, reason
+        """What becomes of the client is known, or is known better; after its one mail to exempt recipients nothing changes that."""
+        if self.verdict is not Verdict.EXEMPTED:
+            self.verdict, self.reason = verdict, reason
 
     def judge_unfinished(self, how: str, *, told: bool = False) -> None:
         """The client is gone, or has to go, and the MTA has not got it. how: half a sentence; told: it named a recipient, and heard
