@@ -37,5 +37,5 @@ class Exemptions(Part):
     """Recipients that everybody may write to."""
 
     recipients: Annotated[tuple[Recipient, ...], Field(max_length=64)] = ()
-    """`postmaster@` (at any domain), `abuse@example.com`, or `@example.org` (a whole domain): mail for them gets through whatever verdict
-    has come out for its client, unless that is Drop."""
+    """`postmaster@` (at any domain, or none), `abuse@example.com`, or `@example.org` (a whole domain, not its subdomains), in any case:
+    mail for them gets through, one a connection, although its client is refused. Not under Drop: the client is gone by then."""
