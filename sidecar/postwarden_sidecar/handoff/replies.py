@@ -50,6 +50,15 @@ class Reply:
         match = _ENHANCED.match(self.lines[0])
         return match.group().decode("ascii") if match else ""
 
+    @property
+    def wire(self) -> bytes:
+        """The reply with each line ended as RFC 5321 wants it, whatever the server did."""
+        last = len(self.lines) - 1
+        return b"".join(
+            b"%d%s%s\r\n" % (self.code, b"-" if index < last else b" ", line)
+            for index, line in enumerate(self.lines)
+        )
+
     def __str__(self) -> str:
         """Code and first line, fit to be shown."""
         return escaped(b"%d %s" % (self.code, self.lines[0])).rstrip()

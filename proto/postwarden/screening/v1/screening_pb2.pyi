@@ -253,7 +253,7 @@ class BlobChunk(_message.Message):
     def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
 class Rules(_message.Message):
-    __slots__ = ("mode", "access", "pregreet", "upstream", "listener", "session", "telemetry", "dnsbl", "protocol", "dialogue", "limits", "cache")
+    __slots__ = ("mode", "access", "pregreet", "upstream", "listener", "session", "telemetry", "dnsbl", "protocol", "dialogue", "limits", "cache", "exempt_recipients")
     MODE_FIELD_NUMBER: _ClassVar[int]
     ACCESS_FIELD_NUMBER: _ClassVar[int]
     PREGREET_FIELD_NUMBER: _ClassVar[int]
@@ -266,6 +266,7 @@ class Rules(_message.Message):
     DIALOGUE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
+    EXEMPT_RECIPIENTS_FIELD_NUMBER: _ClassVar[int]
     mode: Mode
     access: Access
     pregreet: Pregreet
@@ -278,7 +279,8 @@ class Rules(_message.Message):
     dialogue: Dialogue
     limits: Limits
     cache: Cache
-    def __init__(self, mode: _Optional[_Union[Mode, str]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., pregreet: _Optional[_Union[Pregreet, _Mapping]] = ..., upstream: _Optional[_Union[Upstream, _Mapping]] = ..., listener: _Optional[_Union[Listener, _Mapping]] = ..., session: _Optional[_Union[Session, _Mapping]] = ..., telemetry: _Optional[_Union[Telemetry, _Mapping]] = ..., dnsbl: _Optional[_Union[Dnsbl, _Mapping]] = ..., protocol: _Optional[_Union[Protocol, _Mapping]] = ..., dialogue: _Optional[_Union[Dialogue, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., cache: _Optional[_Union[Cache, _Mapping]] = ...) -> None: ...
+    exempt_recipients: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, mode: _Optional[_Union[Mode, str]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., pregreet: _Optional[_Union[Pregreet, _Mapping]] = ..., upstream: _Optional[_Union[Upstream, _Mapping]] = ..., listener: _Optional[_Union[Listener, _Mapping]] = ..., session: _Optional[_Union[Session, _Mapping]] = ..., telemetry: _Optional[_Union[Telemetry, _Mapping]] = ..., dnsbl: _Optional[_Union[Dnsbl, _Mapping]] = ..., protocol: _Optional[_Union[Protocol, _Mapping]] = ..., dialogue: _Optional[_Union[Dialogue, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., cache: _Optional[_Union[Cache, _Mapping]] = ..., exempt_recipients: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Access(_message.Message):
     __slots__ = ("my_networks", "reject_action", "rules")
