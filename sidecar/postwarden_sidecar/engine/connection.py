@@ -209,8 +209,8 @@ class Connection:
             return
         if self._greeting_open:
             self._complete_greeting(now)
-        if self._conversation is None or not self._conversation.dialog.refused:
-            self._screening.judge(Verdict.DEFERRED, "the sidecar is draining")
+        talk = self._conversation
+        self._screening.judge_drained(told=talk is not None and bool(talk.dialog.refused))
         self._turn_away(replies.dressed(replies.DRAINING, self._screening.session), now)
 
     def next_deadline(self) -> float | None:
