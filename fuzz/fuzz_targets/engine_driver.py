@@ -29,6 +29,7 @@ from postwarden_sidecar.engine.actions import (
 from postwarden_sidecar.engine.connection import Connection
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.conversation import OBSERVED_TIME_LIMIT
+from postwarden_sidecar.engine.dialog import ANSWERS_AT_ONCE
 from postwarden_sidecar.engine.proxy_header import MAX_V2_LENGTH
 from postwarden_sidecar.engine.record import MAX_EVENTS, MAX_TEXT, Record, Verdict
 from postwarden_sidecar.rules.settings import Mode
@@ -36,6 +37,7 @@ from postwarden_sidecar.rules.settings import Mode
 from fuzz_targets.engine_settings import LOCAL, PEER
 
 MAX_KEPT = 8192  # bytes of a client's input (design)
+MAX_SENT = 2 * ANSWERS_AT_ONCE  # bytes that wait for the client at once
 # Replies in which a client that failed no test hears 5xx: about what it said itself.
 SYNTAX = tuple(
     reply.removesuffix(b"\r\n")
@@ -206,6 +208,8 @@ class Driver:
                 self._judge_handover(action)
             elif isinstance(action, HandOff) and not self._disorder:
                 assert not self._read, "what is the MTA's was read"
+            elif isinstance(action, Send):
+                assert len(action.data) <= MAX_SENT + len(self._by_mta), "replies pile up"
             self.actions.append(action)
 
     # The promises
