@@ -64,6 +64,10 @@ def compare(packet: bytes, addresses: tuple[bytes, ...], ttl: int | None) -> Non
         chain = read.resolve_chaining()
     except Exception:
         return
+    if chain.answer is not None and any(
+        rrset.rdtype == dns.rdatatype.CNAME and rrset.name == chain.answer.name for rrset in read.answer
+    ):
+        return  # an alias that has records of its own is none (RFC 1034, 3.6.2); we go where it leads
     theirs = (
         {record.address for record in chain.answer}
         if chain.answer is not None and chain.answer.rdtype == dns.rdatatype.A

@@ -50,8 +50,8 @@ class Dialog:
 
     ending: why the session is over, None while it is not. commands: how many were taken. last: the last command's name, as postscreen's
     limit messages show it. refused: the recipients that were, all of them. replay: the session is to be handed over; nothing more is read
-    until `resume`. paused: commands may wait for `receive` to be called again, once the client has taken its replies. greeted: EHLO was said
-    well. over_limit: of COUNT and LENGTH, those that were reached, and what `last` was then. helo, sender, recipient: as last said,
+    until `resume`. paused: commands may wait for `receive` to be called again, once the client has taken its replies. greeted: EHLO was
+    said well. over_limit: of COUNT and LENGTH, those that were reached, and what `last` was then. helo, sender, recipient: as last said,
     bounded; proto: "", SMTP or ESMTP.
     """
 
