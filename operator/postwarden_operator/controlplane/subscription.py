@@ -40,11 +40,13 @@ class ZoneReport:
 class SyncState:
     """`reason` is one sentence for a person.
 
-    Empty if synced. `open_relay`: the MTA would relay for anyone. `zones`: what it reported of DNSBL zones.
+    Empty if synced. `unproved`: rejected for the proof of its hand-off, whatever the revision; `open_relay`: the MTA would relay for
+    anyone. `zones`: what it reported of DNSBL zones.
     """
 
     state: State
     reason: str = ""
+    unproved: bool = False
     open_relay: bool = False
     zones: tuple[ZoneReport, ...] = ()
 
@@ -187,7 +189,8 @@ class Subscription:
             self._handoff = SyncState(
                 State.REJECTED,
                 f"{reason}: {detail}" if detail else reason,
-                state == pb.HANDOFF_STATE_OPEN_RELAY,
+                unproved=True,
+                open_relay=state == pb.HANDOFF_STATE_OPEN_RELAY,
             )
 
     def receive_dnsbl(self, zone: str, state: int, detail: str) -> None:
@@ -222,6 +225,11 @@ class Subscription:
         else:
             applied = self._revision != "" and self._revision == wanted.revision
         return SyncState(State.SYNCED) if applied else SyncState(State.PENDING, "not sent yet")
+
+    @property
+    def wanted(self) -> Wanted | None:
+        """What `state` is about; None: nothing is known yet."""
+        return self._wanted
 
     @property
     def version_in_force(self) -> str:
