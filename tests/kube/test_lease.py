@@ -38,7 +38,7 @@ class Replica:
     store: Store
     rate: float = 1.0
     offset: float = 0.0
-    under_way: list[str | Lease | None | float] = field(default_factory=list)
+    under_way: list[str | Lease | float | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.election = Election(self.name, TIMING)
@@ -92,26 +92,27 @@ class Replica:
             self.advance(time)
 
 
-RATES = st.sampled_from([0.82, 1.0, 1.2])  # 1.2 / 0.82 is just below 1.5, what the timing allows
+RATES = [0.82, 1.2, 1.0]  # of clocks: 1.2 / 0.82 is just below 1.5, what the timing allows
 
 
 @settings(max_examples=400)
 @given(
-    clocks=st.lists(st.tuples(RATES, st.floats(0, 1e6)), min_size=2, max_size=3),
+    rates=st.permutations(RATES),
     script=st.lists(
         st.tuples(
-            st.sampled_from(["advance", "advance", "advance", "step", "step", "lose", "release"]),
+            st.sampled_from(["advance", "advance", "advance", "step", "step", "step", "lose", "release"]),
             st.integers(0, 2),
-            st.sampled_from([0.0, 0.0, 0.5, 2.0, 5.0, 9.0, 14.0, 16.0]),
+            st.sampled_from([0.0, 0.0, 0.5, 2.0, 9.0, 14.0]),
         ),
+        min_size=20,
         max_size=60,
     ),
 )
 def test_never_two_lead_at_once_however_requests_are_delayed_and_clocks_drift(
-    clocks: list[tuple[float, float]], script: list[tuple[str, int, float]]
+    rates: list[float], script: list[tuple[str, int, float]]
 ) -> None:
     store, time = Store(), 0.0
-    replicas = [Replica(f"r{number}", store, *clock) for number, clock in enumerate(clocks)]
+    replicas = [Replica(f"r{rate}", store, rate, offset=1e6 * rate) for rate in rates]
     gone: set[int] = set()
     for action, number, passed in script:
         time += passed

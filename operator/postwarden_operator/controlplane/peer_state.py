@@ -15,13 +15,13 @@ from postwarden_operator.controlplane.wanted import Managed
 LONGEST_REASON = 1024
 """Characters of a reason that a replica tells the others: a status shows three of them."""
 
-_STATES: Mapping[State, pb.SyncState.ValueType] = {
+_STATES: Mapping[State, pb.SyncState] = {
     State.SYNCED: pb.SYNC_STATE_SYNCED,
     State.PENDING: pb.SYNC_STATE_PENDING,
     State.REJECTED: pb.SYNC_STATE_REJECTED,
 }
 
-_ZONE_STATES: Mapping[str, pb.DnsblState.ValueType] = {
+_ZONE_STATES: Mapping[str, pb.DnsblState] = {
     "Healthy": pb.DNSBL_STATE_HEALTHY,
     "Blocked": pb.DNSBL_STATE_BLOCKED,
     "Unreachable": pb.DNSBL_STATE_UNREACHABLE,
