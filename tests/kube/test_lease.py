@@ -95,14 +95,16 @@ class Replica:
 RATES = [0.82, 1.2, 1.0]  # of clocks: 1.2 / 0.82 is just below 1.5, what the timing allows
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(
     rates=st.permutations(RATES),
     script=st.lists(
         st.tuples(
-            st.sampled_from(["advance", "advance", "advance", "step", "step", "step", "lose", "release"]),
+            st.sampled_from(
+                ["advance", "advance", "advance", "step", "step", "step", "step", "step", "lose", "release"]
+            ),
             st.integers(0, 2),
-            st.sampled_from([0.0, 0.0, 0.5, 2.0, 9.0, 14.0]),
+            st.sampled_from([0.0, 0.0, 2.0, 14.0]),
         ),
         min_size=20,
         max_size=60,
