@@ -3,6 +3,7 @@
 from harness.cluster_fixtures import api_server, kubernetes_binaries, namespace, pytest_collection_finish
 from harness.operator_fixtures import operator
 from harness.postfix_fixtures import milter, msmtp, postfix_root, start_postfix, swaks
+from harness.replica_fixtures import replica_pair, replicas
 from harness.sidecar_fixtures import mail_sink, start_sidecar
 from no_event_loop import pytest_sessionstart
 
@@ -17,6 +18,8 @@ __all__ = [
     "postfix_root",
     "pytest_collection_finish",
     "pytest_sessionstart",
+    "replica_pair",
+    "replicas",
     "start_postfix",
     "start_sidecar",
     "swaks",

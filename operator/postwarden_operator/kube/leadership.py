@@ -46,6 +46,7 @@ class Leadership:
     async def run(self) -> None:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
+        _log.info("%s may lead by the Lease %s/%s", self._identity, self._namespace, self._name)
         while True:
             began = loop.time()
             try:
