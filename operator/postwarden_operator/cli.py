@@ -189,7 +189,7 @@ def _replicas(
         if not file.is_file():
             raise click.UsageError(f"{what}: there is no file {file}")
     addresses = tuple(_host_port(each) for each in peers)
-    return ReplicaSettings(namespace, name, duration, Peers(addresses, PeerCredentials(token, ca)))
+    return ReplicaSettings(namespace, name, duration, Peers(addresses, PeerCredentials(token, ca.read_bytes)))
 
 
 def _host_port(text: str) -> tuple[str, int]:

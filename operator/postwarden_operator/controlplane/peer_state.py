@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from postwarden.screening.v1 import screening_pb2 as pb
 
-from postwarden_operator.controlplane.subscription import State, Subscription, SyncState, ZoneReport
-from postwarden_operator.controlplane.wanted import Managed
+from postwarden_operator.controlplane.subscription import State, SyncState, ZoneReport
+from postwarden_operator.controlplane.wanted import Managed, Wanted
 
 LONGEST_REASON = 1024
 """Characters of a reason that a replica tells the others: a status shows three of them."""
@@ -42,12 +42,11 @@ class PeerState:
     since: float
 
 
-def peer_state(subscription: Subscription, since: float) -> PeerState:
-    """Of a stream that is served here."""
-    wanted = subscription.wanted
+def peer_state(wanted: Wanted | None, sync: SyncState, since: float) -> PeerState:
+    """Of a stream that is served here: what is wanted there, and how it stands to that."""
     if isinstance(wanted, Managed):
-        return PeerState(wanted.snapshot.policy_uid, wanted.revision, subscription.state, since)
-    return PeerState("", "", subscription.state, since)
+        return PeerState(wanted.snapshot.policy_uid, wanted.revision, sync, since)
+    return PeerState("", "", sync, since)
 
 
 def to_wire(pod_uid: str, peer: PeerState) -> pb.PeerState:

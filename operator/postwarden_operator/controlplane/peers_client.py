@@ -50,17 +50,17 @@ class PeerAddress:
 
 @dataclass(frozen=True, slots=True)
 class PeerCredentials:
-    """Files, read anew for each watch: kubelet renews the token. ca: PEM of who signs the replicas' certificates."""
+    """Asked anew for each watch: kubelet renews the token's file. trust: PEM of who signs the replicas' certificates."""
 
     token: Path
-    ca: Path
+    trust: Callable[[], bytes]
 
     def read(self) -> tuple[str, bytes]:
         """Raises OSError, ValueError."""
         token = self.token.read_text("ascii").strip()
         if not token:
             raise ValueError(f"{self.token} is empty")
-        return token, self.ca.read_bytes()
+        return token, self.trust()
 
 
 class PeerWatches:

@@ -7,11 +7,10 @@ their state at the moment of telling, so a slow reader costs a name a pod, and g
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from postwarden_operator.controlplane.peer_state import PeerState, peer_state
-from postwarden_operator.controlplane.subscription import Subscription
-
-Clock = Callable[[], float]
+from postwarden_operator.controlplane.subscription import Subscription, SyncState
 
 
 class Feed:
@@ -45,16 +44,24 @@ class Feed:
         )
 
 
+class Streams(Protocol):
+    """What the registry knows of a pod's live stream; None: there is none."""
+
+    def subscription(self, pod_uid: str) -> Subscription | None: ...
+
+    def state(self, pod_uid: str) -> SyncState | None: ...
+
+
 class LocalStates:
-    """subscription_of: that of a pod's live stream. own: a pod's new state; None: its stream is over. clock: epoch seconds."""
+    """streams: the registry. own: told of a pod's new state; None: its stream is over. clock: epoch seconds."""
 
     def __init__(
         self,
-        subscription_of: Callable[[str], Subscription | None],
+        streams: Callable[[], Streams],
         own: Callable[[str, PeerState | None], None],
-        clock: Clock = time.time,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._subscription_of = subscription_of
+        self._streams = streams
         self._own = own
         self._clock = clock
         self._began: dict[str, tuple[Subscription, float]] = {}
@@ -66,22 +73,26 @@ class LocalStates:
         """The StatusSink: most calls change nothing that is told."""
         if self._closed:
             return
-        subscription = self._subscription_of(pod_uid)
-        if subscription is None:
-            self._began.pop(pod_uid, None)
-            if self._states.pop(pod_uid, None) is None:
-                return
+        state = self._state(pod_uid)
+        if state == self._states.get(pod_uid):
+            return
+        if state is None:
+            del self._states[pod_uid]
         else:
-            known = self._began.get(pod_uid)
-            if known is None or known[0] is not subscription:
-                known = self._began[pod_uid] = subscription, self._clock()
-            state = peer_state(subscription, known[1])
-            if self._states.get(pod_uid) == state:
-                return
             self._states[pod_uid] = state
-        self._own(pod_uid, self._states.get(pod_uid))
+        self._own(pod_uid, state)
         for feed in self._feeds:
             feed.changed(pod_uid)
+
+    def _state(self, pod_uid: str) -> PeerState | None:
+        subscription, sync = self._streams().subscription(pod_uid), self._streams().state(pod_uid)
+        if subscription is None or sync is None:
+            self._began.pop(pod_uid, None)
+            return None
+        known = self._began.get(pod_uid)
+        if known is None or known[0] is not subscription:
+            known = self._began[pod_uid] = subscription, self._clock()
+        return peer_state(subscription.wanted, sync, known[1])
 
     def follow(self) -> Feed:
         """All that is known, then what changes. To be given to `leave`."""

@@ -65,9 +65,7 @@ class KubeOperator:
         self._settings = settings
         self._api = api
         self._store = Store()
-        self._replicas = Replicas(
-            api, settings.replicas, lambda uid: self._registry.subscription(uid), self._store.policy_status
-        )
+        self._replicas = Replicas(api, settings.replicas, lambda: self._registry, self._store.policy_status)
         self._registry = Registry(self._replicas.sink)
         self._reconciler = Reconciler(self._read, self._registry, self._replicas.writer.publish)
         self._references = References()

@@ -15,10 +15,9 @@ from typing import Any
 
 from postwarden_operator.controlplane.peer_state import PeerState
 from postwarden_operator.controlplane.peers_client import PeerAddress, PeerCredentials, PeerWatches
-from postwarden_operator.controlplane.peers_local import LocalStates
+from postwarden_operator.controlplane.peers_local import LocalStates, Streams
 from postwarden_operator.controlplane.peers_server import PeersServicer
 from postwarden_operator.controlplane.peers_view import View
-from postwarden_operator.controlplane.subscription import Subscription
 from postwarden_operator.kube.api import ClusterApi
 from postwarden_operator.kube.leadership import Leadership
 from postwarden_operator.kube.lease import Timing
@@ -57,13 +56,13 @@ class ReplicaSettings:
 
 
 class Replicas:
-    """subscription_of: that of a pod's live stream here. current: a policy's status as it is in the cluster."""
+    """streams: the registry. current: a policy's status as it is in the cluster."""
 
     def __init__(
         self,
         api: ClusterApi,
         settings: ReplicaSettings | None,
-        subscription_of: Callable[[str], Subscription | None],
+        streams: Callable[[], Streams],
         current: Current,
     ) -> None:
         self._settings = settings
@@ -72,7 +71,7 @@ class Replicas:
         self._view = View(self._settle)
         self._view.begin(_OWN)
         self._view.completed(_OWN)
-        self.sink = LocalStates(subscription_of, self._own)
+        self.sink = LocalStates(streams, self._own)
         self.writer = StatusWriter(
             api,
             lambda uid: self._view.word(uid, asyncio.get_running_loop().time()),
