@@ -1,67 +1,26 @@
 """Two replicas of the operator: one writes status, of the sidecars of both; the other takes over when it is killed."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import grpc
 import pytest
 from harness.cluster import ApiServer, Pod
 from harness.operator_process import ACCOUNT, NAMESPACE, OperatorProcess
 from harness.polling import poll
-from harness.replica_fixtures import LEASE_DURATION, PEERS_AUDIENCE, Replicas, identity
+from harness.replica_fixtures import LEASE_DURATION, PEERS_AUDIENCE, Replicas, identity, told_by
 from harness.screening_objects import mail_pod, policy, policy_object, reject, wait_for_reasons
+from harness.status_follower import Statuses
 from harness.stream_client import StreamClient
 from postwarden.screening.v1 import screening_pb2 as pb
-from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
 TAKEN_OVER_WITHIN = LEASE_DURATION + 2.0
 """Seconds from the leader's death to the next one's first status: the Lease's duration, a look, and a busy machine's slowness."""
 
 FORGOTTEN_WITHIN = 2 * LEASE_DURATION + 4.0
 """Seconds from a replica's death until those of its sidecars that found no other count as disconnected."""
-
-
-class Statuses:
-    """All that a policy's status says within the block: Programmed and the counts, each once as it changes."""
-
-    def __init__(self, api_server: ApiServer, name: str, namespace: str) -> None:
-        self._read = api_server, name, namespace
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._follow)
-        self.seen: list[tuple[str, str]] = []
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def wait_for(self, says: tuple[str, str], timeout: float) -> None:
-        """Raises TimeoutError with all that was seen."""
-        poll(lambda: says in self.seen, timeout, lambda: f"{says} is not in {self.seen}")
-
-    def _follow(self) -> None:
-        while not self._over.wait(0.02):
-            status = policy_object(*self._read).get("status", {})
-            programmed = next(
-                (
-                    f"{each['status']}/{each['reason']}"
-                    for each in status.get("conditions", ())
-                    if each["type"] == "Programmed"
-                ),
-                "",
-            )
-            says = programmed, status.get("sidecars", {}).get("summary", "")
-            if not self.seen or self.seen[-1] != says:
-                self.seen.append(says)
 
 
 @dataclass
@@ -197,24 +156,6 @@ def test_leader_that_is_told_to_stop_gives_the_lease_away(
     assert replicas.spec()["leaseTransitions"] == transitions + 1
 
 
-def watched(operator: OperatorProcess, token: str | None) -> grpc.StatusCode | list[pb.PeerUpdate]:
-    """The first view that this token gets to see, or how it is refused."""
-    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
-    credentials = grpc.ssl_channel_credentials(operator.ca_pem)
-    with grpc.secure_channel(operator.address, credentials) as channel:
-        call = pb_grpc.PeersStub(channel).Watch(pb.WatchRequest(), metadata=metadata, timeout=10)
-        updates = []
-        try:
-            for update in call:
-                updates.append(update)
-                if update.complete:
-                    return updates
-        except grpc.RpcError as error:
-            code: grpc.StatusCode = error.code()
-            return code
-    raise AssertionError(f"the view has no end: {updates}")
-
-
 def test_view_of_a_replica_is_for_the_operators_own_account_only(
     api_server: ApiServer, namespace: str, replicas: Replicas, fleet: Fleet
 ) -> None:
@@ -223,12 +164,12 @@ def test_view_of_a_replica_is_for_the_operators_own_account_only(
     api_server.apply(policy("wall", namespace))
     applied(fleet.join(pod, operator))
     refused = grpc.StatusCode.PERMISSION_DENIED
-    assert watched(operator, None) is refused
-    assert watched(operator, "nonsense") is refused
-    assert watched(operator, api_server.bound_token(pod)) is refused
-    assert watched(operator, api_server.bound_token(pod, PEERS_AUDIENCE)) is refused
-    assert watched(operator, api_server.unbound_token(ACCOUNT, NAMESPACE)) is refused
-    updates = watched(operator, api_server.unbound_token(ACCOUNT, NAMESPACE, PEERS_AUDIENCE))
+    assert told_by(operator, None) is refused
+    assert told_by(operator, "nonsense") is refused
+    assert told_by(operator, api_server.bound_token(pod)) is refused
+    assert told_by(operator, api_server.bound_token(pod, PEERS_AUDIENCE)) is refused
+    assert told_by(operator, api_server.unbound_token(ACCOUNT, NAMESPACE)) is refused
+    updates = told_by(operator, api_server.unbound_token(ACCOUNT, NAMESPACE, PEERS_AUDIENCE))
     assert isinstance(updates, list)
     assert updates[0].replica
     assert pod.uid in {state.pod_uid for update in updates for state in update.changed}

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from postwarden.screening.v1 import screening_pb2 as pb
+from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
 from harness.cluster import ApiServer
 from harness.operator_process import ACCOUNT, NAMESPACE, OperatorProcess, free_port
@@ -93,3 +96,21 @@ def replicas(replica_pair: Replicas) -> Replicas:
         if not each.process.alive():
             each.start()
     return replica_pair
+
+
+def told_by(operator: OperatorProcess, token: str | None) -> grpc.StatusCode | list[pb.PeerUpdate]:
+    """The first view that this token gets to see, or how it is refused."""
+    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+    credentials = grpc.ssl_channel_credentials(operator.ca_pem)
+    with grpc.secure_channel(operator.address, credentials) as channel:
+        call = pb_grpc.PeersStub(channel).Watch(pb.WatchRequest(), metadata=metadata, timeout=10)
+        updates = []
+        try:
+            for update in call:
+                updates.append(update)
+                if update.complete:
+                    return updates
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+    raise AssertionError(f"the view has no end: {updates}")

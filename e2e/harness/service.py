@@ -5,6 +5,7 @@ Replicas that refuse are passed over. `backends` may be changed at any time.
 """
 
 import random
+import selectors
 import socket
 import threading
 from collections.abc import Sequence
@@ -46,8 +47,7 @@ class Service:
             if backend is None:
                 client.close()
                 continue
-            for pair in ((client, backend), (backend, client)):
-                threading.Thread(target=_pump, args=pair, daemon=True).start()
+            threading.Thread(target=_serve, args=(client, backend), daemon=True).start()
 
     def _connect(self) -> socket.socket | None:
         for port in self._random.sample(self.backends, len(self.backends)):
@@ -59,11 +59,16 @@ class Service:
         return None
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+def _serve(client: socket.socket, backend: socket.socket) -> None:
     """Until either side ends; then both are over."""
-    with suppress(OSError):
-        while data := source.recv(CHUNK):
-            target.sendall(data)
-    for each in (source, target):
-        with suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
+    other = {client: backend, backend: client}
+    with client, backend, selectors.DefaultSelector() as selector, suppress(OSError):
+        for each in other:
+            selector.register(each, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                assert isinstance(key.fileobj, socket.socket)
+                data = key.fileobj.recv(CHUNK)
+                if not data:
+                    return
+                other[key.fileobj].sendall(data)

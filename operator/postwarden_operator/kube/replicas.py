@@ -74,7 +74,7 @@ class Replicas:
         self.sink = LocalStates(streams, self._own)
         self.writer = StatusWriter(
             api,
-            lambda uid: self._view.word(uid, asyncio.get_running_loop().time()),
+            self.state,
             current,
             may_write=lambda: self.leading,
             next_expiry=lambda: self._view.next_expiry(asyncio.get_running_loop().time()),
@@ -96,6 +96,10 @@ class Replicas:
     @property
     def leading(self) -> bool:
         return self._leadership is None or self._leadership.leading
+
+    def state(self, pod_uid: str) -> PeerState | None:
+        """Of a sidecar, as far as is known here; None: it has no stream."""
+        return self._view.word(pod_uid, asyncio.get_running_loop().time())
 
     def parts(self) -> list[Coroutine[Any, Any, None]]:
         """To be run until the end."""
@@ -138,7 +142,7 @@ class Replicas:
                 self._watches.set_addresses(())
             else:
                 try:
-                    self._watches.set_addresses(await _resolve(self._settings.peers))
+                    self._watches.set_addresses(await look_up(self._settings.peers))
                     said = ""
                 except OSError as error:
                     if str(error) != said:
@@ -149,8 +153,8 @@ class Replicas:
                 await asyncio.wait_for(self._led.wait(), DISCOVERY)
 
 
-async def _resolve(peers: Peers) -> set[PeerAddress]:
-    """Raises OSError, with the name in its text."""
+async def look_up(peers: Peers) -> set[PeerAddress]:
+    """All replicas that there are now, this one too. Raises OSError, with the name in its text."""
     found: set[PeerAddress] = set()
     for host, port in peers.addresses:
         try:
