@@ -8,10 +8,13 @@ from typing import Any
 import grpc
 import pytest
 from harness.cluster import ApiServer, Pod
+from harness.mail_attempt import first_reply, last_reply_to_mail
 from harness.operator_process import ACCOUNT, NAMESPACE, OperatorProcess
 from harness.polling import poll
 from harness.replica_fixtures import LEASE_DURATION, PEERS_AUDIENCE, Replicas, identity, told_by
 from harness.screening_objects import mail_pod, policy, policy_object, reject, wait_for_reasons
+from harness.service import Service
+from harness.sidecar_fixtures import StartSidecar
 from harness.status_follower import Statuses
 from harness.stream_client import StreamClient
 from postwarden.screening.v1 import screening_pb2 as pb
@@ -118,6 +121,46 @@ def test_status_is_that_of_all_replicas_and_outlives_the_leader(
         lambda: f"{counts(api_server, 'wall', namespace)}\n{follower.log()}",
     )
     assert replicas.leader() is follower
+
+
+@dataclass(frozen=True)
+class Fronted:
+    """What a sidecar needs to know of the operator: the Service's address, and who signs."""
+
+    address: str
+    ca_pem: bytes
+
+
+def test_mail_flows_and_no_sidecar_is_lost_when_the_leader_is_killed(
+    api_server: ApiServer, namespace: str, replicas: Replicas, start_sidecar: StartSidecar
+) -> None:
+    leader = replicas.leader()
+    follower = replicas.other(leader)
+    access = {"myNetworks": [], "rejectAction": "Drop", **reject("127.66.0.0/16")}
+    api_server.apply(policy("wall", namespace, access=access, pregreet={"banner": ""}))
+    with Service([leader.port]) as first, Service([leader.port, follower.port]) as service:
+        # One is connected to the leader for certain, and finds only the other afterwards.
+        by_leader = start_sidecar("mta-0", operator=Fronted(first.address, leader.ca_pem))
+        by_any = start_sidecar("mta-1", operator=Fronted(service.address, leader.ca_pem))
+        wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
+        first.backends = [follower.port]
+        with Statuses(api_server, "wall", namespace) as statuses:
+            leader.process.kill()
+            replies: list[str] = []
+            while replicas.spec()["holderIdentity"] != identity(follower):
+                for sidecar in (by_leader, by_any):
+                    assert first_reply(sidecar.address, "127.66.6.6").startswith("521")
+                    replies.append(last_reply_to_mail(sidecar.address, "127.0.9.9"))
+            statuses.wait_for(("True/Synced", "2/2"), 5.0)
+        assert {reply[:9] for reply in replies} == {"250 2.0.0"}
+        assert {summary for _, summary in statuses.seen} == {"2/2"}
+        wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
+        # What the new leader counts is what these two have: a new revision tells.
+        access = {"myNetworks": [], "rejectAction": "Drop", **reject("127.77.0.0/16")}
+        api_server.apply(policy("wall", namespace, access=access, pregreet={"banner": ""}))
+        wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
+        for sidecar in (by_leader, by_any):
+            assert first_reply(sidecar.address, "127.77.7.7").startswith("521")
 
 
 def test_sidecars_of_a_replica_that_is_gone_are_disconnected_when_they_find_no_other(

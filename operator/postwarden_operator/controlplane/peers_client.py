@@ -18,7 +18,7 @@ from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 from postwarden_operator.controlplane.peer_state import from_wire
 from postwarden_operator.controlplane.peers_view import View
 
-FIRST_WAIT, LARGEST_WAIT = 0.5, 10.0
+FIRST_WAIT, LARGEST_WAIT = 0.5, 3.0
 """Seconds between two attempts; it doubles. Replicas are few: no jitter."""
 
 RECEIVE_LIMIT = 4 * 1024 * 1024
