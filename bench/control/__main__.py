@@ -51,7 +51,9 @@ class Failed(click.ClickException):
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--sidecars", default=1000, help="Simulated sidecars, a stream each.")
 @click.option("--policies", default=1000, help="Policies in the cluster.")
-@click.option("--pods", default=10_000, help="Pods that are labelled for screening, the sidecars' among them.")
+@click.option(
+    "--pods", default=10_000, help="Pods that are labelled for screening, the sidecars' among them."
+)
 @click.option("--group", default=10, help="Sidecars that the policy for a few matches.")
 @click.option("--changes", default=30, help="Changes of a policy that are timed, of each kind.")
 def main(sidecars: int, policies: int, pods: int, group: int, changes: int) -> None:
@@ -74,7 +76,11 @@ def main(sidecars: int, policies: int, pods: int, group: int, changes: int) -> N
 class _Run:
     def __init__(self, sizes: Sizes, changes: int) -> None:
         self._sizes, self._changes = sizes, changes
-        self._figures: dict[str, float] = {"sidecars": sizes.sidecars, "policies": sizes.policies, "pods": sizes.pods}
+        self._figures: dict[str, float] = {
+            "sidecars": sizes.sidecars,
+            "policies": sizes.policies,
+            "pods": sizes.pods,
+        }
 
     def figures(self) -> dict[str, float]:
         """All of them, in the order in which they were measured. Raises Failed."""
@@ -89,9 +95,7 @@ class _Run:
             self._set("operator_start_s", time.monotonic() - began)
             self._set("operator_start_rss_mb", self._usage().rss)
             _say(f"connecting {self._sizes.sidecars} sidecars")
-            self._fleet = stack.enter_context(
-                Fleet(self._operator.address, self._operator.ca_pem, tokens)
-            )
+            self._fleet = stack.enter_context(Fleet(self._operator.address, self._operator.ca_pem, tokens))
             try:
                 self._measure()
             except (Failed, FleetFailed) as failed:
@@ -121,7 +125,10 @@ class _Run:
     def _connect(self) -> None:
         began = time.monotonic()
         before = self._usage()
-        _until(lambda: len(self._fleet.acks(ALL, 1)) >= self._sizes.sidecars, "all sidecars to have their first rules")
+        _until(
+            lambda: len(self._fleet.acks(ALL, 1)) >= self._sizes.sidecars,
+            "all sidecars to have their first rules",
+        )
         self._set("connected_and_acked_s", time.monotonic() - began)
         self._set("connect_operator_cpu_s", self._usage().cpu - before.cpu)
 

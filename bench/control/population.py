@@ -57,7 +57,9 @@ async def populate(api_server: ApiServer, api: ClusterApi, sizes: Sizes) -> list
     )
     slots = max(1, -(-others // max(1, len(namespaces))))
     await _together(
-        _pod(api, namespaces[index // PODS_A_NAMESPACE], index % PODS_A_NAMESPACE, {"slot": str(index % slots)})
+        _pod(
+            api, namespaces[index // PODS_A_NAMESPACE], index % PODS_A_NAMESPACE, {"slot": str(index % slots)}
+        )
         for index in range(rest)
     )
     uids = await _together(

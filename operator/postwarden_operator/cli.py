@@ -174,6 +174,8 @@ def _allow_descriptors() -> None:
     next thousand waiting without a word (measured)."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _replicas(
     lease: str | None, duration: int, peers: tuple[str, ...], token: Path | None, ca: Path
 ) -> "ReplicaSettings | None":

@@ -48,7 +48,11 @@ class CertificateFiles:
     def server_credentials(self) -> grpc.ServerCredentials:
         """Credentials that look at the files at each handshake."""
         first = grpc.ssl_server_certificate_configuration([self._pair])
-        return grpc.dynamic_ssl_server_credentials(first, self._current, require_client_authentication=False)
+        return grpc.dynamic_ssl_server_credentials(
+            first,
+            self._current,  # type: ignore[arg-type]  # None is allowed (grpc's documentation); the stubs do not know
+            require_client_authentication=False,
+        )
 
     def _current(self) -> grpc.ServerCertificateConfiguration | None:
         """gRPC asks before each handshake, in a thread of its own. None: nothing has changed.
