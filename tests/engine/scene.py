@@ -79,6 +79,7 @@ def make_rules(
     limits: Limits = Limits(),  # noqa: B008
     pass_addresses: tuple[str, ...] = (),
     stress_wait: float | None = None,
+    exempt: tuple[str, ...] = (),
 ) -> Rules:
     """Rules of a test: permit is spec.access.rules[0], reject rules[1]; lines are counted from 1."""
 
@@ -108,6 +109,7 @@ def make_rules(
         protocol=protocol,
         session=session,
         limits=limits,
+        exempt_recipients=exempt,
     )
 
 

@@ -24,7 +24,7 @@ def test_replies_to_a_client_that_talks_and_does_not_read_stay_few(mode: Mode) -
                 deaf.say(b"\n" * 8192)
         for session in bench.driver._sessions:
             assert isinstance(session, Session)
-            assert len(session._output) <= 2 * ANSWERS_AT_ONCE
+            assert len(session._client.unsent) <= 2 * ANSWERS_AT_ONCE
             assert len(session._engine._actions) <= 1
         with bench.connect() as other:
             assert other.hear_reply().startswith(b"220")

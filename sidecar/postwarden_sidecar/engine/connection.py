@@ -355,7 +355,7 @@ class Connection:
         elif self._header and self._header.is_local and not (self._screening.facts.said or self._read):
             self._leave()  # the proxy speaks for itself, and said nothing more
         elif self._state in (_HANDOFF, _HANDOVER):
-            self._screening.reason += "; it hung up before the upstream had it"
+            self._screening.judge_lost()
             self._finish(now)
             self._actions.append(Close(linger=False))
         else:

@@ -315,8 +315,9 @@ class Screening:
         return limit + TIME_LIMIT_GRACE
 
     def judge(self, verdict: Verdict, reason: str) -> None:
-        """What becomes of the client is known, or is known better."""
-        self.verdict, self.reason = verdict, reason
+        """What becomes of the client is known, or is known better; after its one mail to exempt recipients nothing changes that."""
+        if self.verdict is not Verdict.EXEMPTED:
+            self.verdict, self.reason = verdict, reason
 
     def judge_unfinished(self, how: str, *, told: bool = False) -> None:
         """The client is gone, or has to go, and the MTA has not got it. how: half a sentence; told: it named a recipient, and heard
@@ -330,6 +331,13 @@ class Screening:
             self.judge(Verdict.PASS_NEW, f"{address} passed the tests, and was told to come back")
         elif not self._stored:
             self.judge(Verdict.HANGUP, f"{address}: {how}")
+
+    def judge_lost(self) -> None:
+        """The client went while the MTA was to get it, or its mail to an exempt recipient."""
+        if self.standing.refusal:
+            self.judge_unfinished("it hung up before its mail to an exempt recipient was answered")
+        else:
+            self.reason += "; it hung up before the upstream had it"
 
     def judge_drained(self, *, told: bool) -> None:
         """The sidecar goes. told: as in `judge_unfinished`."""
