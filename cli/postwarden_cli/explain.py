@@ -58,7 +58,7 @@ def command(paths: tuple[Path, ...], address: str, query_dnsbl: bool) -> None:
             show(asked, rules)
     else:
         policy_name = f"{policy.namespace}/{policy.name}"
-        document: dict[str, object] = {"address": facts.address, "policy": policy_name} | explanation
+        document: dict[str, object] = {"address": facts.address, "policy": policy_name, **explanation}
         if asked is not None:
             document["dnsbl"] = asdict(asked) | {
                 "threshold": rules.dnsbl.threshold,

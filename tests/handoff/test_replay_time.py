@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from handoff.test_replay import (
-    ANSWERED,
-    BEFORE,
-    DONE,
-    EHLO_REPLY,
-    GREETING,
-    OFFERED,
-    OK,
-    TLS,
-    mail,
-)
+from handoff.test_replay import ANSWERED, BEFORE, DONE
 from postwarden_sidecar.handoff.replay import UNAVAILABLE, UNAVAILABLE_TLS, MtaDialog, ReplayResult
+from replayed_mta import EHLO_REPLY, GREETING, OFFERED, OK, TLS, mail
 
 
 def test_each_step_has_the_designs_time_limit() -> None:
