@@ -32,7 +32,6 @@ UNAVAILABLE_TLS = b"454 4.3.2 TLS not available due to a temporary reason\r\n"
 LOST = b"421 4.3.2 Service currently unavailable\r\n"
 TALKED_BEHIND_STARTTLS = b"421 4.3.2 Service currently unavailable\r\n"
 
-_NOT_UNDERSTOOD = (500, 502, 503)
 _CLOSING = 421
 
 
@@ -226,7 +225,7 @@ class MtaDialog:
                 )
                 self.learned = offered_keywords(reply)
             self._say_next(now)
-        elif reply.code in _NOT_UNDERSTOOD:
+        elif reply.out_of_step:
             plain = is_plain_hello(self._replay.hello)
             self._refuse_client(b"", f"the MTA answered HELO or EHLO with {reply}" if plain else "")
         elif reply.code < 400:
@@ -256,7 +255,7 @@ class MtaDialog:
         elif reply.code < 400:
             self._lose(f"the MTA answered MAIL with {reply}")
         else:
-            ours = reply.code in _NOT_UNDERSTOOD or self._lacked(reply, self._replay.mail)
+            ours = reply.out_of_step or self._lacked(reply, self._replay.mail)
             answer = NOT_TAKEN if ours else reply.wire
             self._refused_mail = (self._transaction, answer)
             self._answer(answer, kept=True)
