@@ -26,6 +26,8 @@ PATIENCE = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Enforced:
+    """Seconds from kubectl's start, and from its end."""
+
     since_start: float
     since_return: float
 

@@ -33,11 +33,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
+    """How many there are of each; pods: the sidecars' among them. group: sidecars that the policy `some` can have."""
+
     sidecars: int
     policies: int
     pods: int
     group: int
-    """Sidecars that the policy `some` can have."""
 
 
 async def populate(api_server: ApiServer, api: ClusterApi, sizes: Sizes) -> list[str]:
