@@ -191,6 +191,9 @@ def test_a_million_networks_are_swapped_in_while_mail_flows_and_a_line_more_cost
         assert operator.process.alive()
     assert flow.refused == []
     assert sidecar.process is not None
+    # Shared by all workers; what is the supervisor's own is for a moment the tables as they came, and once more as they are in force.
+    assert memory(sidecar.worker, "RssShmem") * 1024 * 1024 <= 20 * NETWORKS
+    assert memory(sidecar.process.pid) < 200
     print(
         f"\n{NETWORKS} networks: in force after {first:.2f} s ({whole[0]} tables, {whole[1]} bytes); one line more: after "
         f"{changed:.2f} s ({shard[1]} bytes); slowest greeting {1000 * idle:.0f} ms before, {1000 * swapping:.0f} ms meanwhile; "
