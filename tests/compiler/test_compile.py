@@ -255,16 +255,18 @@ def test_version_is_the_revision_and_the_compilers_release() -> None:
 # --- tests after the greeting, dialogue, limits
 
 
-def test_words_are_in_upper_case() -> None:
+def test_words_are_in_upper_case_and_recipients_in_lower_case() -> None:
     rules = compiled(
         {
             "selector": {},
             "protocol": {"forbiddenCommands": ["get", "GET", "x-Foo"]},
             "session": {"hiddenExtensions": ["StartTLS"]},
+            "exemptions": {"recipients": ["Postmaster@", "ABUSE@Example.com", "@Example.org"]},
         }
     ).rules
     assert list(rules.protocol.forbidden_commands) == ["GET", "X-FOO"]
     assert list(rules.dialogue.hidden_extensions) == ["STARTTLS"]
+    assert list(rules.exempt_recipients) == ["postmaster@", "abuse@example.com", "@example.org"]
 
 
 def test_stress_never_makes_anything_longer() -> None:
@@ -286,6 +288,7 @@ def test_every_address_gives_passes_unless_some_are_named() -> None:
     ("spec", "features"),
     [
         ({}, ()),
+        ({"exemptions": {"recipients": ["postmaster@"]}}, ("exemptions",)),
         ({"session": {"softFail": True}}, ("soft-fail",)),
         ({"dnsbl": {"allowThreshold": -1, "sites": [{"zone": "wl.example.org"}]}}, ("dnsbl-allow",)),
         ({"dnsbl": {"allowThreshold": -1}}, ()),

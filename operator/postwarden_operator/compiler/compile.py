@@ -50,7 +50,7 @@ from postwarden_operator.policy.references import list_sources
 WATCH_LABEL = "postwarden.dev/watch"
 """ConfigMaps without it (value "true") are not read: the operator asks the server for those that have it only."""
 
-SOFT_FAIL, DNSBL_ALLOW = "soft-fail", "dnsbl-allow"
+EXEMPTIONS, SOFT_FAIL, DNSBL_ALLOW = "exemptions", "soft-fail", "dnsbl-allow"
 """What a sidecar must know to obey: without it, it would turn away mail that the policy lets in."""
 
 
@@ -82,6 +82,7 @@ def compile_policy(
 
 def _features(spec: ScreeningPolicySpec) -> tuple[str, ...]:
     needed = {
+        EXEMPTIONS: bool(spec.exemptions.recipients),
         SOFT_FAIL: spec.session.soft_fail,
         DNSBL_ALLOW: spec.dnsbl.allow_threshold < 0 and bool(spec.dnsbl.sites),
     }
@@ -162,6 +163,7 @@ def _rules(
         dialogue=dialogue(spec.session),
         limits=limits(spec.limits, spec.stress),
         cache=cache(spec.cache),
+        exempt_recipients=[recipient.lower() for recipient in spec.exemptions.recipients],
     )
 
 

@@ -37,7 +37,7 @@ VERSIONS = {"iv4/1": 4, "iv6/1": 6}
 """IP versions, by the formats of blobs."""
 TABLE_FORMATS = tuple(VERSIONS)
 FORMATS = (RULES_FORMAT, *TABLE_FORMATS)
-FEATURES = ("soft-fail", "dnsbl-allow")  # what a Snapshot may require beyond rules/1
+FEATURES = ("exemptions", "soft-fail", "dnsbl-allow")  # what a Snapshot may require beyond rules/1
 MAX_BLOBS = 256 * 1024 * 1024  # bytes of all blobs of a policy: 20 million IPv4 networks
 
 _MODES = {pb.MODE_ENFORCE: Mode.ENFORCE, pb.MODE_OBSERVE: Mode.OBSERVE}
@@ -126,6 +126,7 @@ def decode(snapshot: pb.Snapshot, contents: Mapping[str, Buffer]) -> Rules:
         session=_dialogue(rules.dialogue) if rules.HasField("dialogue") else Session(),
         limits=_limits(rules.limits) if rules.HasField("limits") else Limits(),
         cache=_cache(rules.cache) if rules.HasField("cache") else Cache(),
+        exempt_recipients=_exempt(rules.exempt_recipients),
     )
 
 
@@ -168,6 +169,15 @@ def _cache(cache: pb.Cache) -> Cache:
         prefix_ipv4=bits("rules.cache.prefix_ipv4", cache.prefix_ipv4, 32),
         prefix_ipv6=bits("rules.cache.prefix_ipv6", cache.prefix_ipv6, 128),
     )
+
+
+def _exempt(recipients: Iterable[str]) -> tuple[str, ...]:
+    for recipient in recipients:
+        if "@" not in recipient or len(recipient) < 2 or recipient != recipient.lower():
+            raise Undecodable(
+                f"rules.exempt_recipients has {recipient!r}, which is no recipient in lower case"
+            )
+    return tuple(recipients)
 
 
 def _proxy_timeout(listener: pb.Listener) -> float:
