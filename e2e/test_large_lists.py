@@ -191,8 +191,13 @@ def test_a_million_networks_are_swapped_in_while_mail_flows_and_a_line_more_cost
         assert operator.process.alive()
     assert flow.refused == []
     assert sidecar.process is not None
-    # Shared by all workers; what is the supervisor's own is for a moment the tables as they came, and once more as they are in force.
-    assert memory(sidecar.worker, "RssShmem") * 1024 * 1024 <= 20 * NETWORKS
+    # Shared by all workers, and what was in force before is let go with the last connection that began under it.
+    poll(
+        lambda: memory(sidecar.worker, "RssShmem") * 1024 * 1024 <= 20 * NETWORKS,
+        10.0,
+        lambda: "it stays mapped",
+    )
+    # What is the supervisor's own: the tables as they came, for a moment, and as they are in force.
     assert memory(sidecar.process.pid) < 200
     print(
         f"\n{NETWORKS} networks: in force after {first:.2f} s ({whole[0]} tables, {whole[1]} bytes); one line more: after "
