@@ -12,7 +12,7 @@ from enum import Enum
 
 from postwarden.screening.v1 import screening_pb2 as pb
 
-from postwarden_operator.controlplane.wanted import Held, Managed, Unmanaged, Wanted, same
+from postwarden_operator.controlplane.wanted import Held, Managed, Undecided, Unmanaged, Wanted, same
 
 
 class State(Enum):
@@ -117,7 +117,7 @@ class Subscription:
         None: nothing.
         """
         wanted = self._wanted
-        if wanted is None or not self._is_due(wanted):
+        if wanted is None or isinstance(wanted, Undecided) or not self._is_due(wanted):
             return None
         message = pb.ControlMessage()
         if isinstance(wanted, Held):
@@ -133,7 +133,7 @@ class Subscription:
             message.unmanaged.nonce = nonce
         return message
 
-    def _is_due(self, wanted: Wanted) -> bool:
+    def _is_due(self, wanted: Managed | Unmanaged | Held) -> bool:
         if isinstance(wanted, Held):
             return self._held != wanted.reason
         if self._sent is not None and same(self._sent.wanted, wanted):
@@ -217,7 +217,7 @@ class Subscription:
             return self._handoff
         if wanted is None:
             return SyncState(State.PENDING, "the operator has not decided yet")
-        if isinstance(wanted, Held):
+        if isinstance(wanted, Held | Undecided):
             return SyncState(State.PENDING, wanted.reason)
         if (refusal := self.refusal) is not None:
             return SyncState(State.REJECTED, refusal)

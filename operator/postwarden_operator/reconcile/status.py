@@ -5,6 +5,7 @@ lastTransitionTime until its status changes. Counts and the first few reasons on
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from postwarden_operator.controlplane.subscription import DISCONNECTED, State, SyncState
@@ -39,8 +40,12 @@ def status_of(
     states = {uid: state or DISCONNECTED for uid, state in found.items()}
     if outcome.compilation.compiling:
         # In force is what the policy was before.
-        waiting = SyncState(State.PENDING, outcome.compilation.resolved.message)
-        states = {uid: waiting if each.state is State.SYNCED else each for uid, each in states.items()}
+        states = {
+            uid: replace(each, state=State.PENDING, reason=outcome.compilation.resolved.message)
+            if each.state is State.SYNCED
+            else each
+            for uid, each in states.items()
+        }
     counts = {state: sum(each.state is state for each in states.values()) for state in State}
     accepted = "False" if outcome.accepted.reason in ("Invalid", "Conflicted") else "True"
     resolved = outcome.compilation.resolved
