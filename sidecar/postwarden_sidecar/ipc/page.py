@@ -48,6 +48,7 @@ LOOKUP_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0,
 HEARTBEAT = "heartbeat_ms"  # gauge: CLOCK_MONOTONIC, milliseconds
 SCREENING = "screening"  # gauge: connections in our hands, not yet given to the MTA
 UPSTREAM = "upstream"  # gauge: clients given to the MTA, which has not answered them yet
+SUSPECT = "suspect"  # gauge: 1 while clients' addresses seem to be lost
 # This worker's last decision on stress mode: twice CLOCK_MONOTONIC nanoseconds, plus 1 if it began. The newest of all is in force, so
 # that it outlives its worker.
 STRESS = "stress"
@@ -86,7 +87,7 @@ def active(stage: str) -> str:
     return f"active/{stage}"
 
 
-GAUGES = (HEARTBEAT, SCREENING, UPSTREAM, *(active(stage) for stage in STAGES))
+GAUGES = (HEARTBEAT, SCREENING, UPSTREAM, SUSPECT, *(active(stage) for stage in STAGES))
 COUNTERS = (
     *(connections(verdict) for verdict in Verdict),
     *(tests(test, outcome, action) for test in TESTS for outcome in OUTCOMES for action in ACTIONS),

@@ -72,7 +72,13 @@ DROPPED = Metric(
     "Telemetry that was lost: records of connections, log lines, or spans and log records that the OTLP endpoint did not take.",
     ("postwarden.signal",),
 )
-METRICS = (CONNECTIONS, TESTS, DURATION, LOOKUPS, ACTIVE, DROPPED)
+LOST_ADDRESS = Metric(
+    "postwarden.client_address.lost",
+    Kind.LEVEL,
+    "1",
+    "1 while nearly all connections come from one address that is the node's, a gateway's or a proxy's; else 0.",
+)
+METRICS = (CONNECTIONS, TESTS, DURATION, LOOKUPS, ACTIVE, LOST_ADDRESS, DROPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,7 @@ def read(page: Page, dropped: Mapping[str, int]) -> list[Reading]:
         Reading(DURATION, histograms=(_duration(page),)),
         Reading(LOOKUPS, histograms=tuple(_lookups(page, outcome) for outcome in NETWORK_OUTCOMES)),
         Reading(ACTIVE, tuple(Point((stage,), page.total(cells.active(stage))) for stage in cells.STAGES)),
+        Reading(LOST_ADDRESS, (Point((), page.newest(cells.SUSPECT)),)),
         Reading(DROPPED, tuple(Point((signal,), count) for signal, count in sorted(lost.items()))),
     ]
 

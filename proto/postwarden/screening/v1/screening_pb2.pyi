@@ -103,18 +103,20 @@ HANDOVER_INLINE: Handover
 HANDOVER_RECONNECT: Handover
 
 class SidecarMessage(_message.Message):
-    __slots__ = ("hello", "ack", "nack", "handoff", "dnsbl")
+    __slots__ = ("hello", "ack", "nack", "handoff", "dnsbl", "lost_address")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
     HANDOFF_FIELD_NUMBER: _ClassVar[int]
     DNSBL_FIELD_NUMBER: _ClassVar[int]
+    LOST_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     ack: Ack
     nack: Nack
     handoff: HandoffReport
     dnsbl: DnsblReport
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., handoff: _Optional[_Union[HandoffReport, _Mapping]] = ..., dnsbl: _Optional[_Union[DnsblReport, _Mapping]] = ...) -> None: ...
+    lost_address: LostAddressReport
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., handoff: _Optional[_Union[HandoffReport, _Mapping]] = ..., dnsbl: _Optional[_Union[DnsblReport, _Mapping]] = ..., lost_address: _Optional[_Union[LostAddressReport, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("sidecar_version", "formats", "features", "revision", "version", "complete", "trust_expires")
@@ -227,6 +229,14 @@ class DnsblReport(_message.Message):
     state: DnsblState
     detail: str
     def __init__(self, zone: _Optional[str] = ..., state: _Optional[_Union[DnsblState, str]] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class LostAddressReport(_message.Message):
+    __slots__ = ("address", "detail")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    detail: str
+    def __init__(self, address: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Blob(_message.Message):
     __slots__ = ("hash", "format", "size", "data")
