@@ -40,9 +40,19 @@ class Turn(NamedTuple):
 
 
 class Conversation:
-    """deadline: until when the next command is to be complete, CLOCK_MONOTONIC seconds."""
+    """deadline: until when the next command is to be complete; now: when it was last told something; CLOCK_MONOTONIC seconds."""
 
-    __slots__ = ("_journal", "_observe", "_refused", "_screening", "_seen", "_slow", "deadline", "dialog")
+    __slots__ = (
+        "_journal",
+        "_observe",
+        "_refused",
+        "_screening",
+        "_seen",
+        "_slow",
+        "deadline",
+        "dialog",
+        "now",
+    )
 
     def __init__(
         self, context: Context, rules: Rules, screening: Screening, journal: Journal, now: float
@@ -54,6 +64,7 @@ class Conversation:
         self._seen: set[Ending] = set()  # limits that are in the journal
         self._slow = False  # the time limit is over, and Observe lets the client on
         self.deadline = now + screening.time_limit
+        self.now = now
         refusal = screening.standing.refusal
         if not refusal and not (screening.fit and screening.inline):
             refusal = replies.COME_BACK
@@ -70,6 +81,7 @@ class Conversation:
 
     def receive(self, data: bytes, now: float) -> Turn:
         """The client's words."""
+        self.now = now
         commands = self.dialog.commands
         answers = self.dialog.receive(data, now)
         if self.dialog.commands > commands:  # the limit is for a whole command, not for one byte
@@ -78,6 +90,7 @@ class Conversation:
 
     def not_taken(self, outcome: HandoverOutcome, reply: bytes, now: float) -> Turn:
         """The MTA has not taken the session, and this is what the client is to hear: the MTA's word on it, or the driver's."""
+        self.now = now
         if outcome in (HandoverOutcome.EXEMPTED, HandoverOutcome.BARE_NEWLINE):
             return self._data_over(outcome, reply, now)
         said = _last_line(reply)

@@ -25,6 +25,9 @@ from postwarden_sidecar.rules.settings import Action, Session
 
 OBSERVED_LINE_LENGTH = 8192  # bytes; what is kept of a connection's input at most (design)
 
+# Bytes of replies that wait for a client before more of its commands are answered; a whole session's under a policy's default limits.
+ANSWERS_AT_ONCE = 4096
+
 
 class Ending(enum.Enum):
     """Why the dialogue is over."""
@@ -48,8 +51,9 @@ class Dialog:
 
     ending: why the session is over, None while it is not. commands: how many were taken. last: the last command's name, as postscreen's
     limit messages show it. refused: the recipients that were, all of them. replay: the session is to be handed over; nothing more is read
-    until `resume`. greeted: EHLO was said well. over_limit: of COUNT and LENGTH, those that were reached, and what `last` was then. helo,
-    sender, recipient: as last said, bounded; proto: "", SMTP or ESMTP.
+    until `resume`. paused: commands may wait for `receive` to be called again, once the client has taken its replies. greeted: EHLO was
+    said well. over_limit: of COUNT and LENGTH, those that were reached, and what `last` was then. helo, sender, recipient: as last said,
+    bounded; proto: "", SMTP or ESMTP.
     """
 
     __slots__ = (
@@ -74,6 +78,7 @@ class Dialog:
         "observe",
         "offered",
         "over_limit",
+        "paused",
         "proto",
         "recipient",
         "refusal",
@@ -111,8 +116,7 @@ class Dialog:
         self._sender_given = False
         self._exempt = exempt
         self._exempt_taken = 0  # exempt recipients of this transaction that the MTA has taken
-        self._chunking_offered = False
-        self._farewell = False
+        self._chunking_offered = self._farewell = False
         self.replay: Replay | None = None
         self.ending: Ending | None = None
         self.commands = 0
@@ -120,6 +124,7 @@ class Dialog:
         self.refused: list[Refused] = []
         self.over_limit: dict[Ending, str] = {}
         self.greeted = False
+        self.paused = False
         self.helo = ""
         self.proto = ""
         self.sender = ""
@@ -154,7 +159,11 @@ class Dialog:
     def _work(self, now: float) -> bytes:
         limit = OBSERVED_LINE_LENGTH if self.observe else self._session.line_length_limit
         answers = b""
+        self.paused = False
         while self.ending is None and self.replay is None:
+            if len(answers) >= ANSWERS_AT_ONCE:
+                self.paused = True
+                return answers
             end = self._buffer.find(b"\n", 0, limit + 2)
             if end < 0:
                 break

@@ -19,7 +19,7 @@ from postwarden_sidecar.controlclient.client import UPSTREAM_EXPOSED, ControlCli
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.handoff.proof import PROVED, ProofResult
 from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
-from postwarden_sidecar.ipc.page import Page
+from postwarden_sidecar.ipc.page import CELLS, STEERING_FAILED, SUPERVISOR, Page
 from postwarden_sidecar.net.listener import ListenError, listen
 from postwarden_sidecar.net.steering import Steering
 from postwarden_sidecar.rules.settings import Cache, Handoff, PolicyRef, Rules
@@ -84,7 +84,7 @@ class Supervisor:
         self._workers: Workers | None = None
         self._upstreams: Upstreams | None = None
         self._dnsbl: DnsblHealth | None = None
-        self._lost_address: LostAddress | None = None
+        self._seen: Callable[[Sequence[Record]], None] = lambda records: None
         self._rules: AppliedRules | None = None
         self._client: ControlClient | None = None
         self._endpoints: Endpoints | None = None
@@ -198,9 +198,10 @@ class Supervisor:
             )
         except ListenError as error:
             raise ListenFailed(str(error)) from error
+        self._page = Page.create()
         if len(self._listeners) < settings.workers:
             _log.warning("clients can't be steered to %d workers here: one serves all", settings.workers)
-        self._page = Page.create()
+            self._page.slot(SUPERVISOR)[CELLS[STEERING_FAILED]] = 1
         self._telemetry = self._make_telemetry(self._page)
         self._store = await self._open_store()
         self._workers = Workers(
@@ -214,7 +215,7 @@ class Supervisor:
         )
         self._dnsbl = dnsbl = DnsblHealth(self._workers, settings.resolver, lambda: self._client)
         dnsbl.begin()
-        self._lost_address = LostAddress(self._workers, settings.node_ip, lambda: self._client)
+        self._seen = LostAddress(self._workers, settings.node_ip, lambda: self._client).observe
         self._upstreams = upstreams = self._make_upstreams(self._workers)
         self._rules = AppliedRules(
             self._workers,
@@ -318,8 +319,7 @@ class Supervisor:
     def _recorded(self, records: Sequence[Record]) -> None:
         assert self._upstreams is not None
         assert self._telemetry is not None
-        assert self._lost_address is not None
-        self._lost_address.observe(records)
+        self._seen(records)
         if any(record.handoff and record.verdict not in _NOT_HANDED_OVER for record in records):
             self._upstreams.handed_over()
         self._telemetry.observe(records)
