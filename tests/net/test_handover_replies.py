@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from net.bench import SHORT, Bench
+from net.bench import Bench
 from net.handover_scripts import (
     EHLO_REPLY,
     GREETING,
@@ -22,6 +22,7 @@ from net.handover_scripts import (
     taken,
 )
 from net.scripted_mta import Conversation, Script, ScriptedMta
+from postwarden_sidecar.net.timeouts import Timeouts
 
 STEPS: dict[str, tuple[tuple[bytes, bytes], ...]] = {
     # What is said, and the good reply, up to the step that is answered otherwise.
@@ -113,7 +114,7 @@ def test_an_mta_that_answers_with_a_refusal(step: str, case: str, slowly: bool) 
         if goes_on:
             conversation.hear_all()
 
-    timeouts = SHORT if slowly else SHORT_REPLAY
+    timeouts = Timeouts() if slowly else SHORT_REPLAY
     with (
         mta_of(at(step, refuse)) as mta,
         Bench(mta.target, rules=deep_rules(), timeouts=timeouts) as bench,
