@@ -148,6 +148,11 @@ def main() -> None:
     envvar="POSTWARDEN_POD_IP",
     help="The pod's address, to see that the MTA's port does not answer there (PROXY hand-offs).",
 )
+@click.option(
+    "--node-ip",
+    envvar="POSTWARDEN_NODE_IP",
+    help="The node's address: clients that come from there have lost their own.",
+)
 @click.pass_context
 def run(context: click.Context, /, **options: Any) -> None:
     """Answer clients until SIGTERM, which drains; a second one ends at once."""
@@ -223,6 +228,7 @@ def _settings(context: click.Context, options: dict[str, Any]) -> SidecarSetting
         drain_timeout=options["drain_timeout"],
         strict_relay=True,
         pod_ip=_address("--pod-ip", options["pod_ip"]),
+        node_ip=_address("--node-ip", options["node_ip"]),
     )
 
 

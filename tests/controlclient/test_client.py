@@ -14,7 +14,7 @@ from controlclient.control_server import ControlServer, control_server
 from controlclient.snapshots import add_blob, add_rule, snapshot
 from eventually import until
 from postwarden.screening.v1 import screening_pb2 as pb
-from postwarden_sidecar.controlclient import dnsbl_reports
+from postwarden_sidecar.controlclient import reports
 from postwarden_sidecar.controlclient.backoff import Backoff
 from postwarden_sidecar.controlclient.client import UPSTREAM_EXPOSED, ControlClient
 from postwarden_sidecar.controlclient.stream import NotApplied
@@ -265,11 +265,11 @@ async def test_the_proof_is_reported_at_once_and_on_every_stream(server: Control
 async def test_zones_are_reported_on_change_on_every_stream_and_after_each_snapshot(
     server: ControlServer, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dnsbl_reports, "PAUSE", 0.05)
-    monkeypatch.setattr(dnsbl_reports, "JITTER", 0.01)
+    monkeypatch.setattr(reports, "PAUSE", 0.05)
+    monkeypatch.setattr(reports, "JITTER", 0.01)
     async with running(server.target, sink) as client:
         stream = await server.stream()
-        client.dnsbl.tell("{key}.bl.example", "Blocked", "it answers 127.255.255.254")
+        client.reports.tell_zone("{key}.bl.example", "Blocked", "it answers 127.255.255.254")
         report = await stream.next("dnsbl")
         assert (report.zone, report.state) == ("{key}.bl.example", pb.DNSBL_STATE_BLOCKED)
         assert report.detail == "it answers 127.255.255.254"
@@ -279,6 +279,24 @@ async def test_zones_are_reported_on_change_on_every_stream_and_after_each_snaps
         stream.send.put_nowait(None)
         again = await server.stream()
         assert await again.next("dnsbl") == report
+
+
+async def test_a_lost_address_is_reported_on_change_and_on_every_stream(
+    server: ControlServer, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "PAUSE", 0.05)
+    monkeypatch.setattr(reports, "JITTER", 0.01)
+    async with running(server.target, sink) as client:
+        stream = await server.stream()
+        client.reports.tell_address("10.0.0.1", "99 % come from 10.0.0.1")
+        client.reports.keep_only(set())
+        report = await stream.next("lost_address")
+        assert (report.address, report.detail) == ("10.0.0.1", "99 % come from 10.0.0.1")
+        stream.send.put_nowait(None)
+        again = await server.stream()
+        assert await again.next("lost_address") == report
+        client.reports.tell_address("", "")
+        assert (await again.next("lost_address")).address == ""
 
 
 async def test_the_token_is_read_anew_for_each_stream(

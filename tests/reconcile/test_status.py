@@ -75,6 +75,16 @@ def test_rejection_names_the_pod_and_the_reason() -> None:
     assert programmed["message"] == "mta-1: unknown feature"
 
 
+def test_lost_addresses_of_clients_are_a_detail_of_programmed() -> None:
+    losing = SyncState(State.SYNCED, lost_address="99 % come from 10.0.0.1")
+    (programmed,) = [each for each in status(SYNCED, losing)["conditions"] if each["type"] == "Programmed"]
+    assert (programmed["status"], programmed["reason"]) == ("True", "Synced")
+    assert programmed["message"] == (
+        "in force in every sidecar; 1 of 2 sidecars do not see their clients' addresses (mta-1: 99 % come from 10.0.0.1): "
+        "keep them with externalTrafficPolicy: Local or the PROXY protocol"
+    )
+
+
 @pytest.mark.parametrize(
     ("reason", "accepted", "resolved"),
     [

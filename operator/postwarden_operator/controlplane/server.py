@@ -161,6 +161,10 @@ class _Servicer(pb_grpc.ScreeningControlServicer):
                 case "dnsbl":
                     report = message.dnsbl
                     subscription.receive_dnsbl(report.zone, report.state, report.detail)
+                case "lost_address":
+                    subscription.receive_lost_address(
+                        message.lost_address.address, message.lost_address.detail
+                    )
                 case _:
                     continue  # a newer sidecar's: it means nothing to us
             self._registry.answered(stream)

@@ -41,7 +41,8 @@ class SyncState:
     """`reason` is one sentence for a person.
 
     Empty if synced. `unproved`: rejected for the proof of its hand-off, whatever the revision; `open_relay`: the MTA would relay for
-    anyone. `zones`: what it reported of DNSBL zones.
+    anyone. `zones`: what it reported of DNSBL zones. `lost_address`: why it thinks that clients' addresses are lost on their way to it,
+    "" if it does not.
     """
 
     state: State
@@ -49,6 +50,7 @@ class SyncState:
     unproved: bool = False
     open_relay: bool = False
     zones: tuple[ZoneReport, ...] = ()
+    lost_address: str = ""
 
 
 DISCONNECTED = SyncState(State.DISCONNECTED, "no stream to this sidecar")
@@ -104,6 +106,7 @@ class Subscription:
         """The reason of the Hold last sent, while the hold lasts."""
         self._handoff = SyncState(State.SYNCED)
         self._zones: dict[str, ZoneReport] = {}
+        self._lost_address = ""
 
     def want(self, wanted: Wanted) -> None:
         """From now on this is wanted; `next_message` says whether that needs a message."""
@@ -200,16 +203,20 @@ class Subscription:
         """How a zone is doing (DnsblState); the last report counts. A state that we do not know is dropped."""
         if state not in _ZONE_STATES:
             return
-        shown = "".join(letter if letter.isprintable() else "?" for letter in detail[:LONGEST_DETAIL])
         self._zones.pop(zone, None)
-        self._zones[zone] = ZoneReport(zone, _ZONE_STATES[state], shown)
+        self._zones[zone] = ZoneReport(zone, _ZONE_STATES[state], _shown(detail))
         if len(self._zones) > MOST_ZONES:
             del self._zones[next(iter(self._zones))]
+
+    def receive_lost_address(self, address: str, detail: str) -> None:
+        """Nearly all of its connections come from there; "": they do not any more."""
+        self._lost_address = _shown(detail or address) if address else ""
 
     @property
     def state(self) -> SyncState:
         """Never Synced before the sidecar has said that the wanted revision is in force."""
-        return replace(self._sync_state(), zones=tuple(self._zones.values()))
+        zones = tuple(self._zones.values())
+        return replace(self._sync_state(), zones=zones, lost_address=self._lost_address)
 
     def _sync_state(self) -> SyncState:
         wanted, sent = self._wanted, self._sent
@@ -250,3 +257,8 @@ class Subscription:
         if self._sent is None or not isinstance(self._sent.wanted, Managed):
             return None
         return self._sent.wanted.blobs.get(digest)
+
+
+def _shown(detail: str) -> str:
+    """A sidecar's words, bounded and on one line."""
+    return "".join(letter if letter.isprintable() else "?" for letter in detail[:LONGEST_DETAIL])

@@ -17,7 +17,7 @@ from postwarden.screening.v1 import screening_pb2 as pb
 
 from postwarden_sidecar.controlclient.backoff import LARGEST, Backoff
 from postwarden_sidecar.controlclient.blobs import Blobs
-from postwarden_sidecar.controlclient.dnsbl_reports import DnsblReports
+from postwarden_sidecar.controlclient.reports import Reports
 from postwarden_sidecar.controlclient.stream import RulesSink, Stream, StreamLost, hello
 from postwarden_sidecar.controlclient.target import ControlTarget, TokenUnreadable
 from postwarden_sidecar.handoff.proof import OPEN_RELAY, PROVED, UNPROVED, WRONG_ANSWER
@@ -58,7 +58,7 @@ class ControlClient:
         self._blobs = Blobs(uniform)
         self._stream: Stream | None = None
         self._report: pb.HandoffReport | None = None
-        self.dnsbl = DnsblReports(self._send_dnsbl, uniform)
+        self.reports = Reports(self._send_report, uniform)
         self.extra_trust = extra_trust
         self.connected = False
 
@@ -73,14 +73,14 @@ class ControlClient:
             with contextlib.suppress(StreamLost):  # the next stream tells it
                 await self._stream.send(pb.SidecarMessage(handoff=report))
 
-    async def _send_dnsbl(self, report: pb.DnsblReport) -> None:
+    async def _send_report(self, report: pb.SidecarMessage) -> None:
         if self._stream is not None:
             with contextlib.suppress(StreamLost):  # the next stream tells it
-                await self._stream.send(pb.SidecarMessage(dnsbl=report))
+                await self._stream.send(report)
 
     async def run(self) -> None:
         """For ever."""
-        reports = asyncio.create_task(self.dnsbl.run())
+        reports = asyncio.create_task(self.reports.run())
         try:
             await self._keep_connected()
         finally:
@@ -130,13 +130,13 @@ class ControlClient:
             self._sink,
             self._blobs,
             hello(version("postwarden"), self._sink.in_force, complete=self._sink.complete),
-            self.dnsbl.tell_all,
+            self.reports.tell_all,
         )
         self._stream, self.connected = stream, True
         if self._report is not None:
             with contextlib.suppress(StreamLost):  # running the stream tells why
                 await stream.send(pb.SidecarMessage(handoff=self._report))
-        await self.dnsbl.tell_all()
+        await self.reports.tell_all()
         return stream
 
     async def _serve(self, stream: asyncio.Task[None], life: float | None = None) -> str:

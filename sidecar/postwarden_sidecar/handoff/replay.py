@@ -29,8 +29,7 @@ NOT_TAKEN = b"450 4.3.0 Error: the mail system is not ready for this session, tr
 NOT_TAKEN_TLS = b"454 4.3.0 TLS not available due to a temporary reason\r\n"  # RFC 3207, section 4
 UNAVAILABLE = b"450 4.3.2 Service currently unavailable\r\n"
 UNAVAILABLE_TLS = b"454 4.3.2 TLS not available due to a temporary reason\r\n"
-LOST = b"421 4.3.2 Service currently unavailable\r\n"
-TALKED_BEHIND_STARTTLS = b"421 4.3.2 Service currently unavailable\r\n"
+TALKED_BEHIND_STARTTLS = LOST = b"421 4.3.2 Service currently unavailable\r\n"
 
 _CLOSING = 421
 
@@ -128,9 +127,7 @@ class MtaDialog:
             self._answer(self._refused or self._not_taken)
         elif replay.mail and self._refused_mail is not None and self._refused_mail[0] == self._transaction:
             self._answer(self._refused_mail[1], kept=self.alive)
-        elif self._open == self._transaction and self._taken and not self.alive:
-            self._lose()
-        elif self._open == self._transaction and self.alive:
+        elif self._open == self._transaction and (self.alive or self._taken):
             self._say_request(now)
         elif self.alive and self._open is not None:
             self._open, self._taken = None, False
@@ -273,8 +270,7 @@ class MtaDialog:
             self._lose(f"the MTA answered RCPT with {reply}")
         else:
             self._taken = self._taken or reply.positive
-            lacked = self._lacked(reply, self._replay.request)
-            self._answer(NOT_TAKEN if lacked else reply.wire, kept=True)
+            self._answer(NOT_TAKEN if self._lacked(reply, self._replay.request) else reply.wire, kept=True)
 
     def _receive_data(self, reply: Reply) -> None:
         if reply.code == 354 and self._parser.empty:
@@ -329,8 +325,10 @@ class MtaDialog:
             self._say(_Step.STARTTLS, replay.request, now + self._limits.mail)
 
     def _say_request(self, now: float) -> None:
-        """In a transaction: RCPT, or DATA after exempt recipients."""
-        if self._replay.request == b"DATA\r\n":
+        """In a transaction: RCPT, or DATA after exempt recipients. Lost with recipients that it took, the MTA's session can't go on."""
+        if not self.alive:
+            self._lose()
+        elif self._replay.request == b"DATA\r\n":
             self._say(_Step.DATA, self._replay.request, now + self._limits.data)
         else:
             self._say(_Step.RCPT, self._replay.request, now + self._limits.rcpt)
@@ -358,8 +356,7 @@ class MtaDialog:
     def _lose(self, wrong_answer: str = "") -> None:
         """No connection, silence, garbage: the dialogue goes on, and the next request tries again. A client whose own command is odd
         can't call the hand-off into question."""
-        if not self._sane:
-            wrong_answer = ""
+        wrong_answer = wrong_answer if self._sane else ""
         self.alive = False
         if self._replay.exempt and self._taken:
             self._end(ReplayResult(HandoverOutcome.CLOSE, LOST, wrong_answer=wrong_answer))
