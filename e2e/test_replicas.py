@@ -192,7 +192,11 @@ def test_leader_that_is_told_to_stop_gives_the_lease_away(
     with Statuses(api_server, "wall", namespace) as statuses:
         leader.stop()
         # Not after the Lease's duration, but at the next look.
-        poll(lambda: replicas.spec()["holderIdentity"] == identity(follower), 1.5, lambda: follower.log())
+        poll(
+            lambda: replicas.spec()["holderIdentity"] == identity(follower),
+            LEASE_DURATION - 0.5,
+            lambda: follower.log(),
+        )
         wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
     assert statuses.seen == [("True/Synced", "1/1")]
     assert replicas.spec()["leaseDurationSeconds"] == LEASE_DURATION
