@@ -7,6 +7,7 @@ Logs go to stderr.
 
 import asyncio
 import logging
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -158,6 +159,7 @@ def run(
             _fail(f"--self-signed-dir {self_signed_dir}: {error}")
     if tls_cert is None or tls_key is None:
         raise click.UsageError("give --tls-cert and --tls-key, or --self-signed-dir")
+    _allow_descriptors()
     peers_ca = peers_ca or tls_cert.with_name("ca.crt")
     replicas = _replicas(lease, lease_duration, peers, peers_token, peers_ca)
     try:
@@ -165,6 +167,13 @@ def run(
         asyncio.run(_serve(settings))
     except (CertificateUnusable, ListenFailed, NoCluster) as error:
         _fail(str(error))
+
+
+def _allow_descriptors() -> None:
+    """As many as we may have: each sidecar takes one, and the soft limit is often 1,024. gRPC would leave the
+    next thousand waiting without a word (measured)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _replicas(
