@@ -37,6 +37,7 @@ class Applies:
     def __init__(self) -> None:
         self.in_force: PolicyRef | None = None
         self.complete = True
+        self.tables: dict[str, bytes] = {}
 
     async def apply(self, rules: Rules) -> None:
         self.in_force = rules.policy
