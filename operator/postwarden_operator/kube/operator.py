@@ -67,7 +67,7 @@ class KubeOperator:
         self._store = Store()
         self._replicas = Replicas(api, settings.replicas, lambda: self._registry, self._store.policy_status)
         self._registry = Registry(self._replicas.sink)
-        self._reconciler = Reconciler(self._read, self._registry, self._replicas.writer.publish)
+        self._reconciler = Reconciler(self._read, self._registry, self._replicas.publish)
         self._references = References()
         self._unwatched = Unwatched(api, self._references)
         self._secrets = Secrets(api, self._references)
