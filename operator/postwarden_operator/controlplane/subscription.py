@@ -72,6 +72,15 @@ MOST_ZONES = 64
 LONGEST_DETAIL = 256
 """Characters of a report's detail."""
 
+LONGEST_REASON = 1024
+"""Characters of a Nack's reason: the field paths of a few errors."""
+
+
+def shown(text: str, longest: int = LONGEST_DETAIL) -> str:
+    """What a sidecar says, fit for logs and status: on one line, and not endless."""
+    cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return "".join(letter if letter.isprintable() else "?" for letter in cut)
+
 
 @dataclass(slots=True)
 class _Sent:
@@ -154,7 +163,7 @@ class Subscription:
         expected = sent.wanted.snapshot.version if isinstance(sent.wanted, Managed) else ""
         if version != expected:
             # It breaks the contract; to send the same again would only make it do so for ever.
-            sent.refused = f"acknowledged version {version!r} in place of {expected!r}"
+            sent.refused = f"acknowledged version {shown(version, 80)!r} in place of {expected!r}"
         self._settle(version)
 
     def receive_nack(self, nonce: str, reason: str, version: str) -> None:
@@ -163,7 +172,7 @@ class Subscription:
         if sent is None or sent.answered or sent.nonce != nonce:
             return
         sent.answered = True
-        sent.refused = reason or "refused without a reason"
+        sent.refused = shown(reason, LONGEST_REASON) or "refused without a reason"
         self._settle(version)
 
     def _settle(self, version: str) -> None:
@@ -186,7 +195,7 @@ class Subscription:
             reason = _FAILED_PROOFS[state]
             self._handoff = SyncState(
                 State.REJECTED,
-                f"{reason}: {detail}" if detail else reason,
+                f"{reason}: {shown(detail, LONGEST_REASON)}" if detail else reason,
                 state == pb.HANDOFF_STATE_OPEN_RELAY,
             )
 
@@ -194,9 +203,9 @@ class Subscription:
         """How a zone is doing (DnsblState); the last report counts. A state that we do not know is dropped."""
         if state not in _ZONE_STATES:
             return
-        shown = "".join(letter if letter.isprintable() else "?" for letter in detail[:LONGEST_DETAIL])
+        zone = shown(zone)
         self._zones.pop(zone, None)
-        self._zones[zone] = ZoneReport(zone, _ZONE_STATES[state], shown)
+        self._zones[zone] = ZoneReport(zone, _ZONE_STATES[state], shown(detail))
         if len(self._zones) > MOST_ZONES:
             del self._zones[next(iter(self._zones))]
 

@@ -19,7 +19,8 @@ from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
 from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, blobs_to_fetch, decode
 from postwarden_sidecar.controlclient.decode_values import Undecodable
-from postwarden_sidecar.controlclient.target import ControlTarget
+from postwarden_sidecar.controlclient.target import ControlTarget, TokenUnreadable
+from postwarden_sidecar.controlclient.trust import Trust, TrustUnusable
 from postwarden_sidecar.rules.settings import PolicyRef, Rules
 
 RECEIVE_LIMIT = 2 * 1024 * 1024  # bytes of one message; a snapshot has 1 MiB at most (design)
@@ -71,7 +72,7 @@ class RulesSink(Protocol):
         """Keep what is in force."""
 
     def trust(self, pem: bytes) -> None:
-        """Certificates to trust besides those of the start-up setting, from the next connection on."""
+        """Keep these certificates: they are trusted from the next connection on, besides those of the start-up setting."""
 
 
 class Blobs:
@@ -91,18 +92,20 @@ class Stream:
     def __init__(
         self,
         channel: grpc.aio.Channel,
-        metadata: tuple[tuple[str, str], ...],
+        target: ControlTarget,
+        trust: Trust,
         sink: RulesSink,
         blobs: Blobs,
         applied: Callable[[], Awaitable[None]] | None,
     ) -> None:
         self._channel = channel
-        self._metadata = metadata
+        self._target = target
+        self._trust = trust
         self._sink = sink
         self._blobs = blobs
         self._applied = applied
         self._stub = pb_grpc.ScreeningControlStub(channel)
-        self._call = self._stub.Subscribe(metadata=metadata)
+        self._call = self._stub.Subscribe(metadata=_credentials(target))
         self._work: asyncio.Task[None] | None = None
         self._one_write = asyncio.Lock()
         self._writes: set[asyncio.Task[StreamLost | None]] = set()
@@ -112,20 +115,24 @@ class Stream:
     async def connect(
         cls,
         target: ControlTarget,
-        extra_trust: bytes,
+        trust: Trust,
         sink: RulesSink,
         blobs: Blobs,
         hello: pb.Hello,
         applied: Callable[[], Awaitable[None]] | None = None,
     ) -> Stream:
         """Connect and say Hello. applied: called after each acknowledged snapshot. Raises StreamLost, TokenUnreadable."""
-        metadata = (("authorization", f"Bearer {target.read_token()}"),)
-        if target.ca_pem is None:
+        roots = trust.pem
+        if roots is None:
             channel = grpc.aio.insecure_channel(target.address, options=CHANNEL_OPTIONS)
         else:
-            credentials = grpc.ssl_channel_credentials(target.ca_pem + b"\n" + extra_trust)
+            credentials = grpc.ssl_channel_credentials(roots)
             channel = grpc.aio.secure_channel(target.address, credentials, options=CHANNEL_OPTIONS)
-        stream = cls(channel, metadata, sink, blobs, applied)
+        try:
+            stream = cls(channel, target, trust, sink, blobs, applied)
+        except TokenUnreadable:
+            await channel.close()
+            raise
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await stream._admitted()
@@ -197,9 +204,22 @@ class Stream:
             case "hold":
                 await self._sink.hold(message.hold.reason)
             case "trust_bundle":
-                self._sink.trust(message.trust_bundle.pem)
+                await self._take_trust(message.trust_bundle.pem)
             case _:
                 _log.warning("the operator sent a message of a kind that this release does not know")
+
+    async def _take_trust(self, pem: bytes) -> None:
+        try:
+            self._trust.add(pem)
+        except TrustUnusable as error:
+            _log.warning("the operator's trust bundle is of no use, what was trusted stays: %s", error)
+        else:
+            self._sink.trust(pem)
+        report = pb.TrustReport()
+        if (expires := self._trust.expires) is not None:
+            report.trust_expires.FromSeconds(int(expires))
+            with contextlib.suppress(StreamLost):  # `run` says why
+                await self.send(pb.SidecarMessage(trust=report))
 
     async def _begin(self, nonce: str, version: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
         await self._abandon_work()
@@ -248,8 +268,12 @@ class Stream:
 
     async def _fetch(self, blob: pb.Blob) -> bytes:
         content = bytearray()
+        try:
+            credentials = _credentials(self._target)  # that of the stream's begin may have expired
+        except TokenUnreadable as error:
+            raise Undecodable(f"blob {blob.hash[:12]} can't be fetched: {error}") from error
         call = self._stub.FetchBlob(
-            pb.BlobRequest(hash=blob.hash), metadata=self._metadata, timeout=BLOB_TIMEOUT
+            pb.BlobRequest(hash=blob.hash), metadata=credentials, timeout=BLOB_TIMEOUT
         )
         try:
             async for chunk in call:
@@ -262,13 +286,22 @@ class Stream:
         return bytes(content)
 
 
-def hello(sidecar_version: str, policy: PolicyRef | None, *, complete: bool) -> pb.Hello:
-    """Who we are, what is in force, and whether that is all of it."""
+def hello(
+    sidecar_version: str, policy: PolicyRef | None, *, complete: bool, trust_expires: float | None = None
+) -> pb.Hello:
+    """Who we are, what is in force, whether that is all of it, and until when we can trust an operator's certificate."""
     message = pb.Hello(sidecar_version=sidecar_version, formats=FORMATS, features=FEATURES, complete=complete)
     if policy is not None:
         message.revision = policy.revision
         message.version = policy.version
+    if trust_expires is not None:
+        message.trust_expires.FromSeconds(int(trust_expires))
     return message
+
+
+def _credentials(target: ControlTarget) -> tuple[tuple[str, str], ...]:
+    """With the token of now. Raises TokenUnreadable."""
+    return (("authorization", f"Bearer {target.read_token()}"),)
 
 
 def _said(error: grpc.aio.AioRpcError) -> str:

@@ -103,18 +103,20 @@ HANDOVER_INLINE: Handover
 HANDOVER_RECONNECT: Handover
 
 class SidecarMessage(_message.Message):
-    __slots__ = ("hello", "ack", "nack", "handoff", "dnsbl")
+    __slots__ = ("hello", "ack", "nack", "handoff", "dnsbl", "trust")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
     HANDOFF_FIELD_NUMBER: _ClassVar[int]
     DNSBL_FIELD_NUMBER: _ClassVar[int]
+    TRUST_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     ack: Ack
     nack: Nack
     handoff: HandoffReport
     dnsbl: DnsblReport
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., handoff: _Optional[_Union[HandoffReport, _Mapping]] = ..., dnsbl: _Optional[_Union[DnsblReport, _Mapping]] = ...) -> None: ...
+    trust: TrustReport
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., handoff: _Optional[_Union[HandoffReport, _Mapping]] = ..., dnsbl: _Optional[_Union[DnsblReport, _Mapping]] = ..., trust: _Optional[_Union[TrustReport, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("sidecar_version", "formats", "features", "revision", "version", "complete", "trust_expires")
@@ -191,6 +193,12 @@ class TrustBundle(_message.Message):
     PEM_FIELD_NUMBER: _ClassVar[int]
     pem: bytes
     def __init__(self, pem: _Optional[bytes] = ...) -> None: ...
+
+class TrustReport(_message.Message):
+    __slots__ = ("trust_expires",)
+    TRUST_EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    trust_expires: _timestamp_pb2.Timestamp
+    def __init__(self, trust_expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("nonce", "version")
