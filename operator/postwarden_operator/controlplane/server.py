@@ -64,7 +64,7 @@ OPTIONS = (
     ("grpc.so_reuseport", 0),
 )
 
-MALFORMED = grpc.StatusCode.INVALID_ARGUMENT, "a message is no SidecarMessage"
+MALFORMED = grpc.StatusCode.INVALID_ARGUMENT, "what was sent is no message of this service"
 
 _ENDS = {
     End.REPLACED: grpc.StatusCode.ABORTED,
@@ -90,7 +90,7 @@ class ScreeningServer:
     def __init__(self, registry: Registry, authenticator: Authenticator) -> None:
         self._registry = registry
         self._server = grpc.aio.server(options=OPTIONS)
-        pb_grpc.add_ScreeningControlServicer_to_server(_Servicer(registry, authenticator), self._server)
+        self._server.add_generic_rpc_handlers((_handlers(_Servicer(registry, authenticator)),))
 
     def listen_tls(self, address: str, certificate: Certificate) -> int:
         """Serve on HOST:PORT; the port, where 0 asked for any. Raises ListenFailed."""
@@ -196,8 +196,13 @@ class _Servicer(pb_grpc.ScreeningControlServicer):
                     continue  # a newer sidecar's: it means nothing to us
             self._registry.answered(stream)
 
-    async def FetchBlob(self, request: pb.BlobRequest, context: _Context) -> AsyncIterator[pb.BlobChunk]:
+    async def FetchBlob(
+        self, request: pb.BlobRequest | None, context: _Context
+    ) -> AsyncIterator[pb.BlobChunk]:
+        """request None: what came is none."""
         identity = await self._identify(context)
+        if request is None:
+            await context.abort(*MALFORMED)
         data = self._registry.blob(identity.pod_uid, request.hash)
         if data is None:
             await context.abort(
@@ -232,6 +237,32 @@ class _Servicer(pb_grpc.ScreeningControlServicer):
         except AuthenticationFailed as failure:
             _log.warning("refused a sidecar: %s", failure)
             await context.abort(_REFUSALS[failure.code], str(failure))
+
+
+def _handlers(servicer: _Servicer) -> grpc.GenericRpcHandler:
+    """As the generated code registers them, but that a malformed request for a blob gets our status, and no traceback in the log."""
+    return grpc.method_handlers_generic_handler(
+        "postwarden.screening.v1.ScreeningControl",
+        {
+            "Subscribe": grpc.stream_stream_rpc_method_handler(
+                servicer.Subscribe,
+                request_deserializer=pb.SidecarMessage.FromString,
+                response_serializer=pb.ControlMessage.SerializeToString,
+            ),
+            "FetchBlob": grpc.unary_stream_rpc_method_handler(
+                servicer.FetchBlob,
+                request_deserializer=_blob_request,
+                response_serializer=pb.BlobChunk.SerializeToString,
+            ),
+        },
+    )
+
+
+def _blob_request(data: bytes) -> pb.BlobRequest | None:
+    try:
+        return pb.BlobRequest.FromString(data)
+    except DecodeError:
+        return None
 
 
 async def _hello(messages: AsyncIterator[pb.SidecarMessage], context: _Context) -> pb.Hello:
