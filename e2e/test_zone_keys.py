@@ -73,6 +73,7 @@ def test_key_is_read_once_everybody_allows_it_and_shows_nowhere(
     asked = {
         event["verb"]
         for event in api_server.audited(ACCOUNT, NAMESPACE)
-        if event.get("objectRef", {}).get("resource") == "secrets"
+        if (event.get("objectRef", {}).get("resource"), event.get("objectRef", {}).get("namespace"))
+        == ("secrets", namespace)
     }
     assert asked == {"get"}

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 SKEW = 300.0
-"""Seconds that a certificate is good before it was made: clocks differ."""
+"""Seconds that a certificate is good before it was made, if it lives long: clocks differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def _builder(
         .subject_name(subject)
         .public_key(key)
         .serial_number(serial)
-        .not_valid_before(_time(now - SKEW))
+        .not_valid_before(_time(now - min(SKEW, (expires - now) / 10)))
         .not_valid_after(_time(expires))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(
