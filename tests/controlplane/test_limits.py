@@ -1,6 +1,7 @@
 """What one caller may take, in virtual time."""
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 from postwarden_operator.controlplane.limits import (
@@ -8,6 +9,7 @@ from postwarden_operator.controlplane.limits import (
     TRANSFERS,
     TRANSFERS_OF_A_POD,
     UNPROVEN_CALLS,
+    UNPROVEN_OF_A_CONNECTION,
     CallLimits,
     Pace,
     TooMany,
@@ -46,14 +48,26 @@ def test_pods_that_are_gone_are_forgotten() -> None:
 
 def test_calls_that_have_not_proved_who_they_are_are_counted_together() -> None:
     limits = CallLimits()
-    entered = [limits.unproven() for _ in range(UNPROVEN_CALLS)]
+    entered = [limits.unproven(f"connection {n // 10}") for n in range(UNPROVEN_CALLS)]
     for each in entered:
         each.__enter__()
-    with pytest.raises(TooMany), limits.unproven():
+    with pytest.raises(TooMany), limits.unproven("another"):
         pass
     entered[0].__exit__(None, None, None)
-    with limits.unproven():
+    with limits.unproven("another"):
         pass
+
+
+def test_connection_that_brings_many_tokens_is_refused_and_others_are_not() -> None:
+    limits = CallLimits()
+    with ExitStack() as entered:
+        for _ in range(UNPROVEN_OF_A_CONNECTION):
+            entered.enter_context(limits.unproven("greedy"))
+        with pytest.raises(TooMany), limits.unproven("greedy"):
+            pass
+        with limits.unproven("honest"):
+            pass
+    assert not limits._unproven
 
 
 async def test_pod_that_reads_slowly_holds_a_few_transfers_and_no_more() -> None:

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 UNPROVEN_CALLS = 2000
 """Calls in progress whose token is not reviewed yet: 40 rounds of reviews. When more sidecars come back at once, some wait a minute."""
 
+UNPROVEN_OF_A_CONNECTION = 50
+"""Of those: a sidecar asks for a stream and a few blobs."""
+
 NEW_STREAMS = 10.0, 0.5
 """Of one pod: at once, and a second from then on. A sidecar opens one in half an hour, and waits up to a minute if that fails."""
 
@@ -62,22 +65,27 @@ class CallLimits:
     """Of one server; used from one event loop."""
 
     def __init__(self) -> None:
-        self._unproven = 0
+        self._unproven: Counter[str] = Counter()
+        self._unproven_total = 0
         self._streams: dict[str, Pace] = {}
         self._transfers = asyncio.Semaphore(TRANSFERS)
         self._of_pod: dict[str, asyncio.Semaphore] = {}
         self._users: Counter[str] = Counter()
 
     @contextmanager
-    def unproven(self) -> Iterator[None]:
-        """Around what is done for a call whose caller is not known yet. Raises TooMany."""
-        if self._unproven >= UNPROVEN_CALLS:
+    def unproven(self, connection: str) -> Iterator[None]:
+        """Around what is done for a call whose caller is not known yet. connection: which it came by. Raises TooMany."""
+        if self._unproven_total >= UNPROVEN_CALLS or self._unproven[connection] >= UNPROVEN_OF_A_CONNECTION:
             raise TooMany("too many calls wait for the review of their token: come again later")
-        self._unproven += 1
+        self._unproven[connection] += 1
+        self._unproven_total += 1
         try:
             yield
         finally:
-            self._unproven -= 1
+            self._unproven_total -= 1
+            self._unproven[connection] -= 1
+            if not self._unproven[connection]:
+                del self._unproven[connection]
 
     def new_stream(self, pod_uid: str, now: float) -> None:
         """This pod opens a stream. Raises TooMany."""

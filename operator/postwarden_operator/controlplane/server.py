@@ -230,7 +230,7 @@ class _Servicer(pb_grpc.ScreeningControlServicer):
                 grpc.StatusCode.UNAUTHENTICATED, "no token: metadata `authorization: Bearer TOKEN` is needed"
             )
         try:
-            with self._limits.unproven():
+            with self._limits.unproven(context.peer()):
                 return await self._authenticator.authenticate(token)
         except TooMany as error:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
