@@ -2,17 +2,23 @@
 
 Contract: every new connection gets the certificate of that moment; open streams live on (measured). Files that can't be
 used leave the last good ones in use and are logged: a half-written file must not lock the sidecars out. cert-manager, a Secret
-volume and `--self-signed-dir` all end in such files.
+volume and `--self-signed-dir` all end in such files. Where the CA's file is known, a certificate by a CA that was not in it for NOTICE
+waits, as long as the last one is good: sidecars must have heard of a CA before they meet it.
 """
 
 import logging
 import ssl
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 import grpc
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
 
-from postwarden_operator.controlplane.trust import BundleUnusable, TrustBundle, bundle_of
+from postwarden_operator.controlplane.trust import TrustBundle, bundle_of
 
 _log = logging.getLogger(__name__)
 
@@ -49,17 +55,58 @@ class CertificateInMemory:
         return grpc.ssl_server_certificate_configuration([self._pair])
 
 
-class CertificateFiles:
-    """PEM files: the chain, leaf first, and its key; and the CA's certificates that sidecars are to trust, if they are told by the
-    operator. Raises CertificateUnusable."""
+NOTICE = 7 * 86400.0
+"""Seconds that a CA is published before it is used (design)."""
 
-    def __init__(self, certificate: Path, key: Path, authorities: Path | None = None) -> None:
+RESERVE = 86400.0
+"""Seconds before its end in which a certificate gives way, even to one that sidecars may not trust."""
+
+
+class CertificateFiles:
+    """PEM files: the chain, leaf first, and its key; and the CAs that sidecars are to trust, if the operator is to tell them.
+    clock: seconds since the epoch. Raises CertificateUnusable."""
+
+    def __init__(
+        self,
+        certificate: Path,
+        key: Path,
+        authorities: Path | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._certificate, self._key, self._authorities = certificate, key, authorities
+        self._clock = clock
+        self._published: dict[x509.Certificate, float] = {}
+        """Since when; those of the start may have been published for ever."""
         self._bundle: TrustBundle | None = None
-        if self.trust_bundle() is None and authorities is not None:
-            raise CertificateUnusable(f"{authorities} holds no certificates in PEM")
+        if authorities is not None:
+            self.trust_bundle()
+            if self._bundle is None:
+                raise CertificateUnusable(f"{authorities} holds no certificates in PEM")
+            self._published = dict.fromkeys(self._published, 0.0)
         self._seen = self._state()
         self._pair = self._read()
+        self._waiting = False
+
+    def trust_bundle(self) -> TrustBundle | None:
+        """What the CAs' file holds now, and what it held before, as far as it is still good. None: no file was named."""
+        if self._authorities is not None:
+            try:
+                found = x509.load_pem_x509_certificates(self._authorities.read_bytes())
+            except (OSError, ValueError) as error:
+                _log.error(
+                    "the CAs' file %s can't be used, the last one counts: %s", self._authorities, error
+                )
+                return self._bundle
+            now = self._clock()
+            known = {each: self._published.get(each, now) for each in found} | self._published
+            self._published = {
+                each: since for each, since in known.items() if each in found or _expires(each) > now
+            }
+            pem = b"".join(each.public_bytes(serialization.Encoding.PEM) for each in self._published)
+            if self._bundle is None or pem != self._bundle.pem:
+                self._bundle = bundle_of(pem)
+        return self._bundle
 
     def _state(self) -> tuple[tuple[int, int, int], ...]:
         """What changes when a file is written or replaced, or a Secret volume's link is swapped."""
@@ -79,19 +126,6 @@ class CertificateFiles:
                 f"{self._certificate} and {self._key} are no certificate with its key: {error}"
             ) from error
 
-    def trust_bundle(self) -> TrustBundle | None:
-        """What the CA's file holds now, or held when it last could be read. None: there is no such file, or never was one of use."""
-        if self._authorities is not None:
-            try:
-                pem = self._authorities.read_bytes()
-                if self._bundle is None or pem != self._bundle.pem:
-                    self._bundle = bundle_of(pem)
-            except (OSError, BundleUnusable) as error:
-                _log.error(
-                    "the CA's file %s can't be used, the last one counts: %s", self._authorities, error
-                )
-        return self._bundle
-
     def server_credentials(self) -> grpc.ServerCredentials:
         """See Certificate."""
         first = grpc.ssl_server_certificate_configuration([self._pair])
@@ -99,12 +133,49 @@ class CertificateFiles:
 
     def _current(self) -> grpc.ServerCertificateConfiguration:
         """gRPC asks before each handshake, in a thread of its own."""
+        return grpc.ssl_server_certificate_configuration([self.pair()])
+
+    def pair(self) -> tuple[bytes, bytes]:
+        """Key and certificate to show now."""
         try:
             state = self._state()
             if state != self._seen:
-                self._seen = state
-                self._pair = self._read()
-                _log.info("serving the new certificate in %s", self._certificate)
+                pair = self._read()
+                waits = self._too_early(pair[1])
+                if waits and not self._waiting:
+                    _log.warning(
+                        "the new certificate in %s waits: its CA is not known to sidecars for %.0f days yet",
+                        self._certificate,
+                        NOTICE / 86400,
+                    )
+                self._waiting = waits
+                if not waits:
+                    self._seen, self._pair = state, pair
+                    _log.info("serving the new certificate in %s", self._certificate)
         except CertificateUnusable as error:
             _log.error("the certificate in use stays: %s", error)
-        return grpc.ssl_server_certificate_configuration([self._pair])
+        return self._pair
+
+    def _too_early(self, pem: bytes) -> bool:
+        """Whether sidecars may not have heard yet of the CA of this chain, and the last certificate is good still."""
+        now = self._clock()
+        chain = x509.load_pem_x509_certificates(pem)
+        last = x509.load_pem_x509_certificate(self._pair[1])
+        if self._authorities is None or now > _expires(last) - RESERVE:
+            return False
+        heard_of = [each for each, since in self._published.items() if since <= now - NOTICE]
+        return not any(_issued(chain[-1], by=each) for each in heard_of)
+
+
+def _expires(certificate: x509.Certificate) -> float:
+    return certificate.not_valid_after_utc.timestamp()
+
+
+def _issued(certificate: x509.Certificate, *, by: x509.Certificate) -> bool:
+    if certificate == by:
+        return True
+    try:
+        certificate.verify_directly_issued_by(by)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
