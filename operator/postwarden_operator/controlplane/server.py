@@ -18,7 +18,6 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from postwarden.screening.v1 import screening_pb2 as pb
-from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
 from postwarden_operator.controlplane.identity import AuthenticationFailed, Authenticator, Identity, Refusal
 from postwarden_operator.controlplane.limits import MESSAGES, CallLimits, Pace, TooMany
@@ -117,15 +116,15 @@ class ScreeningServer:
         await self._server.stop(grace=1.0)
 
 
-class _Servicer(pb_grpc.ScreeningControlServicer):
+class _Servicer:
+    """Coroutines that write, not generators: only so can a write that nobody reads be given up with a status."""
+
     def __init__(self, registry: Registry, authenticator: Authenticator) -> None:
         self._registry = registry
         self._authenticator = authenticator
         self._limits = CallLimits()
 
-    async def Subscribe(
-        self, request_iterator: AsyncIterator[pb.SidecarMessage], context: _Context
-    ) -> AsyncIterator[pb.ControlMessage]:
+    async def Subscribe(self, request_iterator: AsyncIterator[pb.SidecarMessage], context: _Context) -> None:
         identity = await self._identify(context)
         loop = asyncio.get_running_loop()
         try:
@@ -143,24 +142,18 @@ class _Servicer(pb_grpc.ScreeningControlServicer):
         )
         reader = asyncio.create_task(self._read(stream, request_iterator))
         reader.add_done_callback(lambda _: stream.wake.set())
-        call = asyncio.current_task()
-        assert call is not None
-        timers = [loop.call_later(STREAM_LIFE, stream.finish, End.EXPIRED)]
-        # The call ends by itself then, unless a message is under way that the sidecar never reads.
-        stream.on_end = lambda: timers.append(loop.call_later(WRITE_GRACE, call.cancel))
+        life = loop.call_later(STREAM_LIFE, stream.finish, End.EXPIRED)
         try:
             while stream.end is None and not reader.done():
                 stream.wake.clear()
                 # The newest wish at this moment; those that came and went during the last write are not sent.
                 message = stream.trust.next_message() or subscription.next_message(secrets.token_hex(8))
                 if message is not None:
-                    yield message
+                    await _write(stream, message, context)
                 else:
                     await stream.wake.wait()
         finally:
-            stream.on_end = None
-            for timer in timers:
-                timer.cancel()
+            life.cancel()
             self._registry.unsubscribe(stream)
             reader.cancel()
             # Its exception, but for one, is the end of this very call, which gRPC reports to the sidecar.
@@ -196,9 +189,7 @@ class _Servicer(pb_grpc.ScreeningControlServicer):
                     continue  # a newer sidecar's: it means nothing to us
             self._registry.answered(stream)
 
-    async def FetchBlob(
-        self, request: pb.BlobRequest | None, context: _Context
-    ) -> AsyncIterator[pb.BlobChunk]:
+    async def FetchBlob(self, request: pb.BlobRequest | None, context: _Context) -> None:
         """request None: what came is none."""
         identity = await self._identify(context)
         if request is None:
@@ -208,16 +199,13 @@ class _Servicer(pb_grpc.ScreeningControlServicer):
             await context.abort(
                 grpc.StatusCode.PERMISSION_DENIED, "no such blob in the snapshot last sent to this pod"
             )
-        call = asyncio.current_task()
-        assert call is not None
-        # Whoever does not read is cut off, and makes room.
-        cutter = asyncio.get_running_loop().call_later(TRANSFER_TIMEOUT, call.cancel)
         try:
-            async with self._limits.transfer(identity.pod_uid):
+            async with asyncio.timeout(TRANSFER_TIMEOUT), self._limits.transfer(identity.pod_uid):
                 for start in range(0, len(data), CHUNK):
-                    yield pb.BlobChunk(data=data[start : start + CHUNK])
-        finally:
-            cutter.cancel()
+                    await context.write(pb.BlobChunk(data=data[start : start + CHUNK]))
+        except TimeoutError:
+            # Whoever does not read has made room for others by now.
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the transfer took too long")
 
     async def _identify(self, context: _Context) -> Identity:
         """Ends the call where the token is not good."""
@@ -279,6 +267,19 @@ async def _hello(messages: AsyncIterator[pb.SidecarMessage], context: _Context) 
     if not message.HasField("hello"):
         await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the first message must be Hello")
     return message.hello
+
+
+async def _write(stream: Stream, message: pb.ControlMessage, context: _Context) -> None:
+    """Until it is on its way; given up WRITE_GRACE after the stream is to end, for a sidecar that never reads."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(None) as limit:
+            stream.on_end = lambda: limit.reschedule(loop.time() + WRITE_GRACE)
+            await context.write(message)
+    except TimeoutError:
+        _log.info("%s/%s does not read", stream.identity.namespace, stream.identity.name)
+    finally:
+        stream.on_end = None
 
 
 def _seconds(time: Timestamp) -> float:

@@ -215,6 +215,7 @@ class Stream:
             _log.warning("the operator's trust bundle is of no use, what was trusted stays: %s", error)
         else:
             self._sink.trust(pem)
+            _log.info("the operator sent the certificates that it is to be trusted by from now on")
         report = pb.TrustReport()
         if (expires := self._trust.expires) is not None:
             report.trust_expires.FromSeconds(int(expires))
