@@ -18,6 +18,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 from postwarden.screening.v1 import screening_pb2 as pb
+from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
 from postwarden_operator.controlplane.identity import AuthenticationFailed, Authenticator, Identity, Refusal
 from postwarden_operator.controlplane.limits import MESSAGES, CallLimits, Pace, TooMany
@@ -90,6 +91,10 @@ class ScreeningServer:
         self._registry = registry
         self._server = grpc.aio.server(options=OPTIONS)
         self._server.add_generic_rpc_handlers((_handlers(_Servicer(registry, authenticator)),))
+
+    def serve_peers(self, servicer: pb_grpc.PeersServicer) -> None:
+        """Serve other replicas, too; before `start`."""
+        pb_grpc.add_PeersServicer_to_server(servicer, self._server)
 
     def listen_tls(self, address: str, certificate: Certificate) -> int:
         """Serve on HOST:PORT; the port, where 0 asked for any. Raises ListenFailed."""

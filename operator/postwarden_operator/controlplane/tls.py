@@ -8,6 +8,7 @@ waits, as long as the last one is good: sidecars must have heard of a CA before 
 
 import logging
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -46,13 +47,35 @@ class CertificateInMemory:
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """See Certificate."""
-        return grpc.dynamic_ssl_server_credentials(
-            self._current(), self._current, require_client_authentication=False
-        )
+        return _credentials(self._current)
 
-    def _current(self) -> grpc.ServerCertificateConfiguration:
+    def _current(self) -> tuple[bytes, bytes]:
         assert self._pair is not None, "the certificate is set before the server listens"
-        return grpc.ssl_server_certificate_configuration([self._pair])
+        return self._pair
+
+
+def _credentials(current: Callable[[], tuple[bytes, bytes]]) -> grpc.ServerCredentials:
+    """current: key and certificate to show now; gRPC asks before each handshake, in threads of its own.
+
+    To say the same again is not harmless: gRPC then puts a new TLS context in the place of the one that another
+    handshake is about to use, and the process dies (measured with grpcio 1.85: some 100 connections at a time).
+    """
+    one, given = threading.Lock(), current()
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal given
+        with one:
+            pair = current()
+            if pair == given:
+                return None
+            given = pair
+            return grpc.ssl_server_certificate_configuration([pair])
+
+    return grpc.dynamic_ssl_server_credentials(
+        grpc.ssl_server_certificate_configuration([given]),
+        changed,  # type: ignore[arg-type]  # None is allowed (grpc's documentation); the stubs do not know
+        require_client_authentication=False,
+    )
 
 
 NOTICE = 7 * 86400.0
@@ -128,12 +151,7 @@ class CertificateFiles:
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """See Certificate."""
-        first = grpc.ssl_server_certificate_configuration([self._pair])
-        return grpc.dynamic_ssl_server_credentials(first, self._current, require_client_authentication=False)
-
-    def _current(self) -> grpc.ServerCertificateConfiguration:
-        """gRPC asks before each handshake, in a thread of its own."""
-        return grpc.ssl_server_certificate_configuration([self.pair()])
+        return _credentials(self.pair)
 
     def pair(self) -> tuple[bytes, bytes]:
         """Key and certificate to show now."""

@@ -8,7 +8,7 @@ that no policy matches a pod, the later ones notice what a watch that began anew
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from postwarden_operator.controlplane.registry import Registry
@@ -19,8 +19,8 @@ from postwarden_operator.kube.authenticator import TokenReviewer
 from postwarden_operator.kube.authority_keeper import AuthorityKeeper, OwnAuthority
 from postwarden_operator.kube.objects import INJECT_LABEL, WATCH_LABEL
 from postwarden_operator.kube.references import References, Unwatched
+from postwarden_operator.kube.replicas import Replicas, ReplicaSettings
 from postwarden_operator.kube.secrets import Secrets
-from postwarden_operator.kube.status_writer import StatusWriter
 from postwarden_operator.kube.store import Kind, Store
 from postwarden_operator.kube.watch import Watch
 from postwarden_operator.reconcile.loop import Reconciler
@@ -52,11 +52,15 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
     """listen: HOST:PORT of the control plane. identity: where its certificate comes from. liveness: `http://HOST:PORT/PATH` for
-    kubelet's probe."""
+    kubelet's probe.
+
+    replicas: how this one and others share the work; None: there are no others.
+    """
 
     listen: str
     identity: CertificateFiles | OwnAuthority
     liveness: str | None = None
+    replicas: ReplicaSettings | None = None
 
 
 class KubeOperator:
@@ -66,13 +70,20 @@ class KubeOperator:
         self._settings = settings
         self._api = api
         self._store = Store()
-        self._writer = StatusWriter(api, lambda uid: self._registry.state(uid), self._store.policy_status)
-        self._registry = Registry(self._writer)
-        self._reconciler = Reconciler(self._read, self._registry, self._writer.publish)
+        self._replicas = Replicas(
+            api,
+            _trusting(settings.replicas, self._trusted),
+            lambda: self._registry,
+            self._store.policy_status,
+        )
+        self._registry = Registry(self._replicas.sink)
+        self._reconciler = Reconciler(self._read, self._registry, self._replicas.writer.publish)
         self._references = References()
         self._unwatched = Unwatched(api, self._references)
         self._secrets = Secrets(api, self._references)
         self._server = ScreeningServer(self._registry, TokenReviewer(api, self._store.pod))
+        if self._replicas.servicer is not None:
+            self._server.serve_peers(self._replicas.servicer)
         self._watch = Watch(self._heard, settings.liveness)
         self._stop = asyncio.Event()
 
@@ -98,7 +109,7 @@ class KubeOperator:
             asyncio.create_task(part)
             for part in (
                 self._reconciler.run(),
-                self._writer.run(),
+                *self._replicas.parts(),
                 self._list(),
                 self._follow_secrets(),
                 follow_trust(),
@@ -108,6 +119,7 @@ class KubeOperator:
         try:
             await asyncio.wait((*parts, stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
+            await self._replicas.stop()
             await self._server.stop()
             for task in (*parts, stopping):
                 task.cancel()
@@ -124,13 +136,21 @@ class KubeOperator:
             keeper = AuthorityKeeper(self._api, identity, certificate, self._registry.set_trust)
             await keeper.begin()
             return certificate, keeper.run
+        if (bundle := identity.trust_bundle()) is not None:
+            self._registry.set_trust(bundle)
         return identity, lambda: self._follow_trust(identity)
+
+    def _trusted(self) -> bytes:
+        """PEM of who signs the replicas' certificates. Raises ValueError."""
+        if (bundle := self._registry.trust_bundle) is None:
+            raise ValueError("no CA is known yet")
+        return bundle.pem
 
     async def _follow_trust(self, files: CertificateFiles) -> None:
         while True:
+            await asyncio.sleep(TRUST_TICK)
             if (bundle := files.trust_bundle()) is not None:
                 self._registry.set_trust(bundle)
-            await asyncio.sleep(TRUST_TICK)
 
     async def _watch_cluster(self, on_watching: Callable[[], None]) -> None:
         """kopf looks once for the resources that it watches: they must be there when it starts."""
@@ -190,3 +210,11 @@ class KubeOperator:
             {**unlabelled, **self._store.config_maps()},
             secrets,
         )
+
+
+def _trusting(settings: ReplicaSettings | None, trust: Callable[[], bytes]) -> ReplicaSettings | None:
+    """Settings that name no CA for the other replicas trust what sidecars are told to."""
+    peers = None if settings is None else settings.peers
+    if settings is None or peers is None or peers.credentials.trust is not None:
+        return settings
+    return replace(settings, peers=replace(peers, credentials=replace(peers.credentials, trust=trust)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Protocol
 
 import grpc
@@ -17,10 +17,12 @@ import grpc.aio
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
-from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, blobs_to_fetch, decode
+from postwarden_sidecar.controlclient.blobs import Blobs
+from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, decode
 from postwarden_sidecar.controlclient.decode_values import Undecodable
-from postwarden_sidecar.controlclient.target import ControlTarget, TokenUnreadable
+from postwarden_sidecar.controlclient.target import ControlTarget
 from postwarden_sidecar.controlclient.trust import Trust, TrustUnusable
+from postwarden_sidecar.rules.intervals import Buffer
 from postwarden_sidecar.rules.settings import PolicyRef, Rules
 
 RECEIVE_LIMIT = 2 * 1024 * 1024  # bytes of one message; a snapshot has 1 MiB at most (design)
@@ -60,6 +62,10 @@ class RulesSink(Protocol):
     def complete(self) -> bool:
         """False: what is in force came from disk, and lacks what needs a Secret's key."""
 
+    @property
+    def tables(self) -> Mapping[str, Buffer]:
+        """By hash, those of what is in force."""
+
     async def apply(self, rules: Rules) -> None:
         """Returns when every worker has applied them. Raises NotApplied. May be cancelled: newer ones
         follow."""
@@ -73,17 +79,6 @@ class RulesSink(Protocol):
 
     def trust(self, pem: bytes) -> None:
         """Keep these certificates: they are trusted from the next connection on, besides those of the start-up setting."""
-
-
-class Blobs:
-    """Contents by hash of the snapshot last applied: of the next one, only what changed is fetched."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, bytes] = {}
-
-    def keep_only(self, snapshot: pb.Snapshot, contents: dict[str, bytes]) -> None:
-        """The snapshot is in force; contents: its blobs that were not inline."""
-        self.known = {blob.hash: contents[blob.hash] for blob in snapshot.blobs if blob.hash in contents}
 
 
 class Stream:
@@ -122,17 +117,14 @@ class Stream:
         applied: Callable[[], Awaitable[None]] | None = None,
     ) -> Stream:
         """Connect and say Hello. applied: called after each acknowledged snapshot. Raises StreamLost, TokenUnreadable."""
+        target.read_token()  # before a channel is made
         roots = trust.pem
         if roots is None:
             channel = grpc.aio.insecure_channel(target.address, options=CHANNEL_OPTIONS)
         else:
             credentials = grpc.ssl_channel_credentials(roots)
             channel = grpc.aio.secure_channel(target.address, credentials, options=CHANNEL_OPTIONS)
-        try:
-            stream = cls(channel, target, trust, sink, blobs, applied)
-        except TokenUnreadable:
-            await channel.close()
-            raise
+        stream = cls(channel, target, trust, sink, blobs, applied)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await stream._admitted()
@@ -252,39 +244,16 @@ class Stream:
                 await self._applied()
 
     async def _apply(self, snapshot: pb.Snapshot) -> None:
-        contents = await self._contents(snapshot)
+        contents = await self._blobs.contents(snapshot, self._sink.tables, self._fetch)
         rules = await asyncio.to_thread(decode, snapshot, contents)
         await self._sink.apply(rules)
-        self._blobs.keep_only(snapshot, contents)
+        self._blobs.forget()
 
-    async def _contents(self, snapshot: pb.Snapshot) -> dict[str, bytes]:
-        contents = {
-            blob.hash: self._blobs.known[blob.hash]
-            for blob in snapshot.blobs
-            if blob.hash in self._blobs.known
-        }
-        for blob in blobs_to_fetch(snapshot, self._blobs.known):
-            contents[blob.hash] = await self._fetch(blob)
-        return contents
-
-    async def _fetch(self, blob: pb.Blob) -> bytes:
-        content = bytearray()
-        try:
-            credentials = _credentials(self._target)  # that of the stream's begin may have expired
-        except TokenUnreadable as error:
-            raise Undecodable(f"blob {blob.hash[:12]} can't be fetched: {error}") from error
-        call = self._stub.FetchBlob(
-            pb.BlobRequest(hash=blob.hash), metadata=credentials, timeout=BLOB_TIMEOUT
+    def _fetch(self, digest: str) -> grpc.aio.UnaryStreamCall[pb.BlobRequest, pb.BlobChunk]:
+        # The token as it is now: that of the stream's begin may have expired long ago.
+        return self._stub.FetchBlob(
+            pb.BlobRequest(hash=digest), metadata=_credentials(self._target), timeout=BLOB_TIMEOUT
         )
-        try:
-            async for chunk in call:
-                content += chunk.data
-                if len(content) > blob.size:
-                    call.cancel()
-                    raise Undecodable(f"blob {blob.hash[:12]} has more than its {blob.size} bytes")
-        except grpc.aio.AioRpcError as error:
-            raise Undecodable(f"blob {blob.hash[:12]} can't be fetched: {_said(error)}") from error
-        return bytes(content)
 
 
 def hello(
