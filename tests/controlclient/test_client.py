@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from controlclient.authority import Authority
 from controlclient.control_server import ControlServer, control_server
 from controlclient.snapshots import add_blob, add_rule, snapshot
 from eventually import until
@@ -199,15 +200,16 @@ async def test_a_table_that_can_not_be_fetched_is_refused(server: ControlServer,
 async def test_unmanaged_is_acknowledged_and_hold_and_trust_are_passed_on(
     server: ControlServer, sink: Sink
 ) -> None:
+    pem = Authority("new").pem
     async with running(server.target, sink):
         stream = await server.stream()
         stream.snapshot(snapshot("v1", "n1"))
         await stream.next("ack")
         stream.send.put_nowait(pb.ControlMessage(hold=pb.Hold(reason="a list is missing")))
-        stream.send.put_nowait(pb.ControlMessage(trust_bundle=pb.TrustBundle(pem=b"PEM")))
+        stream.send.put_nowait(pb.ControlMessage(trust_bundle=pb.TrustBundle(pem=pem)))
         stream.send.put_nowait(pb.ControlMessage(unmanaged=pb.Unmanaged(nonce="n2")))
         assert await stream.next("ack") == pb.Ack(nonce="n2", version="")
-    assert (sink.held, sink.pem, sink.in_force) == (["a list is missing"], b"PEM", None)
+    assert (sink.held, sink.pem, sink.in_force) == (["a list is missing"], pem, None)
 
 
 async def test_a_lost_stream_is_made_anew_and_says_what_is_in_force(

@@ -59,6 +59,12 @@ def test_programmed_is_true_only_if_every_sidecar_is_synced(
     assert condition(status(*states), "Programmed") == expected
 
 
+def test_what_sidecars_wait_for_is_told_of_the_first_few() -> None:
+    conditions = status(SYNCED, *[PENDING] * 5, None)["conditions"]
+    (message,) = [each["message"] for each in conditions if each["type"] == "Programmed"]
+    assert message == "of 7 sidecars 5 pending, 1 disconnected; mta-1: sent; mta-2: sent; mta-3: sent"
+
+
 def test_every_matched_sidecar_is_counted_once() -> None:
     assert status(SYNCED, SYNCED, PENDING, REJECTED, None)["sidecars"] == {
         "matched": 5,

@@ -76,6 +76,15 @@ MOST_ZONES = 64
 LONGEST_DETAIL = 256
 """Characters of a report's detail."""
 
+LONGEST_REASON = 1024
+"""Characters of a Nack's reason: the field paths of a few errors."""
+
+
+def shown(text: str, longest: int = LONGEST_DETAIL) -> str:
+    """What a sidecar says, fit for logs and status: on one line, and not endless."""
+    cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return "".join(letter if letter.isprintable() else "?" for letter in cut)
+
 
 @dataclass(slots=True)
 class _Sent:
@@ -162,7 +171,7 @@ class Subscription:
         expected = sent.wanted.snapshot.version if isinstance(sent.wanted, Managed) else ""
         if version != expected:
             # It breaks the contract; to send the same again would only make it do so for ever.
-            sent.refused = f"acknowledged version {version!r} in place of {expected!r}"
+            sent.refused = f"acknowledged version {shown(version, 80)!r} in place of {expected!r}"
         self._settle(version)
 
     def receive_nack(self, nonce: str, reason: str, version: str) -> None:
@@ -171,7 +180,7 @@ class Subscription:
         if sent is None or sent.answered or sent.nonce != nonce:
             return
         sent.answered = True
-        sent.refused = reason or "refused without a reason"
+        sent.refused = shown(reason, LONGEST_REASON) or "refused without a reason"
         self._settle("" if version == self._incomplete else version)
 
     def _settle(self, version: str) -> None:
@@ -194,7 +203,7 @@ class Subscription:
             reason = _FAILED_PROOFS[state]
             self._handoff = SyncState(
                 State.REJECTED,
-                f"{reason}: {detail}" if detail else reason,
+                f"{reason}: {shown(detail, LONGEST_REASON)}" if detail else reason,
                 unproved=True,
                 open_relay=state == pb.HANDOFF_STATE_OPEN_RELAY,
             )
@@ -203,14 +212,15 @@ class Subscription:
         """How a zone is doing (DnsblState); the last report counts. A state that we do not know is dropped."""
         if state not in _ZONE_STATES:
             return
+        zone = shown(zone)
         self._zones.pop(zone, None)
-        self._zones[zone] = ZoneReport(zone, _ZONE_STATES[state], _shown(detail))
+        self._zones[zone] = ZoneReport(zone, _ZONE_STATES[state], shown(detail))
         if len(self._zones) > MOST_ZONES:
             del self._zones[next(iter(self._zones))]
 
     def receive_lost_address(self, address: str, detail: str) -> None:
         """Nearly all of its connections come from there; "": they do not any more."""
-        self._lost_address = _shown(detail or address) if address else ""
+        self._lost_address = shown(detail or address) if address else ""
 
     @property
     def state(self) -> SyncState:
@@ -257,8 +267,3 @@ class Subscription:
         if self._sent is None or not isinstance(self._sent.wanted, Managed):
             return None
         return self._sent.wanted.blobs.get(digest)
-
-
-def _shown(detail: str) -> str:
-    """A sidecar's words, bounded and on one line."""
-    return "".join(letter if letter.isprintable() else "?" for letter in detail[:LONGEST_DETAIL])

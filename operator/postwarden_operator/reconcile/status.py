@@ -115,7 +115,13 @@ def _programmed(outcome: Outcome, states: Mapping[str, SyncState], counts: Mappi
         ]
         return Reason("OpenRelay" if relay else "Rejected", "; ".join(rejected[:SHOWN_ERRORS]))
     pending, disconnected = counts[State.PENDING], counts[State.DISCONNECTED]
-    return Reason("Pending", f"of {len(states)} sidecars {pending} pending, {disconnected} disconnected")
+    waiting = [
+        f"{outcome.screened[uid]}: {state.reason}"
+        for uid, state in states.items()
+        if state.state is State.PENDING
+    ]
+    message = f"of {len(states)} sidecars {pending} pending, {disconnected} disconnected"
+    return Reason("Pending", "; ".join([message, *waiting[:SHOWN_ERRORS]]))
 
 
 def _with_lost_addresses(programmed: Reason, outcome: Outcome, states: Mapping[str, SyncState]) -> Reason:

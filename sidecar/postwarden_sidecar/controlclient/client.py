@@ -20,6 +20,7 @@ from postwarden_sidecar.controlclient.blobs import Blobs
 from postwarden_sidecar.controlclient.reports import Reports
 from postwarden_sidecar.controlclient.stream import RulesSink, Stream, StreamLost, hello
 from postwarden_sidecar.controlclient.target import ControlTarget, TokenUnreadable
+from postwarden_sidecar.controlclient.trust import Trust
 from postwarden_sidecar.handoff.proof import OPEN_RELAY, PROVED, UNPROVED, WRONG_ANSWER
 
 STREAM_LIFE = 30 * 60.0  # seconds (design)
@@ -59,7 +60,7 @@ class ControlClient:
         self._stream: Stream | None = None
         self._report: pb.HandoffReport | None = None
         self.reports = Reports(self._send_report, uniform)
-        self.extra_trust = extra_trust
+        self.trust = Trust(target, extra_trust)
         self.connected = False
 
     async def report(self, state: str, detail: str) -> None:
@@ -126,10 +127,15 @@ class ControlClient:
     async def _connect(self) -> Stream:
         stream = await Stream.connect(
             self._target,
-            self.extra_trust,
+            self.trust,
             self._sink,
             self._blobs,
-            hello(version("postwarden"), self._sink.in_force, complete=self._sink.complete),
+            hello(
+                version("postwarden"),
+                self._sink.in_force,
+                complete=self._sink.complete,
+                trust_expires=self.trust.expires,
+            ),
             self.reports.tell_all,
         )
         self._stream, self.connected = stream, True

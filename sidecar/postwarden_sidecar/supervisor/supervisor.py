@@ -359,8 +359,6 @@ class Supervisor:
             await asyncio.to_thread(self._state.save_learned, learned)
 
     def _trust(self, pem: bytes) -> None:
-        assert self._client is not None
-        self._client.extra_trust = pem
         if self._state is not None:
             self._state.save_trust(pem)
 

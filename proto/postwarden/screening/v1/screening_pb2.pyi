@@ -154,20 +154,22 @@ class PeerState(_message.Message):
     def __init__(self, pod_uid: _Optional[str] = ..., policy_uid: _Optional[str] = ..., revision: _Optional[str] = ..., state: _Optional[_Union[SyncState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., unproved: _Optional[bool] = ..., open_relay: _Optional[bool] = ..., zones: _Optional[_Iterable[_Union[DnsblReport, _Mapping]]] = ..., lost_address: _Optional[str] = ...) -> None: ...
 
 class SidecarMessage(_message.Message):
-    __slots__ = ("hello", "ack", "nack", "handoff", "dnsbl", "lost_address")
+    __slots__ = ("hello", "ack", "nack", "handoff", "dnsbl", "lost_address", "trust")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
     HANDOFF_FIELD_NUMBER: _ClassVar[int]
     DNSBL_FIELD_NUMBER: _ClassVar[int]
     LOST_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    TRUST_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     ack: Ack
     nack: Nack
     handoff: HandoffReport
     dnsbl: DnsblReport
     lost_address: LostAddressReport
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., handoff: _Optional[_Union[HandoffReport, _Mapping]] = ..., dnsbl: _Optional[_Union[DnsblReport, _Mapping]] = ..., lost_address: _Optional[_Union[LostAddressReport, _Mapping]] = ...) -> None: ...
+    trust: TrustReport
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., handoff: _Optional[_Union[HandoffReport, _Mapping]] = ..., dnsbl: _Optional[_Union[DnsblReport, _Mapping]] = ..., lost_address: _Optional[_Union[LostAddressReport, _Mapping]] = ..., trust: _Optional[_Union[TrustReport, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("sidecar_version", "formats", "features", "revision", "version", "complete", "trust_expires")
@@ -244,6 +246,12 @@ class TrustBundle(_message.Message):
     PEM_FIELD_NUMBER: _ClassVar[int]
     pem: bytes
     def __init__(self, pem: _Optional[bytes] = ...) -> None: ...
+
+class TrustReport(_message.Message):
+    __slots__ = ("trust_expires",)
+    TRUST_EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    trust_expires: _timestamp_pb2.Timestamp
+    def __init__(self, trust_expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("nonce", "version")
