@@ -64,6 +64,7 @@ class Connection:
         "_endpoints",
         "_greeting_open",
         "_header",
+        "_heard",
         "_journal",
         "_last_word",
         "_read",
@@ -105,6 +106,7 @@ class Connection:
         self._greeting_open = False  # a teaser is out, and no line yet that completes the greeting
         self._last_word = replies.NO_RESOURCES
         self._read = 0  # bytes read in DIALOG or LAST_WORD
+        self._heard = b""  # the first of them in LAST_WORD
         self._elsewhere = elsewhere
         if announced is None and rules is not None and rules.proxy_trusted.lookup(facts.packed) is not None:
             self._header = HeaderParser()
@@ -137,8 +139,9 @@ class Connection:
             self._go_on(self._conversation, self._conversation.receive(data, now), now)
         elif self._state == _LAST_WORD:
             self._read += len(data)
+            self._heard += data[: replies.LONGEST_QUIT - len(self._heard)]
             if b"\n" in data or self._read > self._screening.session.line_length_limit:
-                self._turn_away(self._last_word, now)
+                self._turn_away(replies.BYE if replies.is_quit(self._heard) else self._last_word, now)
 
     def receive_eof(self, now: float) -> None:
         """The client sent FIN: it counts as gone, for a mail client never closes one half only. In a hand-off the MTA decides what
@@ -228,7 +231,9 @@ class Connection:
         elif self._state == _DIALOG and self._conversation is not None:
             self._go_on(self._conversation, self._conversation.too_slow(now), now)
         elif self._state == _LAST_WORD:
-            self._turn_away(self._last_word, now)
+            self._journal.event(EventKind.COMMAND_TIME_LIMIT, now, "CONNECT")
+            hostname = naming.hostname(self._context)
+            self._turn_away(replies.dressed(replies.timeout(hostname), self._screening.session), now)
         else:
             self.receive_pass({}, now)
 
@@ -293,7 +298,7 @@ class Connection:
         elif step is Step.LOOK_UP:
             self._actions.append(LookupPass(screening.lookup_key))
             again = screening.early is not None
-            self._enter(_RECHECK if again else _LOOKUP, Interest.HANGUP, now + LOOKUP_LIMIT)
+            self._enter(_RECHECK if again else _LOOKUP, Interest.NOTHING, now + LOOKUP_LIMIT)
         elif rules is None or step is Step.TURN_AWAY:
             self._turn_away(replies.dressed(screening.busy, self._screening.session), now)
         elif step is Step.WAIT:
@@ -317,9 +322,10 @@ class Connection:
         self._journal.dialog_start = now - self._journal.began
 
     def _open_dialog(self, rules: Rules, now: float) -> None:
-        """A client that is to be tested further, or refused. One that spoke into a begun greeting gets no second line of it (as
-        postscreen does)."""
-        self._complete_greeting(now, silent=self._greeting_open and bool(self._screening.facts.said))
+        """A client that is to be tested further, or refused. One that is refused for speaking into a begun greeting gets no second
+        line of it (as postscreen does)."""
+        early = self._screening.early
+        self._complete_greeting(now, silent=self._greeting_open and early is not None and early.refused)
         self._conversation = Conversation(self._context, rules, self._screening, self._journal, now)
         self._enter(_DIALOG, Interest.READ, self._conversation.deadline)
 

@@ -11,19 +11,17 @@ Observe only records limits; what must end nevertheless (memory) ends at OBSERVE
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Callable
 
 from postwarden_sidecar.engine import replies
 from postwarden_sidecar.engine.actions import Replay
 from postwarden_sidecar.engine.deep_tests import DeepTests
 from postwarden_sidecar.engine.journal import Refused
+from postwarden_sidecar.engine.mail_address import logged_address
 from postwarden_sidecar.engine.record import MAX_TEXT
 from postwarden_sidecar.rules.settings import Action, Session
 
 OBSERVED_LINE_LENGTH = 8192  # bytes; what is kept of a connection's input at most (design)
-
-_ROUTE = re.compile(r"@[^:]*:")  # a source route before an address (RFC 5321, appendix C); to be ignored
 
 
 class Ending(enum.Enum):
@@ -139,16 +137,14 @@ class Dialog:
         limit = OBSERVED_LINE_LENGTH if self.observe else self._session.line_length_limit
         answers = b""
         while self.ending is None and self.replay is None:
-            end = self._buffer.find(b"\n", 0, limit + 2)
+            end = self._buffer.find(b"\n", 0, limit + 1)  # with the CR before it
             if end < 0:
                 break
             self._raw, self._buffer = self._buffer[: end + 1], self._buffer[end + 1 :]
             answers += self.dressed(self._line(now))
         if self.ending is not None:
             self._buffer = b""
-        elif (
-            self.replay is None and len(self._buffer) > limit + 1
-        ):  # more than a whole line, and the CR of its end
+        elif self.replay is None and len(self._buffer) > limit:
             self._buffer = b""
             return answers + self._too_long()
         return answers
@@ -164,7 +160,9 @@ class Dialog:
 
     def _line(self, now: float) -> bytes:
         line = self._raw[:-1].removesuffix(b"\r")
-        if len(line) > self._session.line_length_limit:
+        if (
+            len(line) >= self._session.line_length_limit
+        ):  # a line is shorter than the limit, as postscreen has it
             self.over_limit.setdefault(Ending.LENGTH, self.last)
             if not self.observe:
                 self.ending = Ending.LENGTH
@@ -239,11 +237,14 @@ class Dialog:
         if not arguments:
             return replies.EHLO_SYNTAX
         self._greeted_by(arguments, "ESMTP")
-        if self.offered is None:
-            self.ending = Ending.NOT_LEARNED
-            return replies.NO_RESOURCES
+        offered = self.offered
+        if offered is None:
+            if not self.refusal:
+                self.ending = Ending.NOT_LEARNED
+                return replies.NO_RESOURCES
+            offered = replies.HARMLESS  # the MTA is not to get this session
         self.greeted = True
-        offered = replies.without(self.offered, ("STARTTLS",)) if self.enforced else self.offered
+        offered = replies.without(offered, ("STARTTLS",)) if self.enforced else offered
         return replies.extended_hello(
             self.hostname, replies.without(offered, self._session.hidden_extensions)
         )
@@ -263,7 +264,7 @@ class Dialog:
             return replies.HELO_FIRST
         if self._sender_given:
             return replies.NESTED_MAIL
-        address = _address(arguments)
+        address = logged_address(arguments)
         if address is None:
             return replies.MAIL_SYNTAX
         self._sender_given = True
@@ -275,7 +276,7 @@ class Dialog:
     def _rcpt(self, arguments: str) -> bytes:
         if not self._sender_given:
             return replies.NEED_MAIL
-        address = _address(arguments)
+        address = logged_address(arguments)
         if address is None:
             return replies.RCPT_SYNTAX
         self.recipient = address
@@ -299,10 +300,10 @@ class Dialog:
 
     def _bdat(self, arguments: str) -> bytes:
         self.ending = Ending.DATA
-        if "CHUNKING" in self._session.hidden_extensions:
+        # Only EHLO tells a client what it may not use, and the count is not looked at (measured).
+        if self.greeted and "CHUNKING" in self._session.hidden_extensions:
             return replies.NOT_IMPLEMENTED
-        count, _, last = arguments.partition(" ")
-        if not (count.isascii() and count.isdigit()) or last.strip(" ").upper() not in ("", "LAST"):
+        if not arguments:
             return replies.BDAT_SYNTAX
         return replies.NO_RECIPIENTS if self._sender_given else replies.BDAT_NEEDS_MAIL
 
@@ -347,26 +348,3 @@ _COMMANDS: dict[str, Callable[[Dialog, str], bytes]] = {
 
 # Commands that are known, and refused as unknown ones are: no test fails by them.
 _REFUSED_COMMANDS = frozenset(("AUTH", "XCLIENT", "XFORWARD"))
-
-
-def _address(arguments: str) -> str | None:
-    """The address of MAIL's or RCPT's arguments, without brackets and source route; None if the colon is missing.
-
-    Lenient, as postscreen is: the address is for the log only, and nearly anything is taken for one (`FROM:`, `FOO:<a>`, an unclosed `<`).
-    """
-    _, colon, path = arguments.partition(":")
-    if not colon:
-        return None
-    path = path.lstrip(" ")
-    if not path.startswith("<"):
-        return path.partition(" ")[0][:MAX_TEXT]
-    quoted = False
-    end = len(path)
-    for at, character in enumerate(path):
-        if character == '"' and path[at - 1] != "\\":
-            quoted = not quoted
-        elif character == ">" and not quoted:
-            end = at
-            break
-    address = path[1:end]
-    return _ROUTE.sub("", address, count=1)[:MAX_TEXT] if address.startswith("@") else address[:MAX_TEXT]

@@ -216,7 +216,9 @@ class Screening:
         """The wait begins: from now on the client is to keep silent, if the greeting test is due."""
         stressed = self.load.stress and rules.stress_wait is not None
         wait = rules.stress_wait if stressed and rules.stress_wait is not None else rules.pregreet.wait
-        self.early = EarlyTests(rules, self.facts, self.standing, self._journal, self.due, wait, now)
+        self.early = EarlyTests(
+            rules, self.facts, self.standing, self._journal, self.due, wait, now, earns=not self.vetoed
+        )
         return self.early
 
     def spoke(self, rules: Rules, data: bytes, now: float) -> Step | None:

@@ -141,7 +141,8 @@ class Session:
         """A client that has ended is told to the engine at once, unless it reads: then the end comes after
         the bytes."""
         open_here = not self._over and self._transfer is None and not self._output
-        return open_here and not self._eof_told and self._engine.interest is not Interest.READ
+        told_later = (Interest.READ, Interest.NOTHING)
+        return open_here and not self._eof_told and self._engine.interest not in told_later
 
     def _read(self) -> None:
         try:
@@ -299,6 +300,8 @@ class Session:
         if engine.stage != self._stage:
             self._environment.meter.move(self._stage, engine.stage)
             self._stage = engine.stage
+            if engine.stage != "screening":
+                self._forget_dnsbl()  # the wait is over, and who asks from now on asks anew
 
     def handle_deadline(self) -> None:
         """The engine's deadline, or a client that does not read its last reply."""
