@@ -176,6 +176,14 @@ def log_of(lines: list[str]) -> dict[tuple[str, int], list[str]]:
         found = _LINE.search(line)
         if found is None or found["what"].startswith("warning:"):
             continue
-        what, rest = _TIMED.sub(r"\1", found["what"]), found["rest"]
+        what, rest = _TIMED.sub(r"\1", found["what"]).removesuffix(" for"), found["rest"]
         events.setdefault((found["address"], int(found["port"])), []).append(what + rest)
     return events
+
+
+_STRESS = re.compile(r" postfix/postscreen\[\d+\]: (entering|leaving) STRESS mode with \d+ connections")
+
+
+def stress_of(lines: list[str]) -> list[str]:
+    """What the log says of stress, in the cases' words: it belongs to no client."""
+    return [f"{found[1]} STRESS mode" for line in lines if (found := _STRESS.search(line))]

@@ -180,11 +180,11 @@ def compare_read(
     want: dict[str, Any], got: list[Line], stop: str, since: float, where: str, slack: float = 0.0
 ) -> list[str]:
     """What differs between a read and what was recorded. since: the client's last action until the end of the connection, in seconds.
-    slack: seconds that all may come later, for a machine that has more to do."""
+    slack: seconds that all may come later (or, after a late start, earlier), for a machine that has more to do."""
     problems = compare_lines(want["lines"], got, where, slack)
     if want["stop"] != stop:
         problems.append(f"{where}: reading ended by {stop}, want {want['stop']}")
-    elif stop == "eof" and not want.get("min", 0.0) <= since <= want.get("max", since) + slack:
+    elif stop == "eof" and not want.get("min", 0.0) - slack <= since <= want.get("max", since) + slack:
         problems.append(f"{where}: the end came after {since:.2f} s")
     return problems
 
@@ -212,7 +212,7 @@ def _compare_line(want: Line, got: Line, where: str, slack: float) -> list[str]:
     ) or (want.get("cmp") and want["text"] != got["text"].replace("mx.oracle.test", "HOST")):
         problems.append(f"{where}: want {want}, got {got}")
     latest: float = want["max"] if "max" in want else got["after"]
-    if not want.get("min", 0.0) <= got["after"] <= latest + slack:
+    if not want.get("min", 0.0) - slack <= got["after"] <= latest + slack:
         problems.append(f"{where}: came after {got['after']:.2f} s, want {want}")
     return problems
 

@@ -14,7 +14,6 @@ from postwarden_sidecar.engine.journal import Journal
 from postwarden_sidecar.engine.record import MAX_TEXT, EventKind
 from postwarden_sidecar.rules.settings import Action, Rules
 
-
 SILENT = "timeout"  # the outcome of a look-up that nobody answered (`dns.outcome`)
 MAX_PREGREET = 1023  # bytes of what is said too early that are counted; as much as postscreen looks at
 
