@@ -15,9 +15,7 @@ from harness.recorded_stage import Part, Stage
 SHARED = {"v-limit-client", "v-limit-screening", "v-upstream-stalled", "v-stress", "v-proxy"}
 """Profiles whose cases need what several workers know together."""
 
-PARTS = [Part(case, 1) for case in PLAYED] + [
-    Part(case, 4) for case in PLAYED if case["profile"] in SHARED
-]
+PARTS = [Part(case, 1) for case in PLAYED] + [Part(case, 4) for case in PLAYED if case["profile"] in SHARED]
 
 
 @pytest.fixture(scope="module")

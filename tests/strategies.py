@@ -156,6 +156,78 @@ def every_split(stream: bytes) -> list[list[bytes]]:
     return [[stream[:at], stream[at:]] for at in range(len(stream))] + [[bytes([byte]) for byte in stream]]
 
 
+# --- what an SMTP client says to us
+
+_WORDS = (
+    "HELO",
+    "EHLO",
+    "MAIL",
+    "RCPT",
+    "DATA",
+    "BDAT",
+    "RSET",
+    "NOOP",
+    "VRFY",
+    "ETRN",
+    "STARTTLS",
+    "QUIT",
+    "HELP",
+)
+_STRANGE_WORDS = (
+    "AUTH", "XCLIENT", "XFORWARD", "GET", "POST", "CONNECT", "Subject:", "From", "FOO", "Mailx", "-", "1", "@", "", ":",
+    "x:", "\tNOOP", "NOOP\tx", "<a>", "EHLO:", "A", "Get:", "NOOP\0",
+)  # fmt: skip
+_ARGUMENTS = (
+    "", "x", "a.example b", "FROM:<a@example.com>", "FROM:<>", "FROM:", "FROM", "from: <a@b>", "FROM:a@example.com SIZE=1",
+    'FROM:<"a b"@c> BODY=8BITMIME', "TO:<b@example.org>", "TO:<postmaster>", "TO:", "TO", "to:<x", "5", "5 LAST", "0 last x",
+    "PLAIN", "/ HTTP/1.0", "x:25", "<>", "\x01", "\xff", "\xc3\xa9", " ", "a" * 120, "a" * 600,
+)  # fmt: skip
+_ENVELOPE = (
+    "EHLO x",
+    "HELO x",
+    "MAIL FROM:<a@example.com>",
+    "RCPT TO:<b@example.org>",
+    "RCPT TO:<c@example.org>",
+)
+
+
+def _in_any_case(word: str) -> st.SearchStrategy[str]:
+    return st.sampled_from([word, word, word.lower(), word.capitalize()])
+
+
+@st.composite
+def smtp_lines(draw: st.DrawFn) -> bytes:
+    """A line of a client, with its end; most are commands, and most of those go on with a mail."""
+    kind = draw(st.integers(0, 9))
+    if kind < 5:
+        line = draw(st.sampled_from(_ENVELOPE))
+    else:
+        words = _WORDS if kind < 8 else _STRANGE_WORDS
+        word = draw(st.sampled_from(words).flatmap(_in_any_case))
+        blanks = draw(st.sampled_from(["", "", "", " ", "  "]))
+        argument = draw(st.sampled_from(_ARGUMENTS))
+        line = blanks + word + (draw(st.sampled_from([" ", " ", "  "])) + argument if argument else "")
+    end = draw(st.sampled_from([b"\r\n"] * 12 + [b"\n", b"\r\r\n"]))
+    return line.encode("latin-1") + end
+
+
+@st.composite
+def smtp_dialogues(draw: st.DrawFn) -> tuple[bytes, ...]:
+    """What a client writes; it waits for its replies before each write. Some writes hold several lines, some a part of one."""
+    lines = draw(st.lists(smtp_lines(), min_size=1, max_size=12))
+    writes: list[bytes] = []
+    for line in [*lines, b"QUIT\r\n"]:
+        how = draw(st.integers(0, 13))
+        if how == 0 and writes:
+            writes[-1] += line
+        elif how == 1 and len(line) > 2:
+            cut = draw(st.integers(1, len(line) - 1))
+            writes += [line[:cut], line[cut:]]
+        else:
+            writes.append(line)
+    return tuple(writes)
+
+
 # --- addresses, tables and rules of the sidecar's core
 
 packed_addresses = st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16))

@@ -66,6 +66,7 @@ class Postfix:
     users     -- the local parts that exist at `domain`; None: all
     settings  -- main.cf parameters that are added or replaced
     milters   -- asked in this order about every client
+    services  -- further lines of master.cf
     network   -- where it listens; the machine's own network if None
     """
 
@@ -81,6 +82,7 @@ class Postfix:
         users: Sequence[str] | None = None,
         settings: Mapping[str, str] | None = None,
         milters: Sequence[Milter] = (),
+        services: Sequence[str] = (),
         network: NetworkNamespace | None = None,
     ) -> None:
         self.root = root
@@ -92,6 +94,7 @@ class Postfix:
         self._users = users
         self._settings = dict(settings or {})
         self._milters = milters
+        self._services = services
         self._network = network
         self._directory: Path | None = None
         self._unshare: subprocess.Popen[bytes] | None = None
@@ -308,7 +311,7 @@ class Postfix:
         etc = self.directory / "etc"
         texts = {
             "main.cf": "".join(f"{name} = {value}\n" for name, value in settings.items()),
-            "master.cf": master_cf(self.handoff, *self._listen),
+            "master.cf": master_cf(self.handoff, *self._listen) + "".join(f"{x}\n" for x in self._services),
             "recipients": recipient_table(self.domain, self._users),
         }
         for name, text in texts.items():

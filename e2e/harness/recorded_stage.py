@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self
 
 from dnsbl.name_server import NameServer, Zone
 from engine.recorded_player import Case, compare_log
+
 from harness.postfix import Postfix
 from harness.postfix_configuration import join_address
 from harness.recorded_cases import Played, log_of, play, stress_of
@@ -153,9 +154,7 @@ class Stage:
                         group.create_task(one(part, sidecar, next(delays) * APART))
         return played
 
-    def _log_problems(
-        self, part: Part, played: Played, log: dict[tuple[str, int], list[str]]
-    ) -> list[str]:
+    def _log_problems(self, part: Part, played: Played, log: dict[tuple[str, int], list[str]]) -> list[str]:
         case = part.case
         announced = {step.get("c", "a") for step in case["steps"] if "as" in step}
         got: dict[str, list[str]] = {}
@@ -189,4 +188,6 @@ def _reversed(address: str) -> str:
     """As the name in a block list begins."""
     if address == "*":
         return address
-    return ip_address(address).reverse_pointer.rpartition(".in-addr.arpa" if "." in address else ".ip6.arpa")[0]
+    return ip_address(address).reverse_pointer.rpartition(".in-addr.arpa" if "." in address else ".ip6.arpa")[
+        0
+    ]

@@ -13,6 +13,9 @@ from postwarden_sidecar.checks import deep, dnsbl, pregreet
 from postwarden_sidecar.rules.settings import Rules
 
 NEVER = 0.0
+CLOCK_JITTER = (
+    1.0  # seconds that the wall clocks of two connections may be apart: each is read once, under load late
+)
 NOT_ENABLED = 1.0
 TESTS = (pregreet.TEST, dnsbl.TEST, *deep.TESTS)
 EARLY = frozenset((pregreet.TEST, dnsbl.TEST))
@@ -40,7 +43,9 @@ def due(rules: Rules, known: Mapping[str, float], wall: float) -> frozenset[str]
     """The enabled tests without a pass at wall (epoch seconds). One that lasts longer than a pass stored now would is a broken
     clock's, and counts as expired."""
     return frozenset(
-        test for test in enabled(rules) if not wall < known.get(test, NEVER) <= wall + ttl(rules, test)
+        test
+        for test in enabled(rules)
+        if not wall < known.get(test, NEVER) <= wall + ttl(rules, test) + CLOCK_JITTER
     )
 
 

@@ -105,8 +105,7 @@ class Screening:
                 return Step.HAND_OFF
             self.verdict = Verdict.DEFERRED
             return Step.TURN_AWAY
-        limits = rules.limits
-        self.load = self._load(prefix.key(self.facts, limits.prefix_ipv4, limits.prefix_ipv6))
+        self.load = self._load(self._limits_key())
         step = self._admit(rules, now) or self._consult(rules, now)
         if step is not None:
             return step
@@ -307,8 +306,15 @@ class Screening:
     def time_limit(self) -> float:
         """Seconds for a whole command."""
         session = self.session
-        limit = session.stress_command_time_limit if self.load.stress else session.command_time_limit
-        return limit + TIME_LIMIT_GRACE
+        normal, short = session.command_time_limit, session.stress_command_time_limit
+        # What counts is how it is when the command is waited for (measured); whoever is known has been counted.
+        stressed = short != normal and self.load is not IDLE and self._load(self._limits_key()).stress
+        return (short if stressed else normal) + TIME_LIMIT_GRACE
+
+    def _limits_key(self) -> str:
+        rules = self._context.rules
+        assert rules is not None
+        return prefix.key(self.facts, rules.limits.prefix_ipv4, rules.limits.prefix_ipv6)
 
     def judge(self, verdict: Verdict, reason: str) -> None:
         """What becomes of the client is known, or is known better."""
