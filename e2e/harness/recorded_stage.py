@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from dnsbl.name_server import NameServer, Zone
-from engine.recorded_player import Case, compare_log
+from engine.recorded_player import Case, compare_log, log_of
 
 from harness.postfix import Postfix
 from harness.postfix_configuration import join_address
-from harness.recorded_cases import Played, log_of, play, stress_of
+from harness.recorded_cases import Played, play, stress_of
 from harness.sidecar import Sidecar, up
 
 STARTS = 4

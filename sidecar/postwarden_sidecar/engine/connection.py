@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from postwarden_sidecar.checks.facts import Facts
-from postwarden_sidecar.engine import naming, replies
+from postwarden_sidecar.engine import footer, naming, replies
 from postwarden_sidecar.engine.actions import (
     IDLE,
     Close,
@@ -191,14 +192,14 @@ class Connection:
         self._journal.event(EventKind.HANDOFF_FAILED, now, outcome.value)
         self._screening.judge(Verdict.DEFERRED, f"the hand-off failed ({outcome.value}): {detail[:MAX_TEXT]}")
         refused = outcome is HandoffOutcome.REFUSED and replies.REFUSAL.fullmatch(detail) is not None
-        if refused:
-            self._last_word = f"{detail}\r\n".encode("ascii")
+        self._last_word = f"{detail}\r\n".encode("ascii") if refused else self._dressed(replies.NO_RESOURCES)
         if self._greeting_open and not greeting_ended:
             # A greeting that was begun is always completed; its failure answers the first command (measured on postscreen).
             self._complete_greeting(now)
             self._enter(_LAST_WORD, Interest.READ, now + self._screening.time_limit)
         else:
-            self._turn_away(self._last_word if greeting_ended or refused else replies.PORTS_BUSY, now)
+            own = replies.NO_RESOURCES if greeting_ended else replies.PORTS_BUSY
+            self._turn_away(self._last_word if refused else self._dressed(own), now)
 
     def shut_down(self, now: float) -> None:
         """Draining: whoever is in screening or in our dialogue gets 421 4.3.2; so does a new client, if this is called before its
@@ -214,7 +215,7 @@ class Connection:
             self._complete_greeting(now)
         if self._conversation is None or not self._conversation.dialog.refused:
             self._screening.judge(Verdict.DEFERRED, "the sidecar is draining")
-        self._turn_away(replies.dressed(replies.DRAINING, self._screening.session), now)
+        self._turn_away(self._dressed(replies.DRAINING), now)
 
     def next_deadline(self) -> float | None:
         """When to call handle_timer, CLOCK_MONOTONIC seconds; None: in a hand-off, and when all is over."""
@@ -233,7 +234,7 @@ class Connection:
         elif self._state == _LAST_WORD:
             self._journal.event(EventKind.COMMAND_TIME_LIMIT, now, "CONNECT")
             hostname = naming.hostname(self._context)
-            self._turn_away(replies.dressed(replies.timeout(hostname), self._screening.session), now)
+            self._turn_away(self._dressed(replies.timeout(hostname)), now)
         else:
             self.receive_pass({}, now)
 
@@ -275,6 +276,15 @@ class Connection:
         if announced is not None:  # the client is whom the proxy speaks for
             self._screening.facts, peer = Facts(announced.client_address), self._endpoints
             self._endpoints = Endpoints(*announced, peer.peer_address, peer.peer_port)
+        session = self._screening.session
+        if "$" in session.reject_footer:
+            who = self._endpoints
+            names = footer.names_of(
+                who.client_address, who.client_port, naming.hostname(self._context), self._journal.wall
+            )
+            self._screening.session = replace(
+                session, reject_footer=footer.expand(session.reject_footer, names)
+            )
         self._take(self._screening.begin(Facts(self._endpoints.server_address).packed, now), now)
 
     def _step_on(self, step: Step | None, now: float) -> None:
@@ -287,7 +297,7 @@ class Connection:
     def _take(self, step: Step, now: float) -> None:
         rules, screening = self._rules, self._screening
         if step is Step.DROP:
-            self._send(replies.dressed(screening.standing.drop, self._screening.session))
+            self._send(self._dressed(screening.standing.drop))
             # Straight from accept nothing is known to wait: no time is spent on looking.
             self._close(now, linger=self._header is not None or self._state != _LOOKUP)
         elif step is Step.HAND_OFF:
@@ -300,7 +310,7 @@ class Connection:
             again = screening.early is not None
             self._enter(_RECHECK if again else _LOOKUP, Interest.NOTHING, now + LOOKUP_LIMIT)
         elif rules is None or step is Step.TURN_AWAY:
-            self._turn_away(replies.dressed(screening.busy, self._screening.session), now)
+            self._turn_away(self._dressed(screening.busy), now)
         elif step is Step.WAIT:
             early = screening.begin_early(rules, now)
             banner = naming.known_banner(self._context)
@@ -348,6 +358,9 @@ class Connection:
     def _send(self, data: bytes) -> None:
         if data:
             self._actions.append(Send(data))
+
+    def _dressed(self, reply: bytes) -> bytes:
+        return replies.dressed(reply, self._screening.session)
 
     def _turn_away(self, reply: bytes, now: float) -> None:
         self._send(reply)

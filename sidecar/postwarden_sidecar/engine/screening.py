@@ -56,6 +56,7 @@ class Screening:
         "lookup_key",
         "passed",
         "reason",
+        "session",
         "standing",
         "verdict",
         "vetoed",
@@ -70,6 +71,8 @@ class Screening:
         self._server_packed = b""
         self._asked: dict[str, float] = {}
         self._stored: tuple[str, ...] = ()
+        # The policy's word on our dialogue; `$name`s of its footer are still to be filled in.
+        self.session = NO_SESSION if context.rules is None else context.rules.session
         self.facts = facts
         self.standing = Standing()
         self.verdict = Verdict.UNSCREENED
@@ -295,12 +298,6 @@ class Screening:
         shared = {test: expiry for test, expiry in fields.items() if test != dnsbl.TEST}
         own = {test: expiry for test, expiry in fields.items() if test == dnsbl.TEST}
         return tuple(StorePass(key, part) for key, part in ((others[0], shared), (address, own)) if part)
-
-    @property
-    def session(self) -> Session:
-        """The policy's word on our dialogue."""
-        rules = self._context.rules
-        return NO_SESSION if rules is None else rules.session
 
     @property
     def time_limit(self) -> float:

@@ -1,0 +1,55 @@
+"""The reject footer's `$name`s, as postconf(5) has them for postscreen_reject_footer: client_address, client_port, localtime, server_name.
+
+`$name`, `${name}`, `$(name)`; `${name?text}` is the text where the name has a value, `${name:text}` where it has none; `$$` is one `$`. A
+name that does not exist is nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+
+_MONTHS = [
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "May",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Oct",
+    "Nov",
+    "Dec",
+]  # in every locale
+_NAME = re.compile(
+    r"\$(?:(?P<dollar>\$)|\{(?P<braced>\w+)(?:(?P<how>[?:])(?P<text>[^{}]*))?\}|\((?P<round>\w+)\)|(?P<plain>\w+))"
+)
+
+
+def expand(footer: str, names: Mapping[str, str]) -> str:
+    """footer, with names in the place of their `$`."""
+
+    def value(found: re.Match[str]) -> str:
+        if found["dollar"]:
+            return "$"
+        known = names.get(found["braced"] or found["round"] or found["plain"], "")
+        if found["how"] is None:
+            return known
+        return found["text"] if bool(known) == (found["how"] == "?") else ""
+
+    return _NAME.sub(value, footer)
+
+
+def names_of(address: str, port: int, hostname: str, wall: float) -> dict[str, str]:
+    """Of a connection. wall: epoch seconds of its beginning."""
+    local = time.localtime(wall)
+    moment = f"{_MONTHS[local.tm_mon - 1]} {local.tm_mday:02d} {local.tm_hour:02d}:{local.tm_min:02d}:{local.tm_sec:02d}"
+    return {
+        "client_address": address,
+        "client_port": str(port),
+        "server_name": hostname,
+        "localtime": moment,
+    }
