@@ -13,12 +13,20 @@ from postwarden_sidecar.rules.settings import (
     Access,
     AccessRule,
     Action,
+    Cache,
+    Dnsbl,
+    DnsblSite,
     Handoff,
+    Handover,
+    Limits,
     LogFormat,
     Mode,
     PolicyRef,
     Pregreet,
+    Protocol,
+    ProtocolTest,
     Rules,
+    Session,
     Upstream,
 )
 
@@ -268,8 +276,79 @@ _seconds = st.floats(0, 1e6)
 _optional_text = st.none() | st.text(max_size=20)
 
 
+_octets = st.frozensets(st.integers(0, 255), min_size=1, max_size=4)
+_words = st.lists(st.text(max_size=10), max_size=3).map(tuple)
+_counts = st.integers(0, 100_000)
+
+
+def dnsbls() -> st.SearchStrategy[Dnsbl]:
+    """Block lists of any content, none too."""
+    site = st.builds(
+        DnsblSite,
+        zone=st.text(max_size=20),
+        template=st.text(max_size=20),
+        replies=st.none() | st.tuples(_octets, _octets, _octets, _octets),
+        weight=st.integers(-1000, 1000),
+        label=st.text(max_size=20),
+    )
+    return st.builds(
+        Dnsbl,
+        action=st.sampled_from(Action),
+        threshold=st.integers(-1000, 1000),
+        allow_threshold=st.integers(-1000, 0),
+        timeout=_seconds,
+        ttl_min=_seconds,
+        ttl_max=_seconds,
+        resolvers=_words,
+        sites=st.lists(site, max_size=3).map(tuple),
+    )
+
+
+def protocols() -> st.SearchStrategy[Protocol]:
+    """Tests after the greeting, on and off."""
+    test = st.builds(ProtocolTest, st.booleans(), st.sampled_from(Action), _seconds)
+    return st.builds(
+        Protocol,
+        pipelining=test,
+        non_smtp_command=test,
+        bare_newline=test,
+        forbidden_commands=_words,
+        handover=st.sampled_from(Handover),
+    )
+
+
+def sessions() -> st.SearchStrategy[Session]:
+    """Settings of our own dialogue."""
+    return st.builds(
+        Session,
+        command_time_limit=_seconds,
+        stress_command_time_limit=_seconds,
+        command_count_limit=_counts,
+        line_length_limit=_counts,
+        hello_required=st.booleans(),
+        reject_footer=st.text(max_size=20),
+        hidden_extensions=_words,
+        soft_fail=st.booleans(),
+    )
+
+
+def limits() -> st.SearchStrategy[Limits]:
+    """Limits, and none."""
+    percent = st.integers(0, 100)
+    return st.builds(
+        Limits,
+        connections_per_client=_counts,
+        screening=_counts,
+        upstream=_counts,
+        prefix_ipv4=st.integers(0, 32),
+        prefix_ipv6=st.integers(0, 128),
+        stress_enter=percent,
+        stress_leave=percent,
+    )
+
+
 def rules() -> st.SearchStrategy[Rules]:
-    """Rules of any content."""
+    """Rules of any content: every field of each setting is drawn."""
     return st.builds(
         Rules,
         policy=policy_refs,
@@ -286,4 +365,11 @@ def rules() -> st.SearchStrategy[Rules]:
         proxy_timeout=_seconds,
         hostname=_optional_text,
         log_format=st.sampled_from(LogFormat),
+        stress_wait=st.none() | _seconds,
+        pass_addresses=st.none() | tables(),
+        dnsbl=dnsbls(),
+        protocol=protocols(),
+        session=sessions(),
+        limits=limits(),
+        cache=st.builds(Cache, _seconds, st.integers(0, 32), st.integers(0, 128)),
     )
