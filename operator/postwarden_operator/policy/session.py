@@ -26,8 +26,8 @@ class Session(Part):
     hello_required: Annotated[bool, Strict()] = False
     """Whether MAIL is refused before HELO or EHLO."""
     reject_footer: Footer = ""
-    """A second line for every 4xx and 5xx reply, to tell people whom to ask. "" for none. `\\n` begins a further line, `\\c` at the start goes on
-    with the reply's own; `$client_address`, `$client_port`, `$server_name` and `$localtime` are filled in, and `$$` is a `$`."""
+    """A second line for every 4xx and 5xx reply, to tell people whom to ask. "" for none. `\\n` begins a further line, `\\c` at the
+    start goes on with the reply's own; `$client_address`, `$client_port`, `$server_name` and `$localtime` are filled in, and `$$` is a `$`."""
     hidden_extensions: Annotated[tuple[ExtensionKeyword, ...], Field(max_length=32)] = ()
     """What EHLO does not offer although the mail server does, like STARTTLS."""
     soft_fail: Annotated[bool, Strict()] = False
