@@ -27,7 +27,8 @@ class Session(Part):
     """Whether MAIL is refused before HELO or EHLO."""
     reject_footer: Footer = ""
     """A second line for every 4xx and 5xx reply, to tell people whom to ask. "" for none. `\\n` begins a further line, `\\c` at the
-    start goes on with the reply's own; `$client_address`, `$client_port`, `$server_name` and `$localtime` are filled in, and `$$` is a `$`."""
+    start goes on with the reply's own. Filled in are `$client_address`, `$client_port`, `$server_name` and `$localtime`; `$$` is
+    a `$`."""
     hidden_extensions: Annotated[tuple[ExtensionKeyword, ...], Field(max_length=32)] = ()
     """What EHLO does not offer although the mail server does, like STARTTLS."""
     soft_fail: Annotated[bool, Strict()] = False
