@@ -276,8 +276,8 @@ _seconds = st.floats(0, 1e6)
 _optional_text = st.none() | st.text(max_size=20)
 
 
-_octets = st.frozensets(st.integers(0, 255), min_size=1, max_size=4)
-_words = st.lists(st.text(max_size=10), max_size=3).map(tuple)
+_octets = st.frozensets(st.integers(0, 255), min_size=1, max_size=2)
+_words = st.lists(st.text(max_size=5), max_size=2).map(tuple)
 _counts = st.integers(0, 100_000)
 
 
@@ -300,7 +300,7 @@ def dnsbls() -> st.SearchStrategy[Dnsbl]:
         ttl_min=_seconds,
         ttl_max=_seconds,
         resolvers=_words,
-        sites=st.lists(site, max_size=3).map(tuple),
+        sites=st.lists(site, max_size=2).map(tuple),
     )
 
 

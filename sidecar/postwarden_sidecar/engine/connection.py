@@ -17,10 +17,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from postwarden_sidecar.checks.facts import Facts
-from postwarden_sidecar.engine import footer, naming, replies
+from postwarden_sidecar.engine import naming, replies
 from postwarden_sidecar.engine.actions import (
     IDLE,
     Close,
@@ -41,6 +40,7 @@ from postwarden_sidecar.engine.actions import (
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.conversation import Conversation, Turn
 from postwarden_sidecar.engine.journal import Journal
+from postwarden_sidecar.engine.last_word import LastWord
 from postwarden_sidecar.engine.outcome import final_record
 from postwarden_sidecar.engine.proxy_header import Announced, BadHeader, HeaderParser
 from postwarden_sidecar.engine.record import MAX_TEXT, EventKind, Verdict
@@ -57,23 +57,9 @@ class Connection:
     """A client's connection, decided by its context to its end. interest: what the driver is to watch for."""
 
     __slots__ = (
-        "_actions",
-        "_context",
-        "_conversation",
-        "_deadline",
-        "_elsewhere",
-        "_endpoints",
-        "_greeting_open",
-        "_header",
-        "_heard",
-        "_journal",
-        "_last_word",
-        "_read",
-        "_rules",
-        "_screening",
-        "_state",
-        "interest",
-    )
+        "_actions", "_context", "_conversation", "_deadline", "_elsewhere", "_endpoints", "_greeting_open", "_header", "_journal",
+        "_last_word", "_read", "_rules", "_screening", "_state", "interest",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -105,9 +91,8 @@ class Connection:
         self._conversation: Conversation | None = None
         self._header = None if announced is None else HeaderParser(announced)
         self._greeting_open = False  # a teaser is out, and no line yet that completes the greeting
-        self._last_word = replies.NO_RESOURCES
+        self._last_word: LastWord | None = None
         self._read = 0  # bytes read in DIALOG or LAST_WORD
-        self._heard = b""  # the first of them in LAST_WORD
         self._elsewhere = elsewhere
         if announced is None and rules is not None and rules.proxy_trusted.lookup(facts.packed) is not None:
             self._header = HeaderParser()
@@ -135,14 +120,13 @@ class Connection:
 
     def receive_bytes(self, data: bytes, now: float) -> None:
         """What was read from the client's socket (interest READ)."""
+        self._read += len(data)
         if self._state == _DIALOG and self._conversation is not None:
-            self._read += len(data)
             self._go_on(self._conversation, self._conversation.receive(data, now), now)
-        elif self._state == _LAST_WORD:
-            self._read += len(data)
-            self._heard += data[: replies.LONGEST_QUIT - len(self._heard)]
-            if b"\n" in data or self._read > self._screening.session.line_length_limit:
-                self._turn_away(replies.BYE if replies.is_quit(self._heard) else self._last_word, now)
+        elif self._state == _LAST_WORD and self._last_word is not None:
+            answer = self._last_word.receive(data)
+            if answer is not None:
+                self._turn_away(answer, now)
 
     def receive_eof(self, now: float) -> None:
         """The client sent FIN: it counts as gone, for a mail client never closes one half only. In a hand-off the MTA decides what
@@ -192,14 +176,13 @@ class Connection:
         self._journal.event(EventKind.HANDOFF_FAILED, now, outcome.value)
         self._screening.judge(Verdict.DEFERRED, f"the hand-off failed ({outcome.value}): {detail[:MAX_TEXT]}")
         refused = outcome is HandoffOutcome.REFUSED and replies.REFUSAL.fullmatch(detail) is not None
-        self._last_word = f"{detail}\r\n".encode("ascii") if refused else self._dressed(replies.NO_RESOURCES)
+        word = f"{detail}\r\n".encode("ascii") if refused else self._dressed(replies.NO_RESOURCES)
         if self._greeting_open and not greeting_ended:
-            # A greeting that was begun is always completed; its failure answers the first command (measured on postscreen).
             self._complete_greeting(now)
+            self._last_word = LastWord(word, self._screening.session.line_length_limit)
             self._enter(_LAST_WORD, Interest.READ, now + self._screening.time_limit)
         else:
-            own = replies.NO_RESOURCES if greeting_ended else replies.PORTS_BUSY
-            self._turn_away(self._last_word if refused else self._dressed(own), now)
+            self._turn_away(word if greeting_ended or refused else self._dressed(replies.PORTS_BUSY), now)
 
     def shut_down(self, now: float) -> None:
         """Draining: whoever is in screening or in our dialogue gets 421 4.3.2; so does a new client, if this is called before its
@@ -233,8 +216,7 @@ class Connection:
             self._go_on(self._conversation, self._conversation.too_slow(now), now)
         elif self._state == _LAST_WORD:
             self._journal.event(EventKind.COMMAND_TIME_LIMIT, now, "CONNECT")
-            hostname = naming.hostname(self._context)
-            self._turn_away(self._dressed(replies.timeout(hostname)), now)
+            self._turn_away(self._dressed(replies.timeout(naming.hostname(self._context))), now)
         else:
             self.receive_pass({}, now)
 
@@ -276,16 +258,7 @@ class Connection:
         if announced is not None:  # the client is whom the proxy speaks for
             self._screening.facts, peer = Facts(announced.client_address), self._endpoints
             self._endpoints = Endpoints(*announced, peer.peer_address, peer.peer_port)
-        session = self._screening.session
-        if "$" in session.reject_footer:
-            who = self._endpoints
-            names = footer.names_of(
-                who.client_address, who.client_port, naming.hostname(self._context), self._journal.wall
-            )
-            self._screening.session = replace(
-                session, reject_footer=footer.expand(session.reject_footer, names)
-            )
-        self._take(self._screening.begin(Facts(self._endpoints.server_address).packed, now), now)
+        self._take(self._screening.begin(self._endpoints, now), now)
 
     def _step_on(self, step: Step | None, now: float) -> None:
         """None: the wait goes on. A client that has spoken has nothing more to say that matters."""

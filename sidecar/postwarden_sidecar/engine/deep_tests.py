@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from postwarden_sidecar.checks import deep
+from postwarden_sidecar.checks import deep, passes
 from postwarden_sidecar.checks.action import Standing
 from postwarden_sidecar.engine.journal import Journal
 from postwarden_sidecar.engine.record import EventKind
@@ -13,7 +13,7 @@ MAX_PART = 100  # characters of a non-SMTP command's first word, and of what fol
 
 class DeepTests:
     """A test that failed is over for this session. passed: test -> epoch seconds when its pass ends; what failed under Ignore counts as
-    passed (as postscreen has it: not tested again before its time), but not what only mode Observe made an Ignore of.
+    passed for a while (as postscreen has it: not tested again in the next session), but not what only mode Observe made an Ignore of.
     """
 
     __slots__ = ("_began", "_failed", "_journal", "_rules", "_running", "_standing", "passed")
@@ -81,7 +81,7 @@ class DeepTests:
         if setting.action is not Action.IGNORE:
             self._failed.add(test)
         else:
-            self.passed[test] = self._journal.wall_at(now) + setting.ttl
+            self.passed[test] = self._journal.wall_at(now) + passes.least_ttl(self._rules)
         return acted
 
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+
+from postwarden_sidecar.engine.actions import Endpoints
+from postwarden_sidecar.rules.settings import Session
 
 _MONTHS = [
     "Jan",
@@ -43,13 +47,16 @@ def expand(footer: str, names: Mapping[str, str]) -> str:
     return _NAME.sub(value, footer)
 
 
-def names_of(address: str, port: int, hostname: str, wall: float) -> dict[str, str]:
-    """Of a connection. wall: epoch seconds of its beginning."""
+def filled_in(session: Session, who: Endpoints, hostname: str, wall: float) -> Session:
+    """session, with the names in its footer. wall: epoch seconds of the connection's beginning."""
+    if "$" not in session.reject_footer:
+        return session
     local = time.localtime(wall)
-    moment = f"{_MONTHS[local.tm_mon - 1]} {local.tm_mday:02d} {local.tm_hour:02d}:{local.tm_min:02d}:{local.tm_sec:02d}"
-    return {
-        "client_address": address,
-        "client_port": str(port),
+    clock = f"{local.tm_hour:02d}:{local.tm_min:02d}:{local.tm_sec:02d}"
+    names = {
+        "client_address": who.client_address,
+        "client_port": str(who.client_port),
         "server_name": hostname,
-        "localtime": moment,
+        "localtime": f"{_MONTHS[local.tm_mon - 1]} {local.tm_mday:02d} {clock}",
     }
+    return replace(session, reject_footer=expand(session.reject_footer, names))

@@ -13,7 +13,6 @@ from postwarden_sidecar.rules.settings import Session
 
 # A greeting of the MTA that refuses (RFC 5321, 3.1), bounded as its lines are (4.5.3.1.5: 512 bytes).
 REFUSAL = re.compile(r"[45][0-9]{2} [ -~]{0,500}", re.ASCII)
-LONGEST_QUIT = 512  # bytes of a line that are looked at for the word QUIT (RFC 5321, 4.5.3.1.4)
 _ENHANCED = re.compile(rb"[45]\.[0-9]{1,3}\.[0-9]{1,3} ")  # RFC 3463
 
 OK = b"250 2.0.0 Ok\r\n"
@@ -58,12 +57,6 @@ HARMLESS = (
     "ENHANCEDSTATUSCODES",
     "8BITMIME",
 )  # what we offer a client whose every recipient we refuse, not knowing the MTA's
-
-
-def is_quit(line: bytes) -> bool:
-    """line: up to LONGEST_QUIT bytes of it, and of what follows it."""
-    word, _, _ = line.partition(b"\n")[0].removesuffix(b"\r").lstrip(b" ").partition(b" ")
-    return word.upper() == b"QUIT"
 
 
 def dressed(reply: bytes, session: Session) -> bytes:

@@ -10,8 +10,8 @@ from postwarden_sidecar.checks import access, dnsbl, passes, prefix
 from postwarden_sidecar.checks.action import Standing
 from postwarden_sidecar.checks.deep import TESTS as DEEP_TESTS
 from postwarden_sidecar.checks.facts import Facts
-from postwarden_sidecar.engine import replies
-from postwarden_sidecar.engine.actions import IDLE, DnsblAnswer, Load, StorePass
+from postwarden_sidecar.engine import footer, naming, replies
+from postwarden_sidecar.engine.actions import IDLE, DnsblAnswer, Endpoints, Load, StorePass
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.early import EarlyTests
 from postwarden_sidecar.engine.journal import Journal
@@ -97,9 +97,11 @@ class Screening:
         """It may be given to the MTA, and its passes are kept."""
         return not self.standing.refusal and not self.standing.drop and not self.vetoed
 
-    def begin(self, server: bytes, now: float) -> Step:
-        """The client is known (a PROXY header is read). server: the address it connected to, packed."""
-        self._server_packed = server
+    def begin(self, endpoints: Endpoints, now: float) -> Step:
+        """The client is known (a PROXY header is read), and where it connected to."""
+        self._server_packed = Facts(endpoints.server_address).packed
+        hostname = naming.hostname(self._context)
+        self.session = footer.filled_in(self.session, endpoints, hostname, self._journal.wall)
         self._journal.event(EventKind.CONNECT, now)
         rules = self._context.rules
         if rules is None:
