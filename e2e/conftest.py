@@ -1,22 +1,29 @@
 """The fixtures of the end-to-end tests. Each set lives beside what it starts; here they are only named."""
 
 from harness.cluster_fixtures import api_server, kubernetes_binaries, namespace, pytest_collection_finish
+from harness.mail_server_fixtures import exim_root, opensmtpd_root, start_exim
 from harness.operator_fixtures import operator
 from harness.postfix_fixtures import milter, msmtp, postfix_root, start_postfix, swaks
+from harness.replica_fixtures import replica_pair, replicas
 from harness.sidecar_fixtures import mail_sink, start_sidecar
 from no_event_loop import pytest_sessionstart
 
 __all__ = [
     "api_server",
+    "exim_root",
     "kubernetes_binaries",
     "mail_sink",
     "milter",
     "msmtp",
     "namespace",
+    "opensmtpd_root",
     "operator",
     "postfix_root",
     "pytest_collection_finish",
     "pytest_sessionstart",
+    "replica_pair",
+    "replicas",
+    "start_exim",
     "start_postfix",
     "start_sidecar",
     "swaks",

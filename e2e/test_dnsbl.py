@@ -1,12 +1,17 @@
 """DNSBL end to end: clients in a list that Debian's rbldnsd serves, and resolvers that are of no use; mail is never lost for them."""
 
 import base64
+import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from dnsbl.name_server import MANGLED, NameServer, Zone
 from harness.mail_attempt import first_reply, last_reply_to_mail
 from harness.mail_sink import MailSink
 from harness.rbldnsd import Rbldnsd
@@ -119,6 +124,24 @@ def test_a_listed_client_is_refused_under_the_lists_label_and_the_key_is_shown_t
         assert KEY not in sidecar.log_text()
 
 
+def test_explain_asks_the_lists_and_shows_no_key(lists: Rbldnsd, silent: str, tmp_path: Path) -> None:
+    def explained(resolver: str, address: str) -> tuple[int, str, str]:
+        path = tmp_path / "policy.yaml"
+        path.write_text(policy([resolver]))
+        command = [str(Path(sys.executable).with_name("postwarden")), "explain", "-f", str(path), address]
+        done = subprocess.run([*command, "--query-dnsbl"], capture_output=True, text=True, timeout=30)
+        assert KEY not in done.stdout + done.stderr
+        found = json.loads(done.stdout)["dnsbl"]
+        return done.returncode, found["sites"][0]["answer"], found["verdict"]
+
+    refused = "block lists: score 1 of 1: it is refused at RCPT with 550"
+    assert explained(lists.address, LISTED) == (0, "127.0.0.2", refused)
+    assert explained(lists.address, FRIEND) == (0, "not listed", "block lists: score 0 of 1: it passes")
+    code, answer, verdict = explained(silent, LISTED)
+    assert (code, answer) == (3, "no answer in time")
+    assert verdict.endswith("counts for nothing: it passes")
+
+
 def test_a_list_of_the_whole_world_refuses_nobody(lists: Rbldnsd) -> None:
     with screened(policy([lists.address], zone=WORLD)) as (sidecar, _):
         assert last_reply_to_mail(sidecar.address, LISTED).startswith(TAKEN)
@@ -131,6 +154,21 @@ def test_resolvers_that_are_silent_or_not_there_lose_no_mail(
     with screened(policy([silent, nobody])) as (sidecar, _):
         assert last_reply_to_mail(sidecar.address, LISTED).startswith(TAKEN)
         assert last_reply_to_mail(sidecar.address, FRIEND).startswith(TAKEN)
+
+
+def test_answers_that_are_malformed_for_other_names_truncated_or_thousands_refuse_nobody() -> None:
+    """One zone for each kind; every one of them would be enough."""
+    modes = [*MANGLED, "thousands by tcp", "garbage", "other name", "truncated, no tcp", "servfail", "silent"]
+    zones = {f"kind{number}.test": Zone({"*": ["127.0.0.2"]}, mode=mode) for number, mode in enumerate(modes)}
+    with NameServer(zones) as server:
+        text = policy([server.target], zone="kind0.test")
+        others = "".join(f"\n    - {{zone: {zone}}}" for zone in list(zones)[1:])
+        text = text.replace("label: lists.example}", "label: lists.example}" + others)
+        with screened(text) as (sidecar, sink):
+            assert last_reply_to_mail(sidecar.address, FRIEND).startswith(TAKEN)
+            assert sink.recipients == ["someone@example.org"]
+            assert "DNSBL rank" not in sidecar.log_text()
+        assert all(server.count(zone) for zone in zones), "each zone was asked"
 
 
 def test_the_next_resolver_is_asked_where_the_first_is_of_no_use(lists: Rbldnsd, nobody: str) -> None:

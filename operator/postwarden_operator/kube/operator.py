@@ -18,8 +18,8 @@ from postwarden_operator.kube.api import ApiRefused, ApiUnavailable, ClusterApi
 from postwarden_operator.kube.authenticator import TokenReviewer
 from postwarden_operator.kube.objects import INJECT_LABEL, WATCH_LABEL
 from postwarden_operator.kube.references import References, Unwatched
+from postwarden_operator.kube.replicas import Replicas, ReplicaSettings
 from postwarden_operator.kube.secrets import Secrets
-from postwarden_operator.kube.status_writer import StatusWriter
 from postwarden_operator.kube.store import Kind, Store
 from postwarden_operator.kube.watch import Watch
 from postwarden_operator.reconcile.loop import Reconciler
@@ -47,11 +47,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
-    """listen: HOST:PORT of the control plane. liveness: `http://HOST:PORT/PATH` for kubelet's probe."""
+    """listen: HOST:PORT of the control plane. liveness: `http://HOST:PORT/PATH` for kubelet's probe.
+
+    replicas: how this one and others share the work; None: there are no others.
+    """
 
     listen: str
     certificate: CertificateFiles
     liveness: str | None = None
+    replicas: ReplicaSettings | None = None
 
 
 class KubeOperator:
@@ -61,13 +65,15 @@ class KubeOperator:
         self._settings = settings
         self._api = api
         self._store = Store()
-        self._writer = StatusWriter(api, lambda uid: self._registry.state(uid), self._store.policy_status)
-        self._registry = Registry(self._writer)
-        self._reconciler = Reconciler(self._read, self._registry, self._writer.publish)
+        self._replicas = Replicas(api, settings.replicas, lambda: self._registry, self._store.policy_status)
+        self._registry = Registry(self._replicas.sink)
+        self._reconciler = Reconciler(self._read, self._registry, self._replicas.writer.publish)
         self._references = References()
         self._unwatched = Unwatched(api, self._references)
         self._secrets = Secrets(api, self._references)
         self._server = ScreeningServer(self._registry, TokenReviewer(api, self._store.pod))
+        if self._replicas.servicer is not None:
+            self._server.serve_peers(self._replicas.servicer)
         self._watch = Watch(self._heard, settings.liveness)
         self._stop = asyncio.Event()
 
@@ -86,7 +92,7 @@ class KubeOperator:
             asyncio.create_task(part)
             for part in (
                 self._reconciler.run(),
-                self._writer.run(),
+                *self._replicas.parts(),
                 self._list(),
                 self._follow_secrets(),
                 self._watch_cluster(on_watching),
@@ -96,6 +102,7 @@ class KubeOperator:
         try:
             await asyncio.wait((*parts, stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
+            await self._replicas.stop()
             await self._server.stop()
             for task in (*parts, stopping):
                 task.cancel()

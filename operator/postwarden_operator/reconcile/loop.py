@@ -3,7 +3,8 @@
 Waits until changes settle, plans, and tells the streams and whoever writes the status.
 
 Contract: `mark_dirty` costs nothing and loses nothing: a change during a reconcile leads to another. A
-failure is logged and tried again; what the sidecars have stays.
+failure is logged and tried again; what the sidecars have stays. A policy whose lists are large is planned with what it was before until
+they are compiled, which leads to another reconcile.
 """
 
 import asyncio
@@ -11,10 +12,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from postwarden_operator.compiler import winners
 from postwarden_operator.controlplane.registry import Registry
 from postwarden_operator.reconcile.compilation import Compiler
-from postwarden_operator.reconcile.plan import Plan, Select, plan
+from postwarden_operator.reconcile.list_process import ListProcess
+from postwarden_operator.reconcile.list_tables import ListTables
+from postwarden_operator.reconcile.plan import Plan, Planner, Select
 from postwarden_operator.reconcile.world import World
 
 RETRY_DELAY = 1.0
@@ -36,7 +38,7 @@ class Debounce:
 
 
 class Reconciler:
-    """read: the World now, or None while it is incomplete. publish: gets every plan, just before the streams do."""
+    """read: the World now, or None while it is incomplete. publish: gets every plan, just before the streams do. select: see Planner."""
 
     def __init__(
         self,
@@ -45,14 +47,15 @@ class Reconciler:
         publish: Callable[[Plan], None],
         *,
         strict: bool = False,
-        select: Select = winners,
+        select: Select | None = None,
         debounce: Debounce = Debounce(),
+        compiler: Compiler | None = None,
     ) -> None:
         self._read = read
         self._registry = registry
         self._publish = publish
-        self._compiler = Compiler(strict=strict)
-        self._select = select
+        self._compiler = compiler if compiler is not None else Compiler(strict=strict)
+        self._planner = Planner(self._compiler, select)
         self._debounce = debounce
         self._dirty = asyncio.Event()
 
@@ -61,23 +64,27 @@ class Reconciler:
         self._dirty.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            await self._dirty.wait()
-            await self._settle()
-            try:
-                await self.reconcile()
-            except Exception:
-                _log.exception("reconciling failed; what the sidecars have stays; trying again")
-                await asyncio.sleep(RETRY_DELAY)
-                self._dirty.set()
+        """Until cancelled. From now on nothing waits for large lists."""
+        self._compiler.compile_elsewhere(ListTables(ListProcess()), self.mark_dirty)
+        try:
+            while True:
+                await self._dirty.wait()
+                await self._settle()
+                try:
+                    await self.reconcile()
+                except Exception:
+                    _log.exception("reconciling failed; what the sidecars have stays; trying again")
+                    await asyncio.sleep(RETRY_DELAY)
+                    self._dirty.set()
+        finally:
+            self._compiler.close()
 
     async def reconcile(self) -> Plan | None:
         """Once, now. None: the World is incomplete still."""
         world = await self._read()
         if world is None:
             return None
-        result = plan(world, self._compiler, self._select)
+        result = self._planner.plan(world)
         self._publish(result)
         self._registry.set_wanted(result.wanted)
         return result

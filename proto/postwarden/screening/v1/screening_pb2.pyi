@@ -10,6 +10,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class SyncState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SYNC_STATE_UNSPECIFIED: _ClassVar[SyncState]
+    SYNC_STATE_SYNCED: _ClassVar[SyncState]
+    SYNC_STATE_PENDING: _ClassVar[SyncState]
+    SYNC_STATE_REJECTED: _ClassVar[SyncState]
+
 class HandoffState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     HANDOFF_STATE_UNSPECIFIED: _ClassVar[HandoffState]
@@ -67,6 +74,10 @@ class Handover(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HANDOVER_UNSPECIFIED: _ClassVar[Handover]
     HANDOVER_INLINE: _ClassVar[Handover]
     HANDOVER_RECONNECT: _ClassVar[Handover]
+SYNC_STATE_UNSPECIFIED: SyncState
+SYNC_STATE_SYNCED: SyncState
+SYNC_STATE_PENDING: SyncState
+SYNC_STATE_REJECTED: SyncState
 HANDOFF_STATE_UNSPECIFIED: HandoffState
 HANDOFF_STATE_PROVED: HandoffState
 HANDOFF_STATE_UNPROVED: HandoffState
@@ -101,6 +112,44 @@ LOG_FORMAT_POSTSCREEN_LEGACY: LogFormat
 HANDOVER_UNSPECIFIED: Handover
 HANDOVER_INLINE: Handover
 HANDOVER_RECONNECT: Handover
+
+class WatchRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PeerUpdate(_message.Message):
+    __slots__ = ("replica", "changed", "gone", "complete")
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    GONE_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    replica: str
+    changed: _containers.RepeatedCompositeFieldContainer[PeerState]
+    gone: _containers.RepeatedScalarFieldContainer[str]
+    complete: bool
+    def __init__(self, replica: _Optional[str] = ..., changed: _Optional[_Iterable[_Union[PeerState, _Mapping]]] = ..., gone: _Optional[_Iterable[str]] = ..., complete: _Optional[bool] = ...) -> None: ...
+
+class PeerState(_message.Message):
+    __slots__ = ("pod_uid", "policy_uid", "revision", "state", "since", "reason", "unproved", "open_relay", "zones")
+    POD_UID_FIELD_NUMBER: _ClassVar[int]
+    POLICY_UID_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    UNPROVED_FIELD_NUMBER: _ClassVar[int]
+    OPEN_RELAY_FIELD_NUMBER: _ClassVar[int]
+    ZONES_FIELD_NUMBER: _ClassVar[int]
+    pod_uid: str
+    policy_uid: str
+    revision: str
+    state: SyncState
+    since: _timestamp_pb2.Timestamp
+    reason: str
+    unproved: bool
+    open_relay: bool
+    zones: _containers.RepeatedCompositeFieldContainer[DnsblReport]
+    def __init__(self, pod_uid: _Optional[str] = ..., policy_uid: _Optional[str] = ..., revision: _Optional[str] = ..., state: _Optional[_Union[SyncState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., unproved: _Optional[bool] = ..., open_relay: _Optional[bool] = ..., zones: _Optional[_Iterable[_Union[DnsblReport, _Mapping]]] = ...) -> None: ...
 
 class SidecarMessage(_message.Message):
     __slots__ = ("hello", "ack", "nack", "handoff", "dnsbl")
@@ -253,7 +302,7 @@ class BlobChunk(_message.Message):
     def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
 class Rules(_message.Message):
-    __slots__ = ("mode", "access", "pregreet", "upstream", "listener", "session", "telemetry", "dnsbl", "protocol", "dialogue", "limits", "cache")
+    __slots__ = ("mode", "access", "pregreet", "upstream", "listener", "session", "telemetry", "dnsbl", "protocol", "dialogue", "limits", "cache", "exempt_recipients")
     MODE_FIELD_NUMBER: _ClassVar[int]
     ACCESS_FIELD_NUMBER: _ClassVar[int]
     PREGREET_FIELD_NUMBER: _ClassVar[int]
@@ -266,6 +315,7 @@ class Rules(_message.Message):
     DIALOGUE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
+    EXEMPT_RECIPIENTS_FIELD_NUMBER: _ClassVar[int]
     mode: Mode
     access: Access
     pregreet: Pregreet
@@ -278,7 +328,8 @@ class Rules(_message.Message):
     dialogue: Dialogue
     limits: Limits
     cache: Cache
-    def __init__(self, mode: _Optional[_Union[Mode, str]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., pregreet: _Optional[_Union[Pregreet, _Mapping]] = ..., upstream: _Optional[_Union[Upstream, _Mapping]] = ..., listener: _Optional[_Union[Listener, _Mapping]] = ..., session: _Optional[_Union[Session, _Mapping]] = ..., telemetry: _Optional[_Union[Telemetry, _Mapping]] = ..., dnsbl: _Optional[_Union[Dnsbl, _Mapping]] = ..., protocol: _Optional[_Union[Protocol, _Mapping]] = ..., dialogue: _Optional[_Union[Dialogue, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., cache: _Optional[_Union[Cache, _Mapping]] = ...) -> None: ...
+    exempt_recipients: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, mode: _Optional[_Union[Mode, str]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., pregreet: _Optional[_Union[Pregreet, _Mapping]] = ..., upstream: _Optional[_Union[Upstream, _Mapping]] = ..., listener: _Optional[_Union[Listener, _Mapping]] = ..., session: _Optional[_Union[Session, _Mapping]] = ..., telemetry: _Optional[_Union[Telemetry, _Mapping]] = ..., dnsbl: _Optional[_Union[Dnsbl, _Mapping]] = ..., protocol: _Optional[_Union[Protocol, _Mapping]] = ..., dialogue: _Optional[_Union[Dialogue, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., cache: _Optional[_Union[Cache, _Mapping]] = ..., exempt_recipients: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Access(_message.Message):
     __slots__ = ("my_networks", "reject_action", "rules")
@@ -291,12 +342,16 @@ class Access(_message.Message):
     def __init__(self, my_networks: _Optional[_Union[AddressTable, _Mapping]] = ..., reject_action: _Optional[_Union[Action, str]] = ..., rules: _Optional[_Iterable[_Union[AccessRule, _Mapping]]] = ...) -> None: ...
 
 class AddressTable(_message.Message):
-    __slots__ = ("ipv4", "ipv6")
+    __slots__ = ("ipv4", "ipv6", "ipv4_lines_before", "ipv6_lines_before")
     IPV4_FIELD_NUMBER: _ClassVar[int]
     IPV6_FIELD_NUMBER: _ClassVar[int]
+    IPV4_LINES_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    IPV6_LINES_BEFORE_FIELD_NUMBER: _ClassVar[int]
     ipv4: _containers.RepeatedScalarFieldContainer[str]
     ipv6: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, ipv4: _Optional[_Iterable[str]] = ..., ipv6: _Optional[_Iterable[str]] = ...) -> None: ...
+    ipv4_lines_before: _containers.RepeatedScalarFieldContainer[int]
+    ipv6_lines_before: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, ipv4: _Optional[_Iterable[str]] = ..., ipv6: _Optional[_Iterable[str]] = ..., ipv4_lines_before: _Optional[_Iterable[int]] = ..., ipv6_lines_before: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AccessRule(_message.Message):
     __slots__ = ("field", "table")
