@@ -7,9 +7,9 @@ name that does not exist is nothing.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from postwarden_sidecar.engine.actions import Endpoints
 from postwarden_sidecar.rules.settings import Session
@@ -51,12 +51,12 @@ def filled_in(session: Session, who: Endpoints, hostname: str, wall: float) -> S
     """session, with the names in its footer. wall: epoch seconds of the connection's beginning."""
     if "$" not in session.reject_footer:
         return session
-    local = time.localtime(wall)
-    clock = f"{local.tm_hour:02d}:{local.tm_min:02d}:{local.tm_sec:02d}"
+    local = datetime.fromtimestamp(wall)
+    clock = f"{local.hour:02d}:{local.minute:02d}:{local.second:02d}"
     names = {
         "client_address": who.client_address,
         "client_port": str(who.client_port),
         "server_name": hostname,
-        "localtime": f"{_MONTHS[local.tm_mon - 1]} {local.tm_mday:02d} {clock}",
+        "localtime": f"{_MONTHS[local.month - 1]} {local.day:02d} {clock}",
     }
     return replace(session, reject_footer=expand(session.reject_footer, names))
