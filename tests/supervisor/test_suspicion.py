@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from postwarden_sidecar.engine.record import Record, Verdict
-from postwarden_sidecar.supervisor.suspicion import BUCKET, FEWEST, WINDOW, Suspicion, gateways
+from postwarden_sidecar.supervisor.suspicion import BUCKET, FEWEST, MANY_NAMES, WINDOW, Suspicion, gateways
 
 NODE, PROXY, PUBLIC = "10.0.0.1", "192.168.9.9", "203.0.113.5"
 
