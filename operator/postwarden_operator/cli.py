@@ -7,6 +7,7 @@ Logs go to stderr.
 
 import asyncio
 import logging
+import re
 import signal
 import sys
 from pathlib import Path
@@ -70,10 +71,10 @@ def main() -> None:
     help="DNS name or address that sidecars connect to. May be repeated.",
 )
 @click.option(
-    "--liveness",
+    "--health",
     show_envvar=True,
-    metavar="URL",
-    help="Answer kubelet's probe there: http://0.0.0.0:8080/healthz.",
+    metavar="HOST:PORT",
+    help="Answer kubelet's probes there: /healthz (liveness) and /readyz (readiness), over plain HTTP.",
 )
 @click.option(
     "--log-level",
@@ -88,7 +89,7 @@ def run(
     tls_key: Path | None,
     self_signed_dir: Path | None,
     self_signed_names: tuple[str, ...],
-    liveness: str | None,
+    health: str | None,
     log_level: str,
 ) -> None:
     """Watch the cluster and serve its sidecars, until SIGTERM.
@@ -99,6 +100,7 @@ def run(
     from postwarden_operator.controlplane.server import ListenFailed
     from postwarden_operator.controlplane.tls import CertificateFiles, CertificateUnusable
     from postwarden_operator.kube.api import NoCluster
+    from postwarden_operator.kube.health import HealthUnavailable
     from postwarden_operator.kube.operator import OperatorSettings
     from postwarden_operator.kube.self_signed import ensure_certificate
 
@@ -117,11 +119,20 @@ def run(
             _fail(f"--self-signed-dir {self_signed_dir}: {error}")
     if tls_cert is None or tls_key is None:
         raise click.UsageError("give --tls-cert and --tls-key, or --self-signed-dir")
+    if health is not None and not re.fullmatch(r".+:[0-9]{1,5}", health):
+        raise click.UsageError(f"--health {health}: give HOST:PORT, as in 0.0.0.0:8080")
     try:
-        settings = OperatorSettings(listen, CertificateFiles(tls_cert, tls_key), liveness)
+        settings = OperatorSettings(listen, CertificateFiles(tls_cert, tls_key), _host_and_port(health))
         asyncio.run(_serve(settings))
-    except (CertificateUnusable, ListenFailed, NoCluster) as error:
+    except (CertificateUnusable, HealthUnavailable, ListenFailed, NoCluster) as error:
         _fail(str(error))
+
+
+def _host_and_port(address: str | None) -> tuple[str, int] | None:
+    if address is None:
+        return None
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _fail(message: str) -> NoReturn:
@@ -136,12 +147,8 @@ async def _serve(settings: "OperatorSettings") -> None:
     api = await ClusterApi.connect()
     try:
         operator = KubeOperator(settings, api)
-
-        def take_signals() -> None:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, operator.stop)
-
-        take_signals()
-        await operator.run(on_watching=take_signals)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, operator.stop)
+        await operator.run()
     finally:
         await api.close()

@@ -36,7 +36,10 @@ class Debounce:
 
 
 class Reconciler:
-    """read: the World now, or None while it is incomplete. publish: gets every plan, just before the streams do."""
+    """read: the World now, or None while it is incomplete. publish: gets every plan, just before the streams do.
+
+    doubt: see Registry.set_wanted; whoever knows marks dirty when it comes or goes.
+    """
 
     def __init__(
         self,
@@ -44,6 +47,7 @@ class Reconciler:
         registry: Registry,
         publish: Callable[[Plan], None],
         *,
+        doubt: Callable[[], str | None] = lambda: None,
         strict: bool = False,
         select: Select = winners,
         debounce: Debounce = Debounce(),
@@ -51,6 +55,7 @@ class Reconciler:
         self._read = read
         self._registry = registry
         self._publish = publish
+        self._doubt = doubt
         self._compiler = Compiler(strict=strict)
         self._select = select
         self._debounce = debounce
@@ -79,7 +84,7 @@ class Reconciler:
             return None
         result = plan(world, self._compiler, self._select)
         self._publish(result)
-        self._registry.set_wanted(result.wanted)
+        self._registry.set_wanted(result.wanted, doubt=self._doubt())
         return result
 
     async def _settle(self) -> None:
