@@ -119,14 +119,13 @@ class Follower:
                     since = await self._catch_up(kind, since)
             except VersionGone:
                 since, delay = "", 0.0
-            except (ApiUnavailable, ApiRefused) as error:
+            except Exception as error:
                 delay = RETRY
-                if str(error) != said:  # an API server that is away for a day is one line
-                    said = str(error)
-                    _log.error("what there is of %s can't be read, what is known stays: %s", kind.value, said)
-            except Exception:
-                delay = RETRY
-                _log.exception("what there is of %s was not understood, what is known stays", kind.value)
+                if repr(error) != said:  # an API server that is away for a day is one line
+                    said = repr(error)
+                    ours = not isinstance(error, ApiUnavailable | ApiRefused)
+                    what = f"what there is of {kind.value} can't be read, what is known stays"
+                    _log.error("%s: %s", what, error, exc_info=ours)
             else:
                 if said:
                     said = ""
