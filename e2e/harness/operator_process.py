@@ -29,7 +29,10 @@ START_TIMEOUT = 30.0
 
 
 class OperatorProcess:
-    """`process` is the running one; `restart` ends it and starts another at the same address."""
+    """`process` is the running one; `restart` ends it and starts another at the same address. `program`: that is started."""
+
+    host = "127.0.0.1"
+    program = Path(sys.executable).with_name("postwarden-operator")
 
     def __init__(self, api_server: ApiServer) -> None:
         self._api_server = api_server
@@ -42,11 +45,11 @@ class OperatorProcess:
         # A new CRD is established before its storage is ready: then every request is answered 429 for a while.
         wait_for(self._policies_can_be_listed, START_TIMEOUT, "the storage of policies")
         self._api_server.apply(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}")
-        self._kubeconfig = self._api_server.kubeconfig_for(ACCOUNT, NAMESPACE)
+        self._kubeconfig = self._make_kubeconfig()
         self._api_server.apply(RBAC)
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.port = int(taken.getsockname()[1])
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"{self.host}:{self.port}"
         try:
             self.start()
         except BaseException:
@@ -62,20 +65,34 @@ class OperatorProcess:
 
     def start(self) -> None:
         """Raises TimeoutError, with the end of its log."""
-        command: list[str | Path] = [
-            *(Path(sys.executable).parent / "postwarden-operator", "run", f"--listen={self.address}"),
-            *(f"--self-signed-dir={self._directory}", "--self-signed-name=127.0.0.1"),
-        ]
+        self.launch()
+        self.wait_until_it_serves()
+
+    def launch(self) -> None:
+        """Start it, and do not wait for what it does."""
         environment = {
             "PATH": "/usr/bin:/bin",
             "HOME": str(self._directory),
             "KUBECONFIG": str(self._kubeconfig),
         }
+        command = self._command()
         self.process = LoggedProcess(command, self._directory / "operator.log", environment)
+
+    def wait_until_it_serves(self) -> None:
+        """Raises TimeoutError, with the end of its log."""
         try:
             wait_for(self._serves, START_TIMEOUT, "the operator to serve")
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.log()}") from error
+
+    def _command(self) -> list[str | Path]:
+        return [
+            *(self.program, "run", f"--listen={self.address}", f"--self-signed-dir={self._directory}"),
+            f"--self-signed-name={self.host}",
+        ]
+
+    def _make_kubeconfig(self) -> Path:
+        return self._api_server.kubeconfig_for(ACCOUNT, NAMESPACE)
 
     def restart(self) -> None:
         """Killed, not stopped: the harder case. Raises TimeoutError."""
@@ -98,6 +115,10 @@ class OperatorProcess:
     def log(self) -> str:
         """The end of its log."""
         return self.process.tail()
+
+    def whole_log(self) -> str:
+        """All that it has said, over all starts."""
+        return self.process.log.read_text(errors="replace")
 
     def _policies_can_be_listed(self) -> bool:
         try:

@@ -146,6 +146,11 @@ class SidecarProcess:
         """All that it has said, over all starts."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
+    def said(self) -> str:
+        """The end of its log, without the connections."""
+        lines = [line for line in self.log().splitlines() if not line.startswith("{")]
+        return "\n".join(lines[-20:])
+
     def log_tail(self) -> str:
         return self.process.tail() if self.process is not None else ""
 

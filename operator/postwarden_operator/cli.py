@@ -108,8 +108,9 @@ def run(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     if log_level != "debug":
-        # kopf tells at this level of every event that it has seen.
-        logging.getLogger("kopf").setLevel(logging.WARNING)
+        # kopf tells of every event that it has seen, and of every attempt while the API server is away: for hours
+        # the same lines. What they mean for us the follower says, once.
+        logging.getLogger("kopf").setLevel(logging.CRITICAL)
     if self_signed_dir is not None:
         if tls_cert is not None or tls_key is not None:
             raise click.UsageError("--self-signed-dir excludes --tls-cert and --tls-key")

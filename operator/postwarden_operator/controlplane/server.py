@@ -50,6 +50,8 @@ OPTIONS = (
     # A node that vanished is noticed within 40 s; else its sidecars would count as synced for ever.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # The one above is TCP's, for data that is not acknowledged; a ping has a minute by default (measured).
+    ("grpc.http2.ping_timeout_ms", 10_000),
     # Two operators on one port would share the sidecars by chance.
     ("grpc.so_reuseport", 0),
 )

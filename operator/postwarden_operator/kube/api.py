@@ -28,6 +28,10 @@ GLANCE = 1
 GONE = 410
 """HTTP's status for a resource version that is too old."""
 
+GLANCE_TIMEOUT = 4.0
+"""Seconds for each of the two requests of `changes`, GLANCE included. Short, for a connection that was kept from an
+earlier request may be dead, and only this tells."""
+
 MERGE_PATCH = "application/merge-patch+json"
 
 Json = Mapping[str, Any]
@@ -103,16 +107,23 @@ class ClusterApi:
         *,
         query: Mapping[str, str] | None = None,
         content_type: str = "application/json",
+        timeout: float = TIMEOUT,
     ) -> dict[str, Any]:
         """The decoded answer. Raises ApiUnavailable, ApiRefused."""
-        text = await self._request_text(method, path, body, query, content_type)
+        text = await self._request_text(method, path, body, query, content_type, timeout)
         try:
             return dict(json.loads(text))
         except ValueError:
             return {}
 
     async def _request_text(
-        self, method: str, path: str, body: Json | None, query: Mapping[str, str] | None, content_type: str
+        self,
+        method: str,
+        path: str,
+        body: Json | None,
+        query: Mapping[str, str] | None,
+        content_type: str,
+        timeout: float,
     ) -> bytes:
         headers = {"Accept": "application/json", "Content-Type": content_type}
         try:
@@ -124,7 +135,7 @@ class ClusterApi:
                 body=body,
                 auth_settings=["BearerToken"],
             )
-            response = await self._client.call_api(*request, _request_timeout=TIMEOUT)
+            response = await self._client.call_api(*request, _request_timeout=timeout)
             text: bytes = await response.read()  # type: ignore[no-untyped-call]  # the library's
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
             raise ApiUnavailable(f"{method} {path}: {type(error).__name__}: {error}") from error
@@ -158,10 +169,10 @@ class ClusterApi:
         before, the cache is milliseconds behind).
         """
         selected = {"labelSelector": label_selector} if label_selector else {}
-        newest = await self.request("GET", path, query={**selected, "limit": "1"})
+        newest = await self.request("GET", path, query={**selected, "limit": "1"}, timeout=GLANCE_TIMEOUT)
         query = {"watch": "true", "resourceVersion": since, "timeoutSeconds": str(GLANCE), **selected}
         try:
-            text = await self._request_text("GET", path, None, query, "application/json")
+            text = await self._request_text("GET", path, None, query, "application/json", GLANCE_TIMEOUT)
         except ApiRefused as error:
             if error.status == GONE:
                 raise VersionGone(str(error)) from error

@@ -87,8 +87,6 @@ class Watch:
 
 
 async def _kopf(on_event: OnEvent, stop: threading.Event) -> None:
-    # It says at each start that it can't take the signals, as a warning.
-    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     try:
         await kopf.operator(
             registry=_registry(on_event),
