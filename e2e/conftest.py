@@ -1,6 +1,7 @@
 """The fixtures of the end-to-end tests. Each set lives beside what it starts; here they are only named."""
 
 from harness.cluster_fixtures import api_server, kubernetes_binaries, namespace, pytest_collection_finish
+from harness.older_release import older_programs
 from harness.operator_fixtures import operator
 from harness.postfix_fixtures import milter, msmtp, postfix_root, start_postfix, swaks
 from harness.sidecar_fixtures import mail_sink, start_sidecar
@@ -13,6 +14,7 @@ __all__ = [
     "milter",
     "msmtp",
     "namespace",
+    "older_programs",
     "operator",
     "postfix_root",
     "pytest_collection_finish",

@@ -14,7 +14,6 @@ from harness.cluster import ApiServer
 from harness.mail_attempt import first_reply
 from harness.mail_flow import MailFlow
 from harness.mail_sink import MailSink
-from harness.older_release import older_release
 from harness.operator_process import OperatorProcess
 from harness.polling import poll
 from harness.screening_objects import conditions, mail_pod, policy, wait_for_reasons
@@ -91,16 +90,20 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(
+    api_server: ApiServer, older_programs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scene]:
     """Begins with an older operator."""
-    older = older_release()
     api_server.create_namespace(NAMESPACE)
     with ExitStack() as stack:
         operator = OperatorProcess(api_server)
-        newer, operator.program = operator.program, older / "postwarden-operator"
+        newer, operator.program = operator.program, older_programs / "postwarden-operator"
         stack.enter_context(operator)
         sink = stack.enter_context(MailSink())
-        programs = {"older": older / "postwarden-sidecar", "newer": newer.with_name("postwarden-sidecar")}
+        programs = {
+            "older": older_programs / "postwarden-sidecar",
+            "newer": newer.with_name("postwarden-sidecar"),
+        }
         sidecars = {}
         for name, program in programs.items():
             token = api_server.bound_token(mail_pod(api_server, NAMESPACE, name))
@@ -114,7 +117,7 @@ def scene(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> It
                 )
             )
         flows = [stack.enter_context(MailFlow(sidecar)) for sidecar in sidecars.values()]
-        yield Scene(api_server, operator, older / "postwarden-operator", newer, sidecars, flows)
+        yield Scene(api_server, operator, older_programs / "postwarden-operator", newer, sidecars, flows)
 
 
 def test_operator_is_upgraded_and_downgraded_under_sidecars_of_both_releases(scene: Scene) -> None:

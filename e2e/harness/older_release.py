@@ -23,6 +23,15 @@ BUILD_TIMEOUT = 600.0
 """Seconds for one of the steps; all together took 125 s here, on busy cores."""
 
 
+__all__ = ["older_programs", "older_release"]
+
+
+@pytest.fixture(scope="session")
+def older_programs() -> Path:
+    """The folder with its programs. Built before the first test that is chosen and wants it (see cluster_fixtures)."""
+    return older_release()
+
+
 def older_release(commit: str = COMMIT) -> Path:
     """The folder with its programs."""
     # Not made under another name and renamed: a venv's programs hold its path.
