@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 # 0.6 of the time on two cores; more than four would only start more API servers.
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help setup demo test unit e2e lint generate check-generated lock clean
+SECONDS ?= 60
+FUZZ_TARGETS := engine proxy_header dns_reply mta_replies
+
+.PHONY: help setup demo test unit fuzz fuzz-short e2e lint generate check-generated lock clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -23,10 +26,17 @@ $(VENV)/.installed: requirements/dev.lock pyproject.toml
 demo: setup  ## see it work: sample clients of every kind against a screened mail server, on this machine
 	$(BIN)/postwarden demo
 
-test: setup lint unit e2e  ## all checks and tests; starts real programs for the end-to-end tests
+test: setup lint unit fuzz-short e2e  ## all checks and tests; starts real programs for the end-to-end tests
 
 unit: setup  ## the fast tests
 	$(BIN)/pytest tests $(PARALLEL)
+
+fuzz: setup  ## look for inputs that break what reads from the network: make fuzz SECONDS=600 (for each target)
+	@for target in $(FUZZ_TARGETS); do $(BIN)/python fuzz/run.py $$target --seconds $(SECONDS) || exit 1; done
+
+fuzz-short: setup  ## the same inputs for each target, some seconds in all
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || { echo "atheris has no build for this machine: the corpus is replayed by make unit, nothing more is tried"; exit 0; }; \
+	for target in $(FUZZ_TARGETS); do $(BIN)/python fuzz/run.py $$target --runs 3000 > $(VENV)/fuzz.log 2>&1 || { cat $(VENV)/fuzz.log; exit 1; }; echo "$$target: nothing found"; done
 
 e2e: setup  ## the tests with real Postfix and a real API server (builds them once, in a cache outside this tree)
 	$(BIN)/pytest e2e $(PARALLEL)
@@ -34,7 +44,7 @@ e2e: setup  ## the tests with real Postfix and a real API server (builds them on
 lint: setup  ## ruff, mypy, import contracts, generated files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar cli/postwarden_cli tests
+	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar cli/postwarden_cli tests fuzz
 	$(BIN)/mypy e2e
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory check-generated

@@ -1,6 +1,7 @@
 """The fixtures of the end-to-end tests. Each set lives beside what it starts; here they are only named."""
 
 from harness.cluster_fixtures import api_server, kubernetes_binaries, namespace, pytest_collection_finish
+from harness.mail_server_fixtures import exim_root, opensmtpd_root, start_exim
 from harness.older_release import older_programs
 from harness.operator_fixtures import operator
 from harness.postfix_fixtures import milter, msmtp, postfix_root, start_postfix, swaks
@@ -9,16 +10,19 @@ from no_event_loop import pytest_sessionstart
 
 __all__ = [
     "api_server",
+    "exim_root",
     "kubernetes_binaries",
     "mail_sink",
     "milter",
     "msmtp",
     "namespace",
     "older_programs",
+    "opensmtpd_root",
     "operator",
     "postfix_root",
     "pytest_collection_finish",
     "pytest_sessionstart",
+    "start_exim",
     "start_postfix",
     "start_sidecar",
     "swaks",

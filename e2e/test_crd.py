@@ -65,6 +65,7 @@ def test_minimal_policy_shows_its_defaults(api_server: ApiServer) -> None:
             "rejectFooter": "",
             "softFail": False,
         },
+        "exemptions": {},
         "limits": {
             "connectionsPerClient": 50,
             "screening": 1000,

@@ -21,6 +21,7 @@ def test_the_demo_shows_every_kind_of_client_and_ends_by_itself() -> None:
         ("127.0.1.10", "pass_new"),
         ("127.0.2.20", "allowlisted"),
         ("127.66.6.6", "rejected"),
+        ("127.66.7.7", "exempted"),
         ("127.0.3.30", "rejected"),
         ("127.0.3.31", "rejected"),
         ("127.0.3.32", "dropped"),
@@ -32,6 +33,7 @@ def test_the_demo_shows_every_kind_of_client_and_ends_by_itself() -> None:
         "127.0.1.10",
         "127.0.1.10",
         "127.0.2.20",
+        "127.66.7.7",
     ]
 
 
@@ -39,4 +41,4 @@ def test_the_demo_prints_its_table_where_there_is_no_terminal() -> None:
     run = subprocess.run([POSTWARDEN, "demo"], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "talks before the greeting" in run.stdout
-    assert "3 mails arrived there" in run.stdout
+    assert "4 mails arrived there" in run.stdout

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from dnsbl.name_server import MANGLED, NameServer, Zone
 from harness.mail_attempt import first_reply, last_reply_to_mail
 from harness.mail_sink import MailSink
 from harness.rbldnsd import Rbldnsd
@@ -131,6 +132,21 @@ def test_resolvers_that_are_silent_or_not_there_lose_no_mail(
     with screened(policy([silent, nobody])) as (sidecar, _):
         assert last_reply_to_mail(sidecar.address, LISTED).startswith(TAKEN)
         assert last_reply_to_mail(sidecar.address, FRIEND).startswith(TAKEN)
+
+
+def test_answers_that_are_malformed_for_other_names_truncated_or_thousands_refuse_nobody() -> None:
+    """One zone for each kind; every one of them would be enough."""
+    modes = [*MANGLED, "thousands by tcp", "garbage", "other name", "truncated, no tcp", "servfail", "silent"]
+    zones = {f"kind{number}.test": Zone({"*": ["127.0.0.2"]}, mode=mode) for number, mode in enumerate(modes)}
+    with NameServer(zones) as server:
+        text = policy([server.target], zone="kind0.test")
+        others = "".join(f"\n    - {{zone: {zone}}}" for zone in list(zones)[1:])
+        text = text.replace("label: lists.example}", "label: lists.example}" + others)
+        with screened(text) as (sidecar, sink):
+            assert last_reply_to_mail(sidecar.address, FRIEND).startswith(TAKEN)
+            assert sink.recipients == ["someone@example.org"]
+            assert "DNSBL rank" not in sidecar.log_text()
+        assert all(server.count(zone) for zone in zones), "each zone was asked"
 
 
 def test_the_next_resolver_is_asked_where_the_first_is_of_no_use(lists: Rbldnsd, nobody: str) -> None:

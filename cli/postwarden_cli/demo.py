@@ -57,6 +57,8 @@ spec:
     action: Enforce
     wait: 2s
     ttl: 24h
+  exemptions:
+    recipients: ["postmaster@"]
 ---
 apiVersion: v1
 kind: ConfigMap
@@ -71,6 +73,7 @@ COLOURS = {
     Verdict.ALLOWLISTED: "green",
     Verdict.PASS_NEW: "green",
     Verdict.PASS_OLD: "green",
+    Verdict.EXEMPTED: "green",
     Verdict.REJECTED: "red",
     Verdict.DROPPED: "red",
     Verdict.HANGUP: "yellow",

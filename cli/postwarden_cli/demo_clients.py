@@ -51,11 +51,10 @@ class Session:
             pass
 
 
-async def _mail(session: Session, helo: str, sender: str) -> None:
+async def _mail(session: Session, helo: str, sender: str, recipient: str = "someone@example.org") -> None:
     """A well-behaved delivery of one message, up to the first refusal."""
     if not (await session.reply()).startswith("220"):
         return
-    recipient = "someone@example.org"
     for line in (f"EHLO {helo}", f"MAIL FROM:<{sender}>", f"RCPT TO:<{recipient}>", "DATA"):
         if (await session.ask(line))[:1] not in ("2", "3"):
             refused = session.last
@@ -81,6 +80,11 @@ async def partner(session: Session) -> None:
 async def listed(session: Session) -> None:
     """In a rejected network: hears it at RCPT, so that sender and recipient are logged."""
     await _mail(session, "bulk.listed.example", "offers@listed.example")
+
+
+async def wrongly_listed(session: Session) -> None:
+    """In a rejected network, and asks the postmaster why: everybody may write there."""
+    await _mail(session, "mail.wrongly.example", "admin@wrongly.example", "postmaster@example.org")
 
 
 async def early_talker(session: Session) -> None:
@@ -131,6 +135,7 @@ SAMPLE_CLIENTS = (
     SampleClient("good sender, first visit", "127.0.1.10", 0.0, good_sender, Verdict.PASS_NEW),
     SampleClient("partner on the access list", "127.0.2.20", 0.4, partner, Verdict.ALLOWLISTED),
     SampleClient("listed spam source", "127.66.6.6", 0.8, listed, Verdict.REJECTED),
+    SampleClient("listed, asks postmaster", "127.66.7.7", 1.0, wrongly_listed, Verdict.EXEMPTED),
     SampleClient("talks before the greeting", "127.0.3.30", 1.2, early_talker, Verdict.REJECTED),
     SampleClient("sends everything at once", "127.0.3.31", 1.6, pipeliner, Verdict.REJECTED),
     SampleClient("HTTP prober", "127.0.3.32", 2.0, http_prober, Verdict.DROPPED),

@@ -82,6 +82,10 @@ def explain(rules: Rules, facts: Facts) -> dict[str, list[str]]:
             f"block lists: {zones} are asked; at a score of {rules.dnsbl.threshold} it is {ACTION_WORDS[action]}"
         )
     steps += _dialogue(rules, observe=observe)
+    if rules.exempt_recipients and not observe:
+        steps.append(
+            f"mail for {', '.join(rules.exempt_recipients)} gets through even where it is refused at RCPT"
+        )
     if observe:
         steps.append("mode Observe: nobody is turned away")
     return {"steps": steps}

@@ -105,15 +105,14 @@ def _make(
 
 
 def _package_sources(suite: str) -> list[str]:
-    """The machine's own sources of `suite` as sources.list lines; none where it has none (mmdebstrap then uses its default)."""
+    """The machine's own mirrors of Debian as sources.list lines for `suite`; none where it has none (mmdebstrap then uses its default)."""
     fields = "$(REPO_URI) $(RELEASE) $(COMPONENT)"
     listed = subprocess.run(
         ["apt-get", "indextargets", "--format", fields, "Created-By: Packages", "Origin: Debian"],
         capture_output=True,
         text=True,
     )
-    found = re.findall(
-        rf"^(\S+ {re.escape(suite)}(?:-updates|-security)? main)$", listed.stdout, re.MULTILINE
-    )
+    # A mirror has all releases: bookworm-updates leads to that of another suite.
+    found = re.findall(r"^(\S+) [a-z]+(|-updates|-security) main$", listed.stdout, re.MULTILINE)
     # A second architecture of the machine lists a source twice.
-    return [f"deb [signed-by={KEYRING}] {source}" for source in dict.fromkeys(found)]
+    return [f"deb [signed-by={KEYRING}] {uri} {suite}{part} main" for uri, part in dict.fromkeys(found)]

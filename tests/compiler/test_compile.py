@@ -3,11 +3,8 @@
 import gzip
 import hashlib
 import json
-from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from policy.documents import GOOD, KEY, Spec, access, document
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden_operator.compiler import (
@@ -18,8 +15,7 @@ from postwarden_operator.compiler import (
     NotLabelled,
     compile_policy,
 )
-from postwarden_operator.compiler.rows import ADDRESS_BITS, Row, flatten
-from postwarden_operator.compiler.table import SHARD_ABOVE, blobs_of
+from postwarden_operator.compiler.rows import ADDRESS_BITS
 from postwarden_operator.policy import ConfigMapKey, parse_policy
 from postwarden_sidecar.rules.intervals import AddressTable
 
@@ -43,6 +39,8 @@ def table(result: Compiled, addresses: pb.AddressTable) -> AddressTable:
     return AddressTable(
         [result.blobs[name].data for name in addresses.ipv4],
         [result.blobs[name].data for name in addresses.ipv6],
+        lines_before4=addresses.ipv4_lines_before,
+        lines_before6=addresses.ipv6_lines_before,
     )
 
 
@@ -155,43 +153,6 @@ def test_blobs_are_named_by_the_hash_of_their_content_and_all_are_used() -> None
         assert len(blob.data) % {"iv4/1": 13, "iv6/1": 37}[blob.format] == 0
 
 
-# --- tables on the wire
-
-
-@given(
-    st.sampled_from([4, 6]),
-    st.lists(st.tuples(*[st.integers(0, (1 << 128) - 1)] * 2, st.integers(1, 3), st.integers(0, 2**32 - 1))),
-)
-@settings(max_examples=50)
-def test_table_reads_back_in_the_sidecar_as_it_was_written(version: int, drawn: list[Row]) -> None:
-    shift = 128 - ADDRESS_BITS[version]
-    rows = flatten(
-        [(min(a, b) >> shift, max(a, b) >> shift, action, line) for a, b, action, line in drawn], version
-    )
-    blobs = [blob.data for blob in blobs_of(rows, version)]
-    read = AddressTable(blobs, []) if version == 4 else AddressTable([], blobs)
-    for first, last, action, line in rows:
-        assert read.lookup(packed(first, version)) == read.lookup(packed(last, version)) == (action, line)
-
-
-@pytest.mark.parametrize("version", [4, 6])
-def test_large_table_goes_in_shards_and_a_changed_line_changes_one(version: int) -> None:
-    random = Random(version)
-    addresses = sorted({random.getrandbits(ADDRESS_BITS[version]) for _ in range(SHARD_ABOVE + 1)})
-    rows = [(address, address, 2, line) for line, address in enumerate(addresses, 1)]
-    shards = [blob.data for blob in blobs_of(rows, version)]
-    assert 200 < len(shards) <= 256
-    read = AddressTable(shards, []) if version == 4 else AddressTable([], shards)
-    assert all(read.lookup(packed(address, version)) == (2, line) for address, _, _, line in rows)
-    changed = [*rows[:5000], (*rows[5000][:2], 1, 5001), *rows[5001:]]
-    assert len({blob.data for blob in blobs_of(changed, version)} - set(shards)) == 1
-    assert len(blobs_of(rows[:SHARD_ABOVE], version)) == 1
-
-
-def test_no_rows_are_no_blob() -> None:
-    assert blobs_of([], 4) == []
-
-
 # --- what lists can have wrong
 
 
@@ -294,16 +255,18 @@ def test_version_is_the_revision_and_the_compilers_release() -> None:
 # --- tests after the greeting, dialogue, limits
 
 
-def test_words_are_in_upper_case() -> None:
+def test_words_are_in_upper_case_and_recipients_in_lower_case() -> None:
     rules = compiled(
         {
             "selector": {},
             "protocol": {"forbiddenCommands": ["get", "GET", "x-Foo"]},
             "session": {"hiddenExtensions": ["StartTLS"]},
+            "exemptions": {"recipients": ["Postmaster@", "ABUSE@Example.com", "@Example.org"]},
         }
     ).rules
     assert list(rules.protocol.forbidden_commands) == ["GET", "X-FOO"]
     assert list(rules.dialogue.hidden_extensions) == ["STARTTLS"]
+    assert list(rules.exempt_recipients) == ["postmaster@", "abuse@example.com", "@example.org"]
 
 
 def test_stress_never_makes_anything_longer() -> None:
@@ -325,6 +288,7 @@ def test_every_address_gives_passes_unless_some_are_named() -> None:
     ("spec", "features"),
     [
         ({}, ()),
+        ({"exemptions": {"recipients": ["postmaster@"]}}, ("exemptions",)),
         ({"session": {"softFail": True}}, ("soft-fail",)),
         ({"dnsbl": {"allowThreshold": -1, "sites": [{"zone": "wl.example.org"}]}}, ("dnsbl-allow",)),
         ({"dnsbl": {"allowThreshold": -1}}, ()),

@@ -1,15 +1,19 @@
 """Both formats of lists, and how their sources are joined."""
 
 import gzip
+import pickle
 from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from postwarden_operator.compiler.flatten import flatten
+from postwarden_operator.compiler.list_table import ListSource, ListText, Parsed, compile_list, digest_of
 from postwarden_operator.compiler.plain_list import parse_plain
 from postwarden_operator.compiler.postfix_cidr import DEEPEST_NESTING, parse_postfix_cidr
-from postwarden_operator.compiler.rows import Row, Rows, flatten
+from postwarden_operator.compiler.rows import Columns, Rows
 from postwarden_operator.compiler.sources import LARGEST_LIST, MOST_ERRORS, BadList, JoinedList, join
+from postwarden_operator.policy.vocabulary import ListFormat
 from strategies import CidrLine, cidr_table_text, cidr_tables
 
 PERMIT, REJECT, DUNNO = 1, 2, 3
@@ -34,7 +38,7 @@ def errors_of(read: str, *texts: str) -> tuple[str, ...]:
     return caught.value.errors
 
 
-def at(flat: dict[int, list[Row]], text: str) -> int | None:
+def at(flat: dict[int, Columns], text: str) -> int | None:
     """The action for an address, by flattened rows."""
     address = ip_address(text)
     number = int(address)
@@ -42,7 +46,7 @@ def at(flat: dict[int, list[Row]], text: str) -> int | None:
 
 
 def found(rows: Rows, text: str) -> int | None:
-    return at({version: flatten(rows.of(version), version) for version in (4, 6)}, text)
+    return at({version: flatten(rows.of(version)) for version in (4, 6)}, text)
 
 
 # --- an oracle: the table's lines one after the other, as Postfix reads them
@@ -86,7 +90,7 @@ def test_postfix_table_decides_as_its_lines_read_one_by_one(
 ) -> None:
     table = (CidrLine(negated=False, network="192.0.2.1", action="permit"), *drawn)
     rows = postfix("\n".join(data.draw(cidr_table_text(table))))
-    flat = {version: flatten(rows.of(version), version) for version in (4, 6)}
+    flat = {version: flatten(rows.of(version)) for version in (4, 6)}
     for address in probes(table):
         word = interpret(table, address)
         assert at(flat, address) == (NUMBERS[word] if word else None), address
@@ -109,7 +113,7 @@ def test_source_without_a_line_break_at_its_end_gets_one() -> None:
 
 def test_plain_list_has_a_network_a_line_with_comments() -> None:
     rows = plain("# a list\n192.0.2.0/24\n\n  198.51.100.1  # one\r\n2001:db8::/32\n")
-    assert rows.ipv4 == [(0xC0000200, 0xC00002FF, REJECT, 2), (0xC6336401, 0xC6336401, REJECT, 4)]
+    assert list(rows.ipv4) == [(0xC0000200, 0xC00002FF, REJECT, 2), (0xC6336401, 0xC6336401, REJECT, 4)]
     assert [row[3] for row in rows.ipv6] == [5]
 
 
@@ -159,7 +163,7 @@ def test_negated_network_matches_only_addresses_of_its_own_version() -> None:
 
 
 def test_negation_of_everything_matches_nothing() -> None:
-    assert postfix("!0.0.0.0/0 reject\n192.0.2.1 permit").ipv4 == [(0xC0000201, 0xC0000201, PERMIT, 2)]
+    assert list(postfix("!0.0.0.0/0 reject\n192.0.2.1 permit").ipv4) == [(0xC0000201, 0xC0000201, PERMIT, 2)]
 
 
 def test_block_for_one_version_keeps_the_other_out() -> None:
@@ -244,3 +248,60 @@ def test_content_that_is_no_text_is_refused(content: bytes, error: str) -> None:
     with pytest.raises(BadList) as caught:
         join([("fine", b"::1"), ("list", content)])
     assert caught.value.errors == (error,)
+
+
+# --- the whole of a list's compiling
+
+
+def text_of(*sources: str, format: ListFormat = ListFormat.PLAIN) -> ListText:
+    return ListText(
+        format,
+        REJECT,
+        tuple(
+            ListSource(f"source {number}", digest_of(source.encode()), source.encode())
+            for number, source in enumerate(sources, 1)
+        ),
+    )
+
+
+networks = st.sampled_from(
+    ["192.0.2.1", "10.0.0.0/8", "10.1.0.0/16", "2001:db8::/32", "# none", "", "::1 # one"]
+)
+plain_sources = st.lists(st.lists(networks, min_size=1).map("\n".join), min_size=1, max_size=4)
+
+
+@given(plain_sources, plain_sources)
+def test_sources_that_were_parsed_before_give_what_they_give_anew(one: list[str], other: list[str]) -> None:
+    parsed = Parsed(6)
+    for sources in (one, other, one):
+        text = text_of("192.0.2.7", *sources)
+        assert compile_list(text, parsed) == compile_list(text)
+
+
+def test_errors_of_a_list_are_told_with_those_of_its_other_sources() -> None:
+    with pytest.raises(BadList) as caught:
+        compile_list(text_of("192.0.2.1\nx", "192.0.2.2", "10.0.0.1/8"), Parsed(100))
+    assert [error.partition(":")[0] for error in caught.value.errors] == [
+        "source 1, line 2",
+        "source 3, line 1",
+    ]
+
+
+def test_sources_without_a_network_are_no_error_beside_one_that_has_some() -> None:
+    assert compile_list(text_of("# none yet", "192.0.2.1", "")).table.ipv4
+    with pytest.raises(BadList, match="source 1 and source 2 is an empty list"):
+        compile_list(text_of("# none yet", ""))
+
+
+def test_an_if_may_end_in_the_next_source() -> None:
+    made = compile_list(
+        text_of(
+            "if 192.0.2.0/24\n192.0.2.1 permit", "endif\n0.0.0.0/0 reject", format=ListFormat.POSTFIX_CIDR
+        )
+    )
+    assert len(made.table.ipv4) == 1
+
+
+def test_bad_lists_keep_their_errors_over_a_pipe() -> None:
+    error = BadList(["one", "two"])
+    assert pickle.loads(pickle.dumps(error)).errors == ("one", "two")

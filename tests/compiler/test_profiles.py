@@ -191,6 +191,7 @@ def test_policy_means_what_the_settings_of_postscreen_mean(name: str) -> None:
     assert rules.cache.retention == duration("postscreen_cache_retention_time")
     assert bool(len(rules.proxy_trusted)) == (setting("postscreen_upstream_proxy_protocol") == "haproxy")
     assert rules.pass_addresses is None
+    assert rules.exempt_recipients == ()
     assert not unread, "settings that no one looked at"
 
 

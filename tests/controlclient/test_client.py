@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from postwarden_sidecar.controlclient.client import UPSTREAM_EXPOSED, ControlCli
 from postwarden_sidecar.controlclient.stream import NotApplied
 from postwarden_sidecar.controlclient.target import ControlTarget
 from postwarden_sidecar.handoff.proof import PROVED, UNPROVED
+from postwarden_sidecar.rules import image
+from postwarden_sidecar.rules.intervals import Buffer
 from postwarden_sidecar.rules.settings import PolicyRef, Rules
 
 
@@ -41,6 +44,13 @@ class Sink:
     @property
     def in_force(self) -> PolicyRef | None:
         return None if self.rules is None else self.rules.policy
+
+    @property
+    def tables(self) -> dict[str, Buffer]:
+        if self.rules is None:
+            return {}
+        shards = [shard for table in image.tables(self.rules) for shard in (*table.v4, *table.v6)]
+        return {hashlib.sha256(shard).hexdigest(): shard for shard in shards}
 
     async def apply(self, rules: Rules) -> None:
         self.begun.append(rules.policy.version)

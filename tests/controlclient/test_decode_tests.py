@@ -1,4 +1,4 @@
-"""DNSBL, tests after the greeting, dialogue, limits and cache: from the wire, strictly; and absent, from an older operator."""
+"""DNSBL, tests after the greeting, dialogue, limits, cache and exemptions: from the wire, strictly; and absent, from an older operator."""
 
 from __future__ import annotations
 
@@ -87,6 +87,7 @@ def full() -> pb.Snapshot:
         )
     )
     rules.cache.CopyFrom(pb.Cache(retention_ms=3_600_000, prefix_ipv4=24, prefix_ipv6=64))
+    rules.exempt_recipients.append("postmaster@")
     return message
 
 
@@ -118,6 +119,7 @@ def test_every_field_reaches_the_rules() -> None:
     assert rules.session == Session(1.0, 0.5, 6, 512, True, "see x", ("DSN",), True)
     assert rules.limits == Limits(0, 10, 5, 24, 48, 80, 60)
     assert rules.cache == Cache(3600.0, 24, 64)
+    assert rules.exempt_recipients == ("postmaster@",)
 
 
 def test_key_of_a_zone_is_in_no_repr() -> None:
@@ -131,7 +133,7 @@ def test_every_field_is_in_the_image_that_workers_map() -> None:
 
 def test_an_older_operators_snapshot_means_the_defaults() -> None:
     rules = decode(snapshot(), {})
-    assert (rules.stress_wait, rules.pass_addresses) == (None, None)
+    assert (rules.stress_wait, rules.pass_addresses, rules.exempt_recipients) == (None, None, ())
     assert (rules.dnsbl, rules.protocol, rules.session) == (Dnsbl(), Protocol(), Session())
     assert (rules.limits, rules.cache) == (Limits(), Cache())
     tests = (rules.protocol.pipelining, rules.protocol.non_smtp_command, rules.protocol.bare_newline)
@@ -187,6 +189,8 @@ def test_an_enum_value_that_is_missing_or_unknown(
         (lambda r: r.limits.ClearField("prefix_ipv6"), "rules.limits.prefix_ipv6 is 0"),
         (lambda r: setattr(r.cache, "prefix_ipv6", 129), "rules.cache.prefix_ipv6 is 129"),
         (lambda r: r.cache.ClearField("retention_ms"), "rules.cache.retention_ms is missing"),
+        (lambda r: r.exempt_recipients.append("Abuse@"), "'Abuse@', which is no recipient in lower case"),
+        (lambda r: r.exempt_recipients.append("@"), "'@', which is no recipient"),
     ],
 )
 def test_what_can_not_be_put_in_force_is_refused_in_one_sentence(

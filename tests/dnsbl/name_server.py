@@ -17,11 +17,25 @@ import dns.name
 import dns.rcode
 import dns.rrset
 
+RECORD = b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\x7f\0\0\x02"  # the name asked for is listed, for 60 seconds
+# Answer sections that stand for nothing, each with its number of records.
+MANGLED: dict[str, tuple[int, bytes]] = {
+    "thousands of records": (4000, RECORD * 4000),
+    "thousands of records announced": (0xFFFF, RECORD),
+    "longer than the message": (1, RECORD[:10] + b"\xff\xff" + RECORD[12:]),
+    "cut off": (2, RECORD + RECORD[:7]),
+    "a name that points at itself": (1, b"\xc0\x2a" * 8 + RECORD[2:]),
+    "an address of three octets": (1, RECORD[:10] + b"\0\x03\x7f\0\0"),
+    "an address of another name": (1, b"\x05other\0" + RECORD[2:]),
+    "an alias of itself": (1, RECORD[:2] + b"\0\x05" + RECORD[4:10] + b"\0\x02\xc0\x0c"),
+}
+
 
 @dataclass
 class Zone:
     """listed: addresses by the reversed client, `2.0.0.127`; "*": of everyone. mode: "" answers; else "silent", "servfail", "refused",
-    "garbage", "other name", "truncated" (by UDP only), "truncated, no tcp" (closed without a reply), "other id first". delay: seconds."""
+    "garbage", "other name", "truncated" (by UDP only), "truncated, no tcp" (closed without a reply), "truncated, silent tcp", "other id
+    first", or of MANGLED. delay: seconds."""
 
     listed: dict[str, list[str]] = field(default_factory=dict)
     ttl: int = 60
@@ -45,6 +59,7 @@ class NameServer:
         self.target = f"{address}:{self.port}"
         self._wake, self._stop = socket.socketpair()
         self._timers: list[threading.Timer] = []
+        self._silent: list[socket.socket] = []
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> NameServer:
@@ -59,7 +74,7 @@ class NameServer:
         for timer in self._timers:
             timer.cancel()
             timer.join()
-        for owned in (self._tcp, self._udp, self._wake, self._stop):
+        for owned in (self._tcp, self._udp, self._wake, self._stop, *self._silent):
             owned.close()
 
     def count(self, zone: str) -> int:
@@ -84,6 +99,9 @@ class NameServer:
 
     def _serve_tcp(self) -> None:
         connection, _ = self._tcp.accept()
+        if any(zone.mode == "truncated, silent tcp" for zone in self.zones.values()):
+            self._silent.append(connection)
+            return
         with connection, connection.makefile("rb") as stream:
             (size,) = struct.unpack("!H", stream.read(2))
             self.by_tcp += 1
@@ -115,6 +133,11 @@ class NameServer:
         response.set_rcode(code)
         return response.to_wire()
 
+    def _mangled(self, query: dns.message.Message, records: int, section: bytes) -> bytes:
+        name = query.question[0].name.to_wire()
+        assert name is not None
+        return struct.pack("!HHHHHH", query.id, 0x8180, 1, records, 0, 0) + name + b"\0\1\0\1" + section
+
     def _replies(
         self, query: dns.message.Message, name: dns.name.Name, origin: dns.name.Name, zone: Zone, *, tcp: bool
     ) -> list[bytes]:
@@ -138,15 +161,19 @@ class NameServer:
                 return [self._coded(query, dns.rcode.REFUSED)]
             case "garbage":
                 return [wire[:-20]]  # 11 bytes are EDNS's
-            case "truncated, no tcp" if tcp:
+            case "truncated, no tcp" | "truncated, silent tcp" if tcp:
                 return []
-            case "truncated" | "truncated, no tcp" if not tcp:
+            case "truncated" | "truncated, no tcp" | "truncated, silent tcp" | "thousands by tcp" if not tcp:
                 response.answer.clear()
                 response.flags |= dns.flags.TC
                 return [response.to_wire()]
             case "other name":
                 other = dns.message.make_query("x.other.example.", "A", id=query.id)
                 return [self._coded(other, dns.rcode.NOERROR)]
+            case "thousands by tcp":
+                return [self._mangled(query, *MANGLED["thousands of records"])]
+            case mode if mode in MANGLED:
+                return [self._mangled(query, *MANGLED[mode])]
             case "other id first":
                 return [bytes((wire[0] ^ 1,)) + wire[1:], b"", b"\0", wire]
         return [wire]

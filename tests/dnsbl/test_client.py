@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from dnsbl.name_server import NameServer, Zone
+from dnsbl.name_server import MANGLED, NameServer, Zone
 from postwarden_sidecar.dns import attempts
 from postwarden_sidecar.dns.outcome import Finding, Outcome
 from postwarden_sidecar.net import dns_udp, dnsbl
@@ -253,3 +253,28 @@ def test_without_free_descriptors_nothing_is_asked(bench: Bench) -> None:
     bench.descriptors.limit = 1
     with NameServer({"bl.example": Zone()}) as server:
         assert bench.ask(["bl.example"], [server.target])["bl.example"].outcome is Outcome.UNREACHABLE
+
+
+@pytest.mark.parametrize("mode", [*MANGLED, "thousands by tcp"])
+def test_an_answer_that_cannot_be_read_lists_nobody_and_the_next_resolver_is_asked(
+    bench: Bench, mode: str
+) -> None:
+    with NameServer({"bl.example": Zone(mode=mode)}) as bad:
+        alone = bench.ask(["bl.example"], [bad.target])["bl.example"]
+        assert alone.addresses == ()
+        of_no_use = alone.outcome is Outcome.ERROR
+        assert of_no_use or mode == "an address of another name"
+        with NameServer({"bl.example": Zone({"*": ["127.0.0.2"]})}) as good:
+            bench.answers.clear()
+            found = bench.ask(["bl.example"], [bad.target, good.target])["bl.example"]
+            assert found.addresses == (LISTED if of_no_use else ())
+
+
+def test_a_resolver_that_truncates_and_then_is_silent_by_tcp_costs_no_more_than_the_time_limit(
+    bench: Bench,
+) -> None:
+    with NameServer({"bl.example": Zone(mode="truncated, silent tcp")}) as server:
+        began = time.monotonic()
+        found = bench.ask(["bl.example"], [server.target], timeout=0.3)
+        assert found == {"bl.example": Finding(Outcome.TIMEOUT)}
+        assert time.monotonic() - began < 2

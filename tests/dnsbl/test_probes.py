@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from dnsbl.name_server import NameServer, Zone
+from dnsbl.name_server import MANGLED, NameServer, Zone
 from eventually import until
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden_sidecar.controlclient.dnsbl_reports import PAUSE, DnsblReports
@@ -42,6 +42,20 @@ async def test_a_zone_is_as_its_entries_say(zone: Zone, state: ZoneState) -> Non
     with NameServer({ZONE: zone}) as server:
         result = await probe_zone(ZONE, (server.target,))
     assert (result.state, result.detail != "") == (state, state is not ZoneState.HEALTHY)
+    assert KEY not in result.detail
+
+
+@pytest.mark.parametrize("mode", [*MANGLED, "truncated, no tcp", "thousands by tcp", "other name"])
+async def test_answers_that_make_no_sense_are_no_fault_of_ours(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dnsbl_probes, "QUERY_TIMEOUT", 0.5)
+    with NameServer({ZONE: Zone(mode=mode)}) as server:
+        result = await probe_zone(ZONE, (server.target,))
+    if mode == "an address of another name":
+        assert result.no_test_entry
+    else:
+        assert result.state in (ZoneState.UNREACHABLE, ZoneState.LISTS_WORLD)
     assert KEY not in result.detail
 
 

@@ -79,6 +79,7 @@ def make_rules(
     limits: Limits = Limits(),  # noqa: B008
     pass_addresses: tuple[str, ...] = (),
     stress_wait: float | None = None,
+    exempt: tuple[str, ...] = (),
 ) -> Rules:
     """Rules of a test: permit is spec.access.rules[0], reject rules[1]; lines are counted from 1."""
 
@@ -108,6 +109,7 @@ def make_rules(
         protocol=protocol,
         session=session,
         limits=limits,
+        exempt_recipients=exempt,
     )
 
 
@@ -128,8 +130,10 @@ class Mta:
         self._rest = b""
         self._in_data = False
         self.closed = False
+        self.heard = b""
 
     def receive(self, data: bytes) -> bytes:
+        self.heard += data
         *lines, self._rest = (self._rest + data).split(b"\n")
         return b"".join(self._answer(line.removesuffix(b"\r")) for line in lines)
 
@@ -193,6 +197,10 @@ class Wire:
     @property
     def handed_over(self) -> bool:
         return self._mta is not None
+
+    @property
+    def heard_by_mta(self) -> bytes:
+        return b"" if self._mta is None else self._mta.heard
 
     def send(self, data: bytes) -> None:
         if not self.closed:

@@ -15,6 +15,7 @@ from postwarden_sidecar.engine.actions import (
     EngineAction,
     HandOff,
     HandoffOutcome,
+    HandOver,
     HandoverOutcome,
     Interest,
     Load,
@@ -58,6 +59,7 @@ said = st.one_of(
                 b"MAIL FROM:<a@b>\r\n",
                 b"RCPT TO:<c@d>\r\n",
                 b"DATA\r\n",
+                b"RCPT TO:<postmaster@example.org>\r\n",
                 b"QUIT\r\n",
                 b"STARTTLS\r\n",
                 b"x" * 3000,
@@ -96,7 +98,7 @@ calls = st.one_of(
         st.just("handover"),
         st.tuples(
             st.sampled_from(HandoverOutcome),
-            st.sampled_from([b"450 4.3.2 Later\r\n", b"421 4.3.2 Later\r\n", b""]),
+            st.sampled_from([b"250 Ok\r\n", b"450 4.3.2 Later\r\n", b"421 4.3.2 Later\r\n", b""]),
         ),
     ),
     st.tuples(
@@ -106,6 +108,11 @@ calls = st.one_of(
         ),
     ),
 )
+NO_DATA = (HandoverOutcome.DONE, HandoverOutcome.ANSWERED, HandoverOutcome.CLOSE)
+REFUSALS = (
+    b"521",
+    b"550",
+)  # for good; 500 to 503 are for what is no command, 554 for data without a recipient
 actions = st.sampled_from(Action)
 deep_tests = st.builds(ProtocolTest, st.booleans(), actions)
 protocols = st.builds(
@@ -140,7 +147,7 @@ contexts = st.builds(
     lambda rules, banner, ehlo, defer: make_context(rules, banner=banner, ehlo=ehlo, defer=defer),
     st.none()
     | st.builds(
-        lambda mode, permit, reject, reject_action, pregreet, banner, trusted, protocol, dnsbl, limits, session, earns: (
+        lambda mode, permit, reject, reject_action, pregreet, banner, trusted, protocol, dnsbl, limits, session, earns, exempt: (
             make_rules(
                 mode=mode,
                 permit=permit,
@@ -154,6 +161,7 @@ contexts = st.builds(
                 limits=limits,
                 session=session,
                 pass_addresses=earns,
+                exempt=exempt,
             )
         ),
         st.sampled_from(Mode),
@@ -168,6 +176,7 @@ contexts = st.builds(
         limits,
         sessions,
         st.sampled_from([(), ("198.51.100.26",)]),
+        st.sampled_from([(), ("postmaster@",)]),
     ),
     st.sampled_from(["", "mx.example.org ESMTP"]),
     st.sampled_from([None, (), ("SIZE 1", "STARTTLS")]),
@@ -221,8 +230,15 @@ class Course:
             engine.receive_dnsbl(argument, self.now)
         elif call == "handover":
             assert isinstance(argument, tuple)
-            taken, reply = argument
-            engine.receive_handover(taken, reply, self.now)
+            outcome, reply = argument
+            asked = next(
+                (action.replay for action in self.actions[::-1] if isinstance(action, HandOver)), None
+            )
+            if asked is None or asked.request != b"DATA\r\n":  # what only the data of a mail can come to
+                outcome = outcome if outcome in NO_DATA else HandoverOutcome.ANSWERED
+            elif outcome in NO_DATA:
+                outcome = HandoverOutcome.CLOSE
+            engine.receive_handover(outcome, reply, self.now)
         elif call == "shut_down":
             engine.shut_down(self.now)
         else:
@@ -319,10 +335,10 @@ def test_nobody_is_refused_for_good_but_by_a_test_or_for_what_it_said(
         test.outcome == "fail" and test.action in ("Enforce", "Drop") for test in record.tests
     )
     if not failed:
-        assert not any(line.startswith(b"5") for line in replies)
+        assert not any(line.startswith(REFUSALS) for line in replies)
         assert record is None or record.verdict not in (Verdict.REJECTED, Verdict.DROPPED)
     if record is not None and record.verdict in (Verdict.DEFERRED, Verdict.ERROR, Verdict.OVERLOADED):
-        assert not replies or not replies[-1].startswith(b"5")
+        assert not replies or not replies[-1].startswith(REFUSALS)
 
 
 @given(contexts, st.lists(calls, max_size=12), loads)

@@ -10,7 +10,7 @@ from postwarden_sidecar.engine.connection import LOOKUP_LIMIT, Connection
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.record import MAX_EVENTS, EventKind, Record, Verdict
 from postwarden_sidecar.engine.screening import TIME_LIMIT_GRACE
-from postwarden_sidecar.rules.settings import Action, Session
+from postwarden_sidecar.rules.settings import Action, Protocol, ProtocolTest, Session
 
 TIME_LIMIT = Session().command_time_limit + TIME_LIMIT_GRACE
 
@@ -161,6 +161,20 @@ def test_who_was_refused_before_the_drain_was_rejected() -> None:
     wire.pump()
     assert wire.received.endswith(DRAINING)
     assert record_of(wire).verdict is Verdict.REJECTED
+
+
+def test_who_was_refused_in_the_dialogue_before_the_drain_was_rejected_too() -> None:
+    """It was fit when the dialogue began, so that no verdict stood then."""
+    on = ProtocolTest(True, Action.ENFORCE)
+    scene = Scene()
+    wire = scene.connect(make_context(make_rules(banner="", protocol=Protocol(on))))
+    wire.send(b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n")
+    wire.engine.shut_down(scene.now)
+    wire.pump()
+    assert wire.received.endswith(DRAINING)
+    record = record_of(wire)
+    assert (record.verdict, record.test) == (Verdict.REJECTED, "pipelining")
+    assert record.reason == "it sent a command before the reply to the one before, which was not offered"
 
 
 def drained_at_once(context: Context) -> list[str]:

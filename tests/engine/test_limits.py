@@ -14,6 +14,7 @@ from postwarden_sidecar.rules.settings import (
     Cache,
     Dnsbl,
     DnsblSite,
+    Handover,
     Limits,
     Mode,
     Protocol,
@@ -130,6 +131,26 @@ def test_at_an_address_without_passes_none_is_earned() -> None:
     assert not scene.passes
     assert record_of(wire).verdict is Verdict.DEFERRED
     assert log_words(record_of(wire))[:2] == ["CONNECT", "ALLOWLIST VETO"]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_observe_lets_a_client_on_that_came_to_an_address_without_passes(deep: bool) -> None:
+    scene = Scene()
+    on = ProtocolTest(deep, Action.ENFORCE)
+    rules = make_rules(
+        pass_addresses=("198.51.100.26",),
+        mode=Mode.OBSERVE,
+        protocol=Protocol(on, on, on, handover=Handover.RECONNECT),
+    )
+    wire = connect(rules, scene=scene)
+    scene.wait(6.0)
+    for line in (b"EHLO x\r\n", b"MAIL FROM:<a>\r\n", b"RCPT TO:<b>\r\n", b"QUIT\r\n"):
+        wire.send(line)
+    assert wire.handed_over
+    assert not scene.passes
+    record = record_of(wire)
+    assert (record.verdict, record.would) == (Verdict.PASS_NEW, "deferred")
+    assert log_words(record) == ["CONNECT", "ALLOWLIST VETO"]
 
 
 def test_who_has_a_pass_may_come_to_any_address() -> None:

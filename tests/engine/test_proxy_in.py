@@ -83,6 +83,87 @@ def test_a_bad_header_is_turned_away_for_now_and_no_client_is_logged(data: bytes
     assert wire.close == Close(linger=True)
 
 
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+BODY4 = b"\xcb\0\x71\x05\xc0\0\x02\x19\x0f\xa1\0\x19"  # 203.0.113.5, as in HEADER
+# Type-length-values: ALPN, SSL, one of a number that nobody has, one that is empty, one that says it is longer than the header.
+TLVS = b"\x01\0\x02h2" + b"\x20\0\x05\0\0\0\0\0" + b"\xea\0\x03abc" + b"\xff\0\0" + b"\x04\xff\xff"
+
+
+def version2(command: int, family: int, body: bytes, length: int | None = None) -> bytes:
+    announced = len(body) if length is None else length
+    return SIGNATURE + bytes((command, family)) + announced.to_bytes(2) + body
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+@pytest.mark.parametrize("tlvs", [b"", TLVS, b"\xff" * 500])
+def test_what_a_header_carries_besides_addresses_is_passed_over(tlvs: bytes, pieces: bool) -> None:
+    scene = Scene()
+    wire = connect(scene)
+    header = version2(0x21, 0x11, BODY4 + tlvs)
+    send_in_pieces(wire, header) if pieces else wire.send(header)
+    scene.wait(6.0)
+    assert wire.received == TEASER + MTA
+    assert wire.record is not None
+    assert wire.record.client_address == "203.0.113.5"
+
+
+def test_local_with_addresses_and_more_is_the_proxy_itself() -> None:
+    scene = Scene()
+    wire = connect(scene)
+    wire.send(version2(0x20, 0x11, BODY4 + TLVS))
+    scene.wait(6.0)
+    assert wire.record is not None
+    assert wire.record.client_address == PROXY
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param(b"PROXY " + b"x" * 200, id="v1 without an end"),
+        pytest.param(b"PROXY TCP4 " + b"1" * 5000 + b"\r\n", id="v1 far too long"),
+        pytest.param(version2(0x21, 0x11, BODY4, 0xFFFF), id="v2 as long as can be said"),
+        pytest.param(version2(0x21, 0x11, BODY4 + bytes(501)), id="v2 one byte too long"),
+        pytest.param(version2(0x21, 0x11, BODY4, 11), id="v2 too short for its addresses"),
+        pytest.param(version2(0x21, 0x21, BODY4), id="v2 too short for IPv6"),
+        pytest.param(version2(0x21, 0x11, b""), id="v2 of no length"),
+        pytest.param(version2(0x20, 0x00, b"", 0xFFFF), id="LOCAL as long as can be said"),
+    ],
+)
+@pytest.mark.parametrize("pieces", [False, True])
+def test_an_oversized_or_lying_header_is_turned_away_at_once(header: bytes, pieces: bool) -> None:
+    wire = connect(Scene())
+    send_in_pieces(wire, header) if pieces else wire.send(header)
+    assert wire.received == BAD
+    assert wire.record is not None
+    assert wire.record.verdict is Verdict.ERROR
+
+
+def test_a_header_that_announces_more_than_comes_ends_at_its_time_and_opens_nothing() -> None:
+    """What the client says meanwhile is taken for the header's: it never reaches the MTA, nor is it answered."""
+    scene = Scene()
+    wire = connect(scene)
+    wire.send(version2(0x21, 0x11, BODY4, 400) + b"EHLO x\r\nMAIL FROM:<a@b>\r\n")
+    scene.wait(4.9)
+    assert wire.received == b""
+    scene.wait(0.2)
+    assert wire.received == BAD
+    assert not wire.handed_over
+
+
+def test_a_header_that_announces_less_than_comes_leaves_the_rest_as_the_clients_early_talk() -> None:
+    wire = connect(Scene())
+    wire.send(version2(0x21, 0x11, BODY4 + TLVS, len(BODY4)))
+    assert wire.received.startswith(TEASER)
+    assert not wire.handed_over
+    scene = Scene()
+    wire = connect(scene)
+    wire.send(version2(0x21, 0x11, BODY4 + b"\x04\0\x01x", len(BODY4)) + b"\r\nQUIT\r\n")
+    scene.wait(6.0)
+    assert wire.received.endswith(b"521 5.7.0 Error: only SMTP is spoken here. Goodbye.\r\n")
+    assert wire.record is not None
+    assert wire.record.verdict is Verdict.DROPPED
+
+
 @pytest.mark.parametrize("size", [0, 1, 20, len(HEADER) - 1])
 def test_a_header_that_does_not_come_in_time_is_turned_away(size: int) -> None:
     scene = Scene()

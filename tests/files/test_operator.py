@@ -312,3 +312,23 @@ def test_bad_policy_beside_the_first_does_not_prevent_the_start(tmp_path: Path) 
     path = tmp_path / "policies.yaml"
     path.write_text(policy("a") + "---\n" + policy("b", mode="Sometimes"))
     assert FilesOperator([path], report=lambda event: None).load().name == "a"
+
+
+def large(last: str) -> str:
+    """A list that is not compiled in the loop, and what comes at its end."""
+    networks = "".join(f"    10.{number >> 8}.{number & 255}.0/24\n" for number in range(6000))
+    return policy(access=LISTED) + "---\n" + config_map(f"|\n{networks}    {last}")
+
+
+async def test_edit_of_a_large_list_is_pushed_and_a_bad_one_is_told_once_with_its_line(file: Path) -> None:
+    file.write_text(large("192.0.2.1"))
+    async with running(file) as (events, sidecar, _):
+        first = await sidecar.apply()
+        replace(file, large("10.0.0.1/8"))
+        await events.until(lambda event: isinstance(event, Problem))
+        replace(file, large("192.0.2.2"))
+        while (second := await sidecar.receive()).WhichOneof("message") != "snapshot":
+            assert second.hold.reason  # the bad line's, then that the list is being compiled
+        assert second.snapshot.version != first.version
+        (problem,) = events.problems()
+        assert "ConfigMap lists, key bad, line 6001: 10.0.0.1/8 has host bits set" in problem

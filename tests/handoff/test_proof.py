@@ -62,6 +62,16 @@ def test_the_header_goes_first_and_no_mail_is_begun(handoff: Handoff, header: by
     assert result.state == "Proved"
 
 
+@pytest.mark.parametrize("offer", [b"PIPECONNECT", b"x_pipe_connect"])
+def test_an_mta_that_invites_talk_before_the_greeting_is_proved_with_a_word_of_advice(offer: bytes) -> None:
+    """Measured: an Exim with hosts_pipe_connect, offered it by an Exim behind the sidecar, bounced its mail when its pass had expired."""
+    ehlo = b"250-mx.example.org\r\n250-%s\r\n250 DSN\r\n" % offer
+    result, _ = converse(the_proof(Handoff.PROXY_V1), [GREETING, ehlo, b"221 Bye\r\n"])
+    assert result is not None
+    assert (result.state, result.ehlo) == ("Proved", ("DSN",))
+    assert "pipelining_connect_advertise_hosts" in result.detail
+
+
 def test_proxy_v2_is_proved_with_local_and_with_proxy() -> None:
     first, second = proofs(Handoff.PROXY_V2)
     for proof in (first, second):
@@ -102,6 +112,7 @@ def test_a_refused_recipient_is_no_open_relay(rcpt: bytes) -> None:
     [
         ([b"421 4.3.2 busy\r\n"], "Unproved", "421 4.3.2 busy"),
         ([b"554 no SMTP here\r\n"], "Unproved", "554 no SMTP here"),
+        ([b"554 SMTP synchronization error\r\n"], "WrongAnswer", "554 SMTP synchronization error"),
         ([b"500 what?\r\n"], "WrongAnswer", "500 what?"),
         ([b"250 hello\r\n"], "WrongAnswer", "250 hello"),
         ([b"SSH-2.0-OpenSSH_9\r\n"], "WrongAnswer", "SSH-2.0-OpenSSH_9"),

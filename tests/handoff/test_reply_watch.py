@@ -67,6 +67,18 @@ def test_a_second_reply_before_the_first_command_is_a_wrong_answer(after: bytes)
         assert b"".join(passed) in (b"", GREETING)
 
 
+@pytest.mark.parametrize("greeting", [b"554 SMTP synchronization error\r\n", b"500 what\r\n", b"250 ok\r\n"])
+def test_a_greeting_that_answers_our_header_is_a_wrong_answer_and_not_the_mtas_word_to_the_client(
+    greeting: bytes,
+) -> None:
+    """The first is Exim's to a PROXY header that it does not expect."""
+    for chunks in every_split(greeting):
+        passed: list[bytes] = []
+        with pytest.raises(WrongAnswer):
+            feed(ReplyWatch(), chunks, passed)
+        assert b"".join(passed) == b""
+
+
 @pytest.mark.parametrize("code", [500, 502, 503])
 @pytest.mark.parametrize("hello", [b"HELO x\r\n", b"ehlo mail.example.org\r\n"])
 def test_a_hello_that_is_not_understood_is_a_wrong_answer(code: int, hello: bytes) -> None:

@@ -21,7 +21,7 @@ def test_one_kind_that_was_not_heard_within_the_limit_is_enough_for_a_doubt() ->
     freshness.heard("policies", 30.0)
     assert freshness.doubt(LIMIT) is None
     assert freshness.doubt(LIMIT + 0.1) == (
-        "the API server was not heard for more than 60 s, nothing is taken away meanwhile"
+        "the cluster could not be read for more than 60 s, nothing is taken away meanwhile"
     )
     freshness.heard("pods", LIMIT + 1)
     assert freshness.fresh(LIMIT + 1)

@@ -153,7 +153,7 @@ def test_bytes_behind_starttls_never_reach_the_mta(handoff: str, tmp_path: Path)
             assert asked.wait(5)
             client.say(b"RSET\r\nMAIL FROM:<injected@example>\r\n")
             (session,) = bench.driver._sessions
-            arrived, _, _ = select.select([session._client], [], [], 5)
+            arrived, _, _ = select.select([session._client.owned], [], [], 5)
             assert arrived
             spoken.set()
             assert client.hear_all().startswith(b"421 4.3.2 ")

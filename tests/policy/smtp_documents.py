@@ -19,6 +19,10 @@ def protocol(**fields: object) -> Spec:
     return {"selector": {}, "protocol": fields}
 
 
+def recipients(*texts: object) -> Spec:
+    return {"selector": {}, "exemptions": {"recipients": list(texts)}}
+
+
 KEY_FROM = {"secretKeyRef": {"name": "dqs", "key": "token"}}
 KEYED = {"zone": "{key}.zen.dq.spamhaus.net", "keyFrom": KEY_FROM}
 
@@ -58,6 +62,7 @@ SMTP_GOOD: dict[str, Spec] = {
         hiddenExtensions=["STARTTLS", "8bitmime"],
         softFail=True,
     ),
+    "exemptions": recipients("postmaster@", "abuse@example.com", "@example.org", "o'neil+x.y@EXAMPLE.com"),
     "limits": {
         "selector": {},
         "limits": {
@@ -94,6 +99,10 @@ def _zone(name: str, text: str, message: str, api: str | None = "should match") 
 
 def _resolver(name: str, text: object, message: str, api: str | None = "should match") -> Bad:
     return Bad(f"resolver: {name}", dnsbl(resolvers=[text]), "spec.dnsbl.resolvers[0]", message, api)
+
+
+def _recipient(name: str, text: str, message: str, api: str | None = "should match") -> Bad:
+    return Bad(f"recipient: {name}", recipients(text), "spec.exemptions.recipients[0]", message, api)
 
 
 SMTP_BAD = [
@@ -258,6 +267,13 @@ SMTP_BAD = [
         "is no EHLO keyword",
         "should match",
     ),
+    _recipient("no at", "postmaster", "is no recipient; write one like postmaster@"),
+    _recipient("at alone", "@", "is no recipient", "at least 2 chars"),
+    _recipient("quoted", '"a b"@example.org', "is no recipient"),
+    _recipient("route", "@relay.example:a@example.org", "is no recipient"),
+    _recipient("in angles", "<abuse@example.org>", "is no recipient"),
+    _recipient("address for domain", "abuse@192.0.2.1", "has an address for its domain", None),
+    _recipient("long local part", f"{'a' * 65}@", "has a local part of 65 characters", None),
     Bad(
         "limit",
         {"selector": {}, "limits": {"screening": 0}},

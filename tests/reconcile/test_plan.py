@@ -1,9 +1,13 @@
 """From a World to outcomes and wishes: what each pod is to have, and why."""
 
+import re
 from typing import Any
 
+import pytest
+from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden_operator.compiler import NotLabelled
-from postwarden_operator.controlplane.wanted import Held, Managed, Unmanaged, Wanted
+from postwarden_operator.controlplane.wanted import Held, Managed, Unmanaged, Wanted, managed
+from postwarden_operator.reconcile import compilation
 from postwarden_operator.reconcile.compilation import Compiler
 from postwarden_operator.reconcile.plan import Outcome, plan
 from postwarden_operator.reconcile.world import Pod, World
@@ -155,3 +159,32 @@ def test_status_in_the_document_leads_to_no_new_compilation() -> None:
         plan(World(({**document(), "status": {"n": n}},), (pod(),)), compiler).wanted["pod-0"] for n in (1, 2)
     )
     assert first is second
+
+
+def test_what_does_not_fit_into_a_snapshot_is_told_and_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = World(
+        (document(access=listed("zombies")),),
+        (pod(),),
+        {("mail", "zombies"): {"networks": b"192.0.2.0/24\n"}},
+    )
+    monkeypatch.setattr(compilation, "LARGEST_SNAPSHOT", 100)
+    outcomes, wanted = planned(now)
+    assert isinstance(wanted["pod-0"], Held)
+    assert outcomes["wall"].compilation.resolved.reason == "BadList"
+    assert re.search(
+        r"^spec.access.rules: the rules name \d tables and have \d+ bytes by that, more than the 100 that a sidecar is sent at once; "
+        "take lists or networks out$",
+        outcomes["wall"].compilation.resolved.message,
+    )
+    monkeypatch.setattr(compilation, "LARGEST_BLOBS", 20)
+    assert "a sidecar takes 0; take networks out" in planned(now)[0]["wall"].compilation.resolved.message
+
+
+def test_tables_travel_inside_the_snapshot_while_all_are_small_and_the_tiny_ones_always() -> None:
+    def sent(*sizes: int) -> list[bool]:
+        blobs = [(f"{at:02}", "iv4/1", bytes(size)) for at, size in enumerate(sizes)]
+        return [bool(blob.data) for blob in managed(pb.Snapshot(), blobs).snapshot.blobs]
+
+    assert sent(30_000, 30_000) == [True, True]
+    assert sent(30_000, 40_000, 39) == [False, False, True]
+    assert sent(*[4_000] * 20) == [True] * 16 + [False] * 4

@@ -14,8 +14,8 @@ from postwarden_sidecar.net.listener import listen
 from postwarden_sidecar.net.steering import Steering
 from postwarden_sidecar.rules.image import encode
 from postwarden_sidecar.rules.settings import Rules
-from postwarden_sidecar.supervisor.applied_rules import memory_file
 from postwarden_sidecar.supervisor.closing import close_when_empty
+from postwarden_sidecar.supervisor.memory_file import memory_file
 from postwarden_sidecar.supervisor.workers import Workers
 
 
@@ -76,7 +76,7 @@ async def pool(count: int, rules: Rules, target: str = "") -> AsyncIterator[Pool
         UpstreamInForce(target, "Plain", bool(target), "none", "mx.example ESMTP", ("SIZE",))
     )
     try:
-        await made.workers.set_rules(memory_file(encode(rules)))
+        await made.workers.set_rules(memory_file([encode(rules)]))
         await made.workers.wait_accepting()
         yield made
     finally:

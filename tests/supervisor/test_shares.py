@@ -13,11 +13,13 @@ import pytest
 from eventually import until
 from net.bench import make_rules
 from postwarden_sidecar.engine.record import EventKind
+from postwarden_sidecar.ipc.page import STEERING_FAILED
 from postwarden_sidecar.net.steering import Steering
 from postwarden_sidecar.rules.intervals import AddressTable
 from postwarden_sidecar.rules.settings import AccessAction, Action
 from postwarden_sidecar.supervisor import workers as module
 from supervisor.pools import pool
+from supervisor.sidecars import sidecar, visit
 
 COUNT = 4
 STEERING = Steering(COUNT)
@@ -44,6 +46,39 @@ def header(client: str) -> bytes:
 def source_of(worker: int) -> str:
     """A loopback client that this worker has."""
     return next(client for number in range(2, 250) if STEERING.owner(client := f"127.0.0.{number}") == worker)
+
+
+async def test_a_steering_that_the_kernel_refuses_is_told_by_a_metric(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with pool(2, RULES) as it:
+
+        def steered(prefix: int) -> int:
+            it.workers.set_prefixes(prefix, 64)
+            return it.page.total(STEERING_FAILED)
+
+        assert steered(30) == 0
+        with monkeypatch.context() as broken:
+            broken.setattr(Steering, "attach", refuse)
+            assert steered(28) == 1
+            assert steered(26) == 1
+        assert steered(24) == 0
+
+
+async def test_where_the_kernel_refuses_to_steer_one_worker_serves_and_a_metric_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Steering, "attach", refuse)
+    async with sidecar(workers=2, metrics=("127.0.0.1", 0)) as it:
+        page = it.supervisor._page
+        assert page is not None
+        assert page.total(STEERING_FAILED) == 1
+        async with visit(it) as client:
+            assert (await client.reply()).startswith("4")
+
+
+def refuse(steering: Steering, listener: object) -> None:
+    raise PermissionError("no more programs")
 
 
 async def test_a_client_behind_a_proxy_is_its_owners_wherever_the_connection_lands() -> None:

@@ -15,8 +15,9 @@ from controlclient.snapshots import add_rule, snapshot
 from eventually import until
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden_sidecar.engine.record import Verdict
-from postwarden_sidecar.rules import image
 from postwarden_sidecar.rules.settings import Handoff
+from postwarden_sidecar.supervisor import applied_rules
+from postwarden_sidecar.supervisor.memory_file import Placed, memory_file
 from postwarden_sidecar.supervisor.settings import SidecarSettings, UpstreamChoice, WithoutRules
 from postwarden_sidecar.supervisor.supervisor import ListenFailed, Supervisor
 from supervisor.scripted_mta import ScriptedMta, scripted_mta
@@ -108,7 +109,8 @@ async def test_a_bad_snapshot_is_refused_and_the_previous_rules_stay(tmp_path: P
 async def test_first_rules_that_workers_can_not_use_are_refused_and_clients_are_served_without_rules(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image, "encode", lambda rules: b"an image of no release at all")
+    useless = [b"an image of no release at all"]
+    monkeypatch.setattr(applied_rules, "place", lambda rules: Placed(rules, memory_file(useless), {}))
     async with (
         control_server(tmp_path) as operator,
         scripted_mta() as mta,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -20,10 +22,15 @@ def rules() -> Rules:
 
 
 def test_rules_are_kept_and_forgotten(tmp_path: Path) -> None:
-    kept = encode(rules())
-    StateDirectory(tmp_path / "new" / "state").save_rules(kept)
+    StateDirectory(tmp_path / "new" / "state").save_rules(rules())
     state = StateDirectory(tmp_path / "new" / "state")
-    assert state.load_rules() == (rules(), kept)
+    kept = state.load_rules()
+    assert kept is not None
+    os.close(kept.descriptor)
+    assert kept.rules == rules()
+    contents = [bytes(shard) for shard in kept.tables.values()]
+    assert [hashlib.sha256(each).hexdigest() for each in contents] == list(kept.tables)
+    assert len(contents) == 2
     assert [entry.name for entry in state.path.iterdir()] == ["rules.image"]
     state.forget_rules()
     state.forget_rules()
@@ -67,7 +74,7 @@ def test_a_place_that_can_not_be_written_is_a_warning(
 ) -> None:
     state = StateDirectory(tmp_path)
     (tmp_path / "rules.image").mkdir()
-    state.save_rules(b"rules")
+    state.save_rules(rules())
     state.forget_rules()
     assert state.load_rules() is None
     assert len(caplog.records) == 3

@@ -23,8 +23,8 @@ from postwarden_sidecar.ipc.page import CELLS, Page, active
 from postwarden_sidecar.net.listener import listen
 from postwarden_sidecar.rules.image import encode
 from postwarden_sidecar.supervisor import workers as module
-from postwarden_sidecar.supervisor.applied_rules import memory_file
 from postwarden_sidecar.supervisor.closing import close_when_empty
+from postwarden_sidecar.supervisor.memory_file import memory_file
 from postwarden_sidecar.supervisor.workers import Workers
 
 RULES = encode(decode(snapshot(), {}))
@@ -90,11 +90,11 @@ async def test_an_image_that_workers_refuse_is_not_applied_and_the_previous_rule
         with pytest.raises(
             NotApplied, match=r"worker [01] can't use the rules: an image of rules has at least"
         ):
-            await it.workers.set_rules(memory_file(b"nonsense"))
+            await it.workers.set_rules(memory_file([b"nonsense"]))
         assert open_descriptors() == before
         await it.workers.wait_accepting()
         assert (await it.greeting()).startswith(b"421 4.3.2 ")
-        await it.workers.set_rules(memory_file(RULES))
+        await it.workers.set_rules(memory_file([RULES]))
         assert open_descriptors() == before + 1
 
 
@@ -171,7 +171,7 @@ async def test_a_worker_that_dies_again_and_again_is_restarted_ever_later(
 async def test_workers_end_with_stop_and_leave_no_descriptor() -> None:
     before = open_descriptors()
     async with pool(2) as it:
-        await it.workers.set_rules(memory_file(RULES))
+        await it.workers.set_rules(memory_file([RULES]))
         pids = it.workers.pids
     assert open_descriptors() == before
     for pid in pids:
@@ -192,7 +192,7 @@ async def test_rules_that_a_stuck_worker_does_not_apply_are_taken_back_everywher
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with pool(2) as it:
-        await it.workers.set_rules(memory_file(DENY_ALL))
+        await it.workers.set_rules(memory_file([DENY_ALL]))
         await it.workers.wait_accepting()
         stuck = it.workers.pids[0]
         os.kill(stuck, signal.SIGSTOP)
@@ -206,7 +206,7 @@ async def test_rules_that_a_stuck_worker_does_not_apply_are_taken_back_everywher
 
 
 def test_a_memory_file_can_be_mapped_and_never_changed() -> None:
-    descriptor = memory_file(b"rules")
+    descriptor = memory_file([b"rules"])
     with mmap.mmap(descriptor, 5, prot=mmap.PROT_READ) as mapped:
         assert mapped[:] == b"rules"
     with pytest.raises(PermissionError):

@@ -140,6 +140,9 @@ async def test_metrics_are_those_of_the_page(collector: Collector, page: Page) -
         slot[CELLS[cells.active("relay")]] = count
         slot[CELLS[cells.DURATION_SUM_US]] = 1_500_000
         slot[CELLS[cells.RECORDS_DROPPED]] = 1
+        slot[CELLS[cells.SCREENING]] = count
+        slot[CELLS[cells.UPSTREAM]] = count - 1
+        slot[CELLS[cells.STRESS]] = 2 * count + (worker == 0)  # ended by the other worker, later
     before = time.time_ns()
     await exported(collector, page)
     metrics = collector.latest_metrics()
@@ -163,6 +166,14 @@ async def test_metrics_are_those_of_the_page(collector: Collector, page: Page) -
     active = metrics["postwarden.connections.active"].sum
     assert not active.is_monotonic
     assert {plain(p.attributes)["postwarden.stage"]: p.as_int for p in active.data_points}["relay"] == 7
+    for name, value in (
+        ("connections.screening", 7),
+        ("connections.upstream", 5),
+        ("stress", 0),
+        ("steering.failed", 0),
+    ):
+        level = metrics[f"postwarden.{name}"].sum
+        assert ([point.as_int for point in level.data_points], level.is_monotonic) == ([value], False)
     lost = {
         plain(p.attributes)["postwarden.signal"]: p.as_int
         for p in metrics["postwarden.telemetry.dropped"].sum.data_points

@@ -73,6 +73,12 @@ async def test_prometheus_gets_the_pages_values_under_its_own_names(page: Page) 
     slot[CELLS[cells.duration_bucket(len(cells.DURATION_BOUNDS))]] = 1
     slot[CELLS[cells.DURATION_SUM_US]] = 400_000_000
     slot[CELLS[cells.RECORDS_DROPPED]] = 5
+    for worker in (1, 2):
+        page.slot(worker)[CELLS[cells.SCREENING]] = 3
+        page.slot(worker)[CELLS[cells.UPSTREAM]] = worker
+    page.slot(1)[CELLS[cells.STRESS]] = 2 * 10**9  # ended then
+    page.slot(2)[CELLS[cells.STRESS]] = 2 * 10**10 + 1  # and began again later
+    page.slot(cells.SUPERVISOR)[CELLS[cells.STEERING_FAILED]] = 1
     found = telemetry(page, None, resource={"k8s.pod.name": "mx-0"})
     values = series(found)
     await found.close()
@@ -86,6 +92,10 @@ async def test_prometheus_gets_the_pages_values_under_its_own_names(page: Page) 
     assert values["postwarden_screening_duration_seconds_bucket", frozenset({("le", "+Inf")})] == 4
     assert values["postwarden_screening_duration_seconds_sum", frozenset()] == 400
     assert values["postwarden_screening_duration_seconds_count", frozenset()] == 4
+    assert values["postwarden_connections_screening", frozenset()] == 6
+    assert values["postwarden_connections_upstream", frozenset()] == 3
+    assert values["postwarden_stress", frozenset()] == 1
+    assert values["postwarden_steering_failed", frozenset()] == 1
     assert lost(found, "record") == 5
     (target,) = (dict(labels) for name, labels in values if name == "target_info")
     assert (target["service_name"], target["k8s_pod_name"]) == ("postwarden-sidecar", "mx-0")

@@ -1,9 +1,10 @@
 """Policies and lists in, rules out. Pure."""
 
-from postwarden_operator.compiler.compile import compile_policy
+from postwarden_operator.compiler.compile import compile_policy, list_texts
 from postwarden_operator.compiler.content import (
     BlobContent,
     Compiled,
+    CompiledList,
     CompileFailed,
     CompileReason,
     ListContent,
@@ -13,23 +14,33 @@ from postwarden_operator.compiler.content import (
     SecretContent,
     SecretValue,
 )
+from postwarden_operator.compiler.list_table import ListText, Parsed, compile_list, digest_of
 from postwarden_operator.compiler.select import Candidate, SelectedPod, Selection, Standing, winners
+from postwarden_operator.compiler.sources import BadList, unpacked_size
 
 __all__ = [
+    "BadList",
     "BlobContent",
     "Candidate",
     "CompileFailed",
     "CompileReason",
     "Compiled",
+    "CompiledList",
     "ListContent",
+    "ListText",
     "Missing",
     "NotLabelled",
     "NotPermitted",
+    "Parsed",
     "SecretContent",
     "SecretValue",
     "SelectedPod",
     "Selection",
     "Standing",
+    "compile_list",
     "compile_policy",
+    "digest_of",
+    "list_texts",
+    "unpacked_size",
     "winners",
 ]

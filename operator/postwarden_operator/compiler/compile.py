@@ -1,16 +1,18 @@
 """A valid policy and the content of its lists in, rules for the sidecars out.
 
-Contract: pure and slow for large lists (about 10 s for a million lines): run it where nothing waits for it, and only for a revision
-that is not compiled yet. Everything is resolved: the rules hold no default and no reference, only hashes of the blobs beside them.
+Contract: pure. Lists are slow (about 1 s for a million lines): where something waits, they are compiled elsewhere before (`list_texts` says
+which), and given by `compile_text`. Everything is resolved: the rules hold no default and no reference, only hashes of the blobs
+beside them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from postwarden.screening.v1 import screening_pb2 as pb
 
 from postwarden_operator.compiler.content import (
     BlobContent,
     Compiled,
+    CompiledTable,
     CompileFailed,
     CompileReason,
     ListContent,
@@ -19,13 +21,18 @@ from postwarden_operator.compiler.content import (
     SecretContent,
 )
 from postwarden_operator.compiler.dnsbl import dnsbl, keys_of
-from postwarden_operator.compiler.plain_list import parse_plain
-from postwarden_operator.compiler.postfix_cidr import parse_postfix_cidr
+from postwarden_operator.compiler.list_table import (
+    CompileText,
+    ListSource,
+    ListText,
+    compile_list,
+    compiled_rows,
+    digest_of,
+)
 from postwarden_operator.compiler.revision import revision_of, version_of
-from postwarden_operator.compiler.rows import Rows, flatten
+from postwarden_operator.compiler.rows import Rows
 from postwarden_operator.compiler.smtp import cache, dialogue, limits, protocol
-from postwarden_operator.compiler.sources import BadList, join
-from postwarden_operator.compiler.table import blobs_of
+from postwarden_operator.compiler.sources import BadList
 from postwarden_operator.compiler.wire_words import ACCESS_ACTIONS, ACTIONS, HANDOFFS, LOG_FORMATS, MODES
 from postwarden_operator.policy import (
     ConfigMapKey,
@@ -36,15 +43,14 @@ from postwarden_operator.policy import (
     config_map_references,
 )
 from postwarden_operator.policy.duration import milliseconds
-from postwarden_operator.policy.model import AccessRule, ListFrom, Pregreet, Upstream
+from postwarden_operator.policy.model import AccessRule, Pregreet, Upstream
 from postwarden_operator.policy.network import parse_network
 from postwarden_operator.policy.references import list_sources
-from postwarden_operator.policy.vocabulary import ListFormat
 
 WATCH_LABEL = "postwarden.dev/watch"
 """ConfigMaps without it (value "true") are not read: the operator asks the server for those that have it only."""
 
-SOFT_FAIL, DNSBL_ALLOW = "soft-fail", "dnsbl-allow"
+EXEMPTIONS, SOFT_FAIL, DNSBL_ALLOW = "exemptions", "soft-fail", "dnsbl-allow"
 """What a sidecar must know to obey: without it, it would turn away mail that the policy lets in."""
 
 
@@ -52,23 +58,31 @@ def compile_policy(
     policy: ScreeningPolicy,
     lists: Mapping[ConfigMapKey, ListContent],
     secrets: Mapping[SecretKey, SecretContent] | None = None,
+    *,
+    digest: Callable[[bytes], str] = digest_of,
+    compile_text: CompileText = compile_list,
 ) -> Compiled:
-    """A key that `lists` or `secrets` does not have counts as Missing. Raises CompileFailed with the errors of all of them."""
+    """A key that `lists` or `secrets` does not have counts as Missing. Raises CompileFailed with the errors of all of them.
+
+    digest: of a list's content. compile_text: the table of a list. What was computed before may be given by them.
+    """
     contents, problems = _readable(policy, lists)
     keys, key_problems = keys_of(policy, secrets or {})
     problems += key_problems
     if problems:
         raise CompileFailed(problems[0][0], tuple(error for _, error in problems))
     blobs: dict[str, BlobContent] = {}
-    rules = _rules(policy.spec, contents, blobs)
+    texts = dict(_texts(policy.spec, contents, digest))
+    rules = _rules(policy.spec, texts, compile_text, blobs)
     rules.dnsbl.CopyFrom(dnsbl(policy.spec.dnsbl, [None if key is None else key.value for key in keys]))
     versions = {key.secret: key.version for key in keys if key is not None}
-    revision = revision_of(policy, contents, versions)
+    revision = revision_of(policy, {key: digest(content) for key, content in contents.items()}, versions)
     return Compiled(rules, blobs, revision, version_of(revision), _features(policy.spec))
 
 
 def _features(spec: ScreeningPolicySpec) -> tuple[str, ...]:
     needed = {
+        EXEMPTIONS: bool(spec.exemptions.recipients),
         SOFT_FAIL: spec.session.soft_fail,
         DNSBL_ALLOW: spec.dnsbl.allow_threshold < 0 and bool(spec.dnsbl.sites),
     }
@@ -122,7 +136,10 @@ def _rule_field(index: int) -> str:
 
 
 def _rules(
-    spec: ScreeningPolicySpec, contents: Mapping[ConfigMapKey, bytes], blobs: dict[str, BlobContent]
+    spec: ScreeningPolicySpec,
+    texts: Mapping[int, ListText],
+    compile_text: CompileText,
+    blobs: dict[str, BlobContent],
 ) -> pb.Rules:
     proxy = spec.listener.proxy_protocol
     pass_addresses = _inline(spec.listener.pass_addresses, pb.ACCESS_ACTION_PERMIT)
@@ -131,7 +148,7 @@ def _rules(
         access=pb.Access(
             my_networks=_table(_inline(spec.access.my_networks, pb.ACCESS_ACTION_PERMIT), blobs),
             reject_action=ACTIONS[spec.access.reject_action],
-            rules=_access_rules(spec.access.rules, contents, blobs),
+            rules=_access_rules(spec.access.rules, texts, compile_text, blobs),
         ),
         pregreet=_pregreet(spec.pregreet),
         upstream=_upstream(spec.upstream) if spec.upstream is not None else None,
@@ -146,6 +163,7 @@ def _rules(
         dialogue=dialogue(spec.session),
         limits=limits(spec.limits, spec.stress),
         cache=cache(spec.cache),
+        exempt_recipients=[recipient.lower() for recipient in spec.exemptions.recipients],
     )
 
 
@@ -168,25 +186,54 @@ def _upstream(upstream: Upstream) -> pb.Upstream:
 
 
 def _access_rules(
-    rules: tuple[AccessRule, ...], contents: Mapping[ConfigMapKey, bytes], blobs: dict[str, BlobContent]
+    rules: tuple[AccessRule, ...],
+    texts: Mapping[int, ListText],
+    compile_text: CompileText,
+    blobs: dict[str, BlobContent],
 ) -> list[pb.AccessRule]:
     compiled: list[pb.AccessRule] = []
     errors: list[FieldError] = []
     for index, rule in enumerate(rules):
         field = _rule_field(index)
-        action = ACCESS_ACTIONS[rule.action] if rule.action is not None else pb.ACCESS_ACTION_UNSPECIFIED
-        if rule.list_from is None:
-            table = _table(_inline(rule.cidrs or (), action), blobs)
+        if index not in texts:
+            table = _table(_inline(rule.cidrs or (), _action(rule)), blobs)
         else:
             try:
-                table = _listed(rule.list_from, action, contents, blobs)
+                made = compile_text(texts[index])
             except BadList as bad:
                 errors += [FieldError(f"{field}.listFrom", error) for error in bad.errors]
                 continue
+            blobs.update(made.blobs)
+            table = _address_table(made.table)
         compiled.append(pb.AccessRule(field=field, table=table))
     if errors:
         raise CompileFailed("BadList", tuple(errors))
     return compiled
+
+
+def list_texts(
+    policy: ScreeningPolicy, lists: Mapping[ConfigMapKey, ListContent], digest: Callable[[bytes], str]
+) -> list[ListText]:
+    """The lists that compiling the policy needs; none while one of their sources is missing."""
+    contents, problems = _readable(policy, lists)
+    return [] if problems else [text for _, text in _texts(policy.spec, contents, digest)]
+
+
+def _texts(
+    spec: ScreeningPolicySpec, contents: Mapping[ConfigMapKey, bytes], digest: Callable[[bytes], str]
+) -> Iterator[tuple[int, ListText]]:
+    """With the index of the rule."""
+    for index, rule in enumerate(spec.access.rules):
+        if rule.list_from is not None:
+            sources = tuple(
+                ListSource(str(key), digest(contents[key]), contents[key])
+                for key in list_sources(rule.list_from)
+            )
+            yield index, ListText(rule.list_from.format, _action(rule), sources)
+
+
+def _action(rule: AccessRule) -> int:
+    return ACCESS_ACTIONS[rule.action] if rule.action is not None else pb.ACCESS_ACTION_UNSPECIFIED
 
 
 def _inline(networks: tuple[str, ...], action: int) -> Rows:
@@ -197,20 +244,16 @@ def _inline(networks: tuple[str, ...], action: int) -> Rows:
     return rows
 
 
-def _listed(
-    list_from: ListFrom, action: int, contents: Mapping[ConfigMapKey, bytes], blobs: dict[str, BlobContent]
-) -> pb.AddressTable:
-    joined = join([(str(key), contents[key]) for key in list_sources(list_from)])
-    if list_from.format is ListFormat.PLAIN:
-        return _table(parse_plain(joined, action), blobs)
-    # A dunno line of Postfix's table goes on with the next rule, where a rule's own Dunno ends the search.
-    return _table(parse_postfix_cidr(joined), blobs, left_out=pb.ACCESS_ACTION_DUNNO)
+def _table(rows: Rows, blobs: dict[str, BlobContent]) -> pb.AddressTable:
+    made = compiled_rows(rows)
+    blobs.update(made.blobs)
+    return _address_table(made.table)
 
 
-def _table(rows: Rows, blobs: dict[str, BlobContent], *, left_out: int | None = None) -> pb.AddressTable:
-    hashes: dict[int, list[str]] = {}
-    for version in (4, 6):
-        made = blobs_of(flatten(rows.of(version), version, left_out=left_out), version)
-        blobs.update((blob.hash, blob) for blob in made)
-        hashes[version] = [blob.hash for blob in made]
-    return pb.AddressTable(ipv4=hashes[4], ipv6=hashes[6])
+def _address_table(table: CompiledTable) -> pb.AddressTable:
+    return pb.AddressTable(
+        ipv4=table.ipv4,
+        ipv6=table.ipv6,
+        ipv4_lines_before=table.ipv4_lines_before if any(table.ipv4_lines_before) else (),
+        ipv6_lines_before=table.ipv6_lines_before if any(table.ipv6_lines_before) else (),
+    )

@@ -51,6 +51,24 @@ class BlobContent:
 
 
 @dataclass(frozen=True, slots=True)
+class CompiledTable:
+    """An interval table by the hashes of its shards, and what is to be added to the line of each row of a shard (but to line 0)."""
+
+    ipv4: tuple[str, ...]
+    ipv6: tuple[str, ...]
+    ipv4_lines_before: tuple[int, ...]
+    ipv6_lines_before: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledList:
+    """A list as a table. blobs: its shards by hash."""
+
+    table: CompiledTable
+    blobs: dict[str, BlobContent]
+
+
+@dataclass(frozen=True, slots=True)
 class Compiled:
     """A policy that sidecars can be given. blobs: by hash. revision and version: see `revision`."""
 

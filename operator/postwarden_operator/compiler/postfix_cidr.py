@@ -18,7 +18,7 @@ from postwarden.screening.v1 import screening_pb2
 
 from postwarden_operator.compiler.rows import ADDRESS_BITS, Rows
 from postwarden_operator.compiler.sources import BadList, JoinedList, LineError
-from postwarden_operator.policy.network import Network, NotANetwork, parse_network
+from postwarden_operator.policy.network import Network, NotANetwork, parse_ipv4, parse_network
 from postwarden_operator.policy.text_format import quoted
 
 DEEPEST_NESTING = 32
@@ -77,15 +77,19 @@ def parse_postfix_cidr(joined: JoinedList) -> Rows:
     blocks: list[_Block] = []
     entries = 0
     for number, line in _logical_lines(joined.lines):
+        if not blocks and (plain := _plain_rule(line)) is not None:
+            entries += 1
+            rows.ipv4.append((*plain, number))
+            continue
         try:
             keyword = _KEYWORD.match(line)
             if keyword is None:
                 entries += 1
                 addresses, action = _rule(line)
                 inside = addresses.within(blocks[-1].addresses if blocks else None)
-                rows.of(inside.version).extend(
-                    (first, last, action, number) for first, last in inside.intervals
-                )
+                columns = rows.of(inside.version)
+                for first, last in inside.intervals:
+                    columns.append((first, last, action, number))
             elif keyword[1].lower() == "if":
                 _open(blocks, number, line[keyword.end() :])
             else:
@@ -117,6 +121,14 @@ def _logical_lines(lines: list[str]) -> Iterator[tuple[int, str]]:
         begun, text = number, line.rstrip()
     if begun:
         yield begun, text
+
+
+def _plain_rule(line: str) -> tuple[int, int, int] | None:
+    """First and last address and action of `192.0.2.0/24 reject`: what most lines are, in half the time."""
+    pattern, _, word = line.partition(" ")
+    ends = parse_ipv4(pattern)
+    action = _ACTIONS.get(word.strip().lower()) if ends is not None else None
+    return None if ends is None or action is None else (*ends, action)
 
 
 def _rule(line: str) -> tuple[_Addresses, int]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from postwarden_operator.policy import ConfigMapKey, ScreeningPolicy, SecretKey
 
-COMPILER_RELEASE = 2
+COMPILER_RELEASE = 3
 """Raised by whoever changes what is compiled from the same policy and lists."""
 
 _REVISION_DIGITS = 16
@@ -21,13 +21,13 @@ _REVISION_DIGITS = 16
 
 def revision_of(
     policy: ScreeningPolicy,
-    lists: Mapping[ConfigMapKey, bytes],
+    digests: Mapping[ConfigMapKey, str],
     secret_versions: Mapping[SecretKey, str] | None = None,
 ) -> str:
-    """Hash of the canonical spec, of its lists, and of its Secrets' versions."""
+    """Hash of the canonical spec, of its lists, and of its Secrets' versions. digests: of each list's content, its SHA-256."""
     canonical = {
         "spec": _canonical_spec(policy),
-        "lists": {f"{key.name}/{key.key}": hashlib.sha256(lists[key]).hexdigest() for key in lists},
+        "lists": {f"{key.name}/{key.key}": digest for key, digest in digests.items()},
         "secrets": {f"{key.name}/{key.key}": version for key, version in (secret_versions or {}).items()},
     }
     text = json.dumps(canonical, sort_keys=True, separators=(",", ":"))

@@ -1,12 +1,13 @@
-"""Rows of access lists, and how rows of which the first match wins become disjoint intervals.
+"""Rows of access lists, in columns: lists have a million of them.
 
 Contract: a row is (first, last, action, line): addresses as numbers, both inclusive; action as in AccessAction of the .proto; line of
-the source, 1-based, 0 where there is none. Plain tuples, for lists have a million of them.
+the source, 1-based, 0 where there is none. Arrays of numbers and no objects: 13 bytes an IPv4 row where tuples take 200.
 """
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from typing import overload
 
 ADDRESS_BITS = {4: 32, 6: 128}
 """By IP version."""
@@ -14,56 +15,95 @@ ADDRESS_BITS = {4: 32, 6: 128}
 Row = tuple[int, int, int, int]
 
 
+class Columns(Sequence[Row]):
+    """Rows of one IP version. Each column may be read, and cut in slices, by itself."""
+
+    __slots__ = ("actions", "firsts", "lasts", "lines", "version")
+
+    def __init__(self, version: int, rows: Iterable[Row] = ()) -> None:
+        self.version = version
+        self.firsts: MutableSequence[int] = _addresses(version)
+        self.lasts: MutableSequence[int] = _addresses(version)
+        self.actions = bytearray()
+        self.lines = array("I")
+        for row in rows:
+            self.append(row)
+
+    @classmethod
+    def of(
+        cls,
+        version: int,
+        firsts: Iterable[int],
+        lasts: Iterable[int],
+        actions: Iterable[int],
+        lines: Iterable[int],
+    ) -> "Columns":
+        """From columns of the same length."""
+        made = cls(version)
+        made.firsts.extend(firsts)
+        made.lasts.extend(lasts)
+        made.actions.extend(actions)
+        made.lines.extend(lines)
+        return made
+
+    def append(self, row: Row) -> None:
+        first, last, action, line = row
+        self.firsts.append(first)
+        self.lasts.append(last)
+        self.actions.append(action)
+        self.lines.append(line)
+
+    def extend(self, other: "Columns", *, lines_before: int = 0) -> None:
+        """lines_before: added to the other's lines."""
+        self.firsts.extend(other.firsts)
+        self.lasts.extend(other.lasts)
+        self.actions.extend(other.actions)
+        self.lines.extend([line + lines_before for line in other.lines] if lines_before else other.lines)
+
+    def cut(self, start: int, end: int) -> "Columns":
+        """The rows from start up to end, as a copy."""
+        return Columns.of(
+            self.version,
+            self.firsts[start:end],
+            self.lasts[start:end],
+            self.actions[start:end],
+            self.lines[start:end],
+        )
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Sequence[Row]": ...
+    def __getitem__(self, index: int | slice) -> "Row | Sequence[Row]":
+        if isinstance(index, slice):
+            return list(self)[index]
+        return self.firsts[index], self.lasts[index], self.actions[index], self.lines[index]
+
+    def __iter__(self) -> Iterator[Row]:
+        return zip(self.firsts, self.lasts, self.actions, self.lines, strict=True)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Columns):
+            return NotImplemented
+        return self.version == other.version and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+
+def _addresses(version: int) -> MutableSequence[int]:
+    return array("I") if version == 4 else []
+
+
 @dataclass(slots=True)
 class Rows:
     """The rows of a list by IP version, each in the order of the list."""
 
-    ipv4: list[Row] = field(default_factory=list)
-    ipv6: list[Row] = field(default_factory=list)
+    ipv4: Columns = field(default_factory=lambda: Columns(4))
+    ipv6: Columns = field(default_factory=lambda: Columns(6))
 
-    def of(self, version: int) -> list[Row]:
+    def of(self, version: int) -> Columns:
         """Those of IP version 4 or 6."""
         return self.ipv4 if version == 4 else self.ipv6
-
-
-def flatten(rows: Sequence[Row], version: int, *, left_out: int | None = None) -> list[Row]:
-    """Disjoint rows, sorted, that give each address what the first row that holds it gives.
-
-    Where a row with the action `left_out` wins, nothing is given. Neighbours with the same action and line are one row. A sweep over
-    the addresses with the rows that hold the current one in a heap: O(n log n), 3 s for a million IPv4 rows.
-    """
-    bits = ADDRESS_BITS[version]
-    mask = (1 << bits) - 1
-    by_first = sorted(range(len(rows)), key=lambda index: rows[index][0])
-    # One number each, precedence above last address: numbers compare several times as fast as tuples.
-    holding: list[int] = []
-    flat: list[Row] = []
-    position, upcoming = 0, 0
-    while upcoming < len(by_first) or holding:
-        if not holding:
-            position = max(position, rows[by_first[upcoming]][0])
-        while upcoming < len(by_first) and rows[by_first[upcoming]][0] <= position:
-            index = by_first[upcoming]
-            heappush(holding, index << bits | rows[index][1])
-            upcoming += 1
-        while holding and holding[0] & mask < position:
-            heappop(holding)
-        if not holding:
-            continue
-        _, _, action, line = rows[holding[0] >> bits]
-        last = holding[0] & mask
-        if upcoming < len(by_first):
-            last = min(last, rows[by_first[upcoming]][0] - 1)
-        if action != left_out:
-            _append(flat, (position, last, action, line))
-        position = last + 1
-    return flat
-
-
-def _append(flat: list[Row], row: Row) -> None:
-    if flat:
-        first, last, action, line = flat[-1]
-        if last + 1 == row[0] and action == row[2] and line == row[3]:
-            flat[-1] = (first, row[1], action, line)
-            return
-    flat.append(row)

@@ -25,7 +25,10 @@ class BadList(ValueError):
 
     def __init__(self, errors: Sequence[str]) -> None:
         self.errors = tuple(errors)
-        super().__init__("; ".join(self.errors))
+        super().__init__(self.errors)  # what it is made of again on the other side of a pipe
+
+    def __str__(self) -> str:
+        return "; ".join(self.errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,24 +87,39 @@ class _Unpackable(ValueError):
     pass
 
 
+def unpacked_size(content: bytes, most: int) -> int:
+    """Bytes of a source as text, `most` if there are more. A damaged one counts as far as it can be read."""
+    if not content.startswith(_GZIP_MAGIC):
+        return min(len(content), most)
+    try:
+        return len(_members(content, most))
+    except (zlib.error, _Unpackable):
+        return 0
+
+
 def _unpack(content: bytes) -> bytes:
     if not content.startswith(_GZIP_MAGIC):
         if len(content) > LARGEST_LIST:
             raise _Unpackable(_too_large())
         return content
-    unpacked = bytearray()
     try:
-        # A gzip file may have several members, one after the other.
-        while content:
-            member = zlib.decompressobj(_GZIP_WBITS)
-            unpacked += member.decompress(content, LARGEST_LIST + 1 - len(unpacked))
-            if len(unpacked) > LARGEST_LIST:
-                raise _Unpackable(_too_large())
-            if not member.eof:
-                raise _Unpackable("is a gzip file that breaks off; compress the list again")
-            content = member.unused_data
+        unpacked = _members(content, LARGEST_LIST + 1)
     except zlib.error:
         raise _Unpackable("is a damaged gzip file; compress the list again") from None
+    if len(unpacked) > LARGEST_LIST:
+        raise _Unpackable(_too_large())
+    return unpacked
+
+
+def _members(content: bytes, most: int) -> bytes:
+    """A gzip file may have several members, one after the other. The first `most` bytes. Raises zlib.error, _Unpackable."""
+    unpacked = bytearray()
+    while content and len(unpacked) < most:
+        member = zlib.decompressobj(_GZIP_WBITS)
+        unpacked += member.decompress(content, most - len(unpacked))
+        if not member.eof and len(unpacked) < most:
+            raise _Unpackable("is a gzip file that breaks off; compress the list again")
+        content = member.unused_data
     return bytes(unpacked)
 
 

@@ -14,6 +14,10 @@ from postwarden.screening.v1 import screening_pb2 as pb
 INLINE_LIMIT = 64 * 1024
 """Bytes of all blobs of a snapshot together, up to which they travel inside it: one chunk of FetchBlob."""
 
+SMALL_BLOB = 4 * 1024
+"""Bytes of a blob that travels inside a snapshot also where not all of them do: another question would cost more. Not all that fit, for a
+snapshot is sent for a change of any one of them."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Managed:
@@ -61,8 +65,11 @@ def managed(snapshot: pb.Snapshot, blobs: Iterable[tuple[str, str, bytes]]) -> M
     Inside it where they are small, else only named.
     """
     content = {digest: (form, data) for digest, form, data in blobs}
-    inline = sum(len(data) for _, data in content.values()) <= INLINE_LIMIT
+    largest = INLINE_LIMIT if sum(len(data) for _, data in content.values()) <= INLINE_LIMIT else SMALL_BLOB
+    room = INLINE_LIMIT
     named: RepeatedCompositeFieldContainer[pb.Blob] = snapshot.blobs
     for digest, (form, data) in sorted(content.items()):
+        inline = len(data) <= min(largest, room)
+        room -= len(data) if inline else 0
         named.add(hash=digest, format=form, size=len(data), data=data if inline else b"")
     return Managed(snapshot, {digest: data for digest, (_, data) in content.items()})

@@ -69,13 +69,14 @@ class FilesOperator:
         self._token = secrets.token_urlsafe(32)
         self._salt = secrets.token_bytes(32)
         self._registry = Registry(self)
+        self._compiler = Compiler(strict=True)
         self._reconciler = Reconciler(
             self._read_world,
             self._registry,
             self._planned,
-            strict=True,
             select=first_by_name,
             debounce=Debounce(0, 0),
+            compiler=self._compiler,
         )
         self._objects: Objects | None = None
         self._seen: Signature = ()
@@ -95,7 +96,7 @@ class FilesOperator:
             self._objects = read(self._paths, self._salt)
         except Unreadable as error:
             raise NothingUsable(error.errors) from error
-        result = plan(self._objects.world(POD), Compiler(strict=True), first_by_name)
+        result = plan(self._objects.world(POD), self._compiler, first_by_name)
         selected = _selected(result)
         if selected is None:
             raise NothingUsable(self._located(next(each for each in result.outcomes if each.screened)))

@@ -42,9 +42,7 @@ class Freshness(Generic[Kind]):
         late = [kind for kind, heard in self._heard.items() if heard is None or now - heard > self._limit]
         if not late:
             return None
-        return (
-            f"the API server was not heard for more than {self._limit:.0f} s, nothing is taken away meanwhile"
-        )
+        return f"the cluster could not be read for more than {self._limit:.0f} s, nothing is taken away meanwhile"
 
 
 class WatchLag(Generic[Kind]):

@@ -25,7 +25,7 @@ from postwarden_operator.policy.limits import Cache, Limits, Stress
 from postwarden_operator.policy.part import CrossFieldRule, Part
 from postwarden_operator.policy.protocol import Protocol
 from postwarden_operator.policy.selector import LabelSelector
-from postwarden_operator.policy.session import Session
+from postwarden_operator.policy.session import Exemptions, Session
 from postwarden_operator.policy.vocabulary import (
     DOCUMENTED_DEFAULT,
     AccessAction,
@@ -188,6 +188,8 @@ class ScreeningPolicySpec(Part):
     """How clients reach the sidecar."""
     session: Session = Field(default_factory=Session)
     """How the sidecar itself speaks SMTP."""
+    exemptions: Exemptions = Field(default_factory=Exemptions)
+    """Recipients that everybody may write to."""
     limits: Limits = Field(default_factory=Limits)
     """How many connections a pod takes."""
     stress: Stress = Field(default_factory=Stress)

@@ -6,7 +6,7 @@ from pydantic import Field, Strict
 
 from postwarden_operator.policy.formats import CommandTime, Hostname
 from postwarden_operator.policy.part import Part
-from postwarden_operator.policy.smtp_formats import ExtensionKeyword, Footer
+from postwarden_operator.policy.smtp_formats import ExtensionKeyword, Footer, Recipient
 from postwarden_operator.policy.vocabulary import DOCUMENTED_DEFAULT
 
 
@@ -31,3 +31,11 @@ class Session(Part):
     """What EHLO does not offer although the mail server does, like STARTTLS."""
     soft_fail: Annotated[bool, Strict()] = False
     """Whether every 5xx of ours becomes 4xx, so that no mail is lost while a policy is tried out."""
+
+
+class Exemptions(Part):
+    """Recipients that everybody may write to."""
+
+    recipients: Annotated[tuple[Recipient, ...], Field(max_length=64)] = ()
+    """`postmaster@` (at any domain, or none), `abuse@example.com`, or `@example.org` (a whole domain, not its subdomains), in any case:
+    mail for them gets through, one a connection, although its client is refused. Not under Drop: the client is gone by then."""

@@ -1,5 +1,6 @@
 """The kinds of text in a ScreeningPolicy that speak of DNSBLs and of SMTP; `formats` has the others. One place for each, as there."""
 
+import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Annotated
 
@@ -12,11 +13,17 @@ KEY = "{key}"
 LONGEST_ZONE = 189
 """Characters: a name has 253 at most (RFC 1035, section 2.3.4), of which an IPv6 client's 32 nibbles take 64."""
 
+LONGEST_RECIPIENT = 318
+"""Characters of an address: 64 of its local part, `@`, 253 of its domain (RFC 5321, section 4.5.3.1)."""
+
 _LABEL = "[A-Za-z0-9_]([-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?"
 ZONE_PATTERN = rf"^((\{{key\}}|{_LABEL})\.)*{_LABEL}$"
 
 _HOST = r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?)"
 _PORT = r"([1-9][0-9]{0,4})"
+
+_ATOM = r"[-A-Za-z0-9!#$%&'*+/=?^_`{|}~]+"
+_DOMAIN = "[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?(\\.[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?)*"
 
 
 def zone_problem(text: str) -> str | None:
@@ -131,5 +138,27 @@ Footer = Annotated[
         problem="may hold only printable ASCII characters, and no line breaks",
         max_length=500,  # with code and CRLF within the 512 of a reply line (RFC 5321, section 4.5.3.1.5)
         pattern=r"^[ -~]*$",
+    ),
+]
+
+
+def _recipient_problem(text: str) -> str | None:
+    local, _, domain = text.partition("@")
+    if len(local) > 64:
+        return f"{quoted(text)} has a local part of {len(local)} characters; at most 64 are possible"
+    if domain and re.fullmatch("[0-9]+", domain.rpartition(".")[2]):
+        return f"{quoted(text)} has an address for its domain; write a domain name"
+    return None
+
+
+Recipient = Annotated[
+    str,
+    TextFormat(
+        kind="recipient",
+        problem="is no recipient; write one like postmaster@ (at any domain), abuse@example.com or @example.org",
+        max_length=LONGEST_RECIPIENT,
+        min_length=2,
+        pattern=rf"^(@{_DOMAIN}|{_ATOM}(\.{_ATOM})*@({_DOMAIN})?)$",
+        check=_recipient_problem,
     ),
 ]

@@ -3,7 +3,8 @@
 Waits until changes settle, plans, and tells the streams and whoever writes the status.
 
 Contract: `mark_dirty` costs nothing and loses nothing: a change during a reconcile leads to another. A
-failure is logged and tried again; what the sidecars have stays.
+failure is logged and tried again; what the sidecars have stays. A policy whose lists are large is planned with what it was before until
+they are compiled, which leads to another reconcile.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from postwarden_operator.compiler import winners
 from postwarden_operator.controlplane.registry import Registry
 from postwarden_operator.reconcile.compilation import Compiler
+from postwarden_operator.reconcile.list_process import ListProcess
+from postwarden_operator.reconcile.list_tables import ListTables
 from postwarden_operator.reconcile.plan import Plan, Select, plan
 from postwarden_operator.reconcile.world import World
 
@@ -51,12 +54,13 @@ class Reconciler:
         strict: bool = False,
         select: Select = winners,
         debounce: Debounce = Debounce(),
+        compiler: Compiler | None = None,
     ) -> None:
         self._read = read
         self._registry = registry
         self._publish = publish
         self._doubt = doubt
-        self._compiler = Compiler(strict=strict)
+        self._compiler = compiler if compiler is not None else Compiler(strict=strict)
         self._select = select
         self._debounce = debounce
         self._dirty = asyncio.Event()
@@ -66,16 +70,20 @@ class Reconciler:
         self._dirty.set()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        while True:
-            await self._dirty.wait()
-            await self._settle()
-            try:
-                await self.reconcile()
-            except Exception:
-                _log.exception("reconciling failed; what the sidecars have stays; trying again")
-                await asyncio.sleep(RETRY_DELAY)
-                self._dirty.set()
+        """Until cancelled. From now on nothing waits for large lists."""
+        self._compiler.compile_elsewhere(ListTables(ListProcess()), self.mark_dirty)
+        try:
+            while True:
+                await self._dirty.wait()
+                await self._settle()
+                try:
+                    await self.reconcile()
+                except Exception:
+                    _log.exception("reconciling failed; what the sidecars have stays; trying again")
+                    await asyncio.sleep(RETRY_DELAY)
+                    self._dirty.set()
+        finally:
+            self._compiler.close()
 
     async def reconcile(self) -> Plan | None:
         """Once, now. None: the World is incomplete still."""

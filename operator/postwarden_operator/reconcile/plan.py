@@ -38,7 +38,9 @@ class Outcome:
 
     @property
     def revision(self) -> str | None:
-        """None where it does not compile."""
+        """None where it does not compile, or not yet."""
+        if self.compilation.compiling:
+            return None
         managed = self.compilation.managed
         return None if managed is None else managed.revision
 

@@ -24,10 +24,16 @@ Status = dict[str, object]
 def status_of(outcome: Outcome, state_of: StateOf, previous: Mapping[str, object], now: datetime) -> Status:
     """previous: the status that is in the object now. now: for the conditions that change."""
     states = {uid: state_of(uid) or DISCONNECTED for uid in outcome.screened}
+    if outcome.compilation.compiling:
+        # In force is what the policy was before.
+        waiting = SyncState(State.PENDING, outcome.compilation.resolved.message)
+        states = {uid: waiting if each.state is State.SYNCED else each for uid, each in states.items()}
     counts = {state: sum(each.state is state for each in states.values()) for state in State}
     accepted = "False" if outcome.accepted.reason in ("Invalid", "Conflicted") else "True"
     resolved = outcome.compilation.resolved
-    resolved_status = {"Resolved": "True", "Invalid": "Unknown"}.get(resolved.reason, "False")
+    resolved_status = {"Resolved": "True", "Invalid": "Unknown", "Pending": "Unknown"}.get(
+        resolved.reason, "False"
+    )
     programmed = _programmed(outcome, states, counts)
     health = dnsbl_health(outcome, states.values(), previous, now)
     conditions = [

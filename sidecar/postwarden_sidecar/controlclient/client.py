@@ -16,8 +16,9 @@ from importlib.metadata import version
 from postwarden.screening.v1 import screening_pb2 as pb
 
 from postwarden_sidecar.controlclient.backoff import LARGEST, Backoff
+from postwarden_sidecar.controlclient.blobs import Blobs
 from postwarden_sidecar.controlclient.dnsbl_reports import DnsblReports
-from postwarden_sidecar.controlclient.stream import Blobs, RulesSink, Stream, StreamLost, hello
+from postwarden_sidecar.controlclient.stream import RulesSink, Stream, StreamLost, hello
 from postwarden_sidecar.controlclient.target import ControlTarget, TokenUnreadable
 from postwarden_sidecar.handoff.proof import OPEN_RELAY, PROVED, UNPROVED, WRONG_ANSWER
 
@@ -54,7 +55,7 @@ class ControlClient:
         self._sink = sink
         self._stream_life = stream_life
         self._uniform = uniform
-        self._blobs = Blobs()
+        self._blobs = Blobs(uniform)
         self._stream: Stream | None = None
         self._report: pb.HandoffReport | None = None
         self.dnsbl = DnsblReports(self._send_dnsbl, uniform)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Protocol
 
 import grpc
@@ -17,9 +17,11 @@ import grpc.aio
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
-from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, blobs_to_fetch, decode
+from postwarden_sidecar.controlclient.blobs import Blobs
+from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, decode
 from postwarden_sidecar.controlclient.decode_values import Undecodable
 from postwarden_sidecar.controlclient.target import ControlTarget
+from postwarden_sidecar.rules.intervals import Buffer
 from postwarden_sidecar.rules.settings import PolicyRef, Rules
 
 RECEIVE_LIMIT = 2 * 1024 * 1024  # bytes of one message; a snapshot has 1 MiB at most (design)
@@ -57,6 +59,10 @@ class RulesSink(Protocol):
     def complete(self) -> bool:
         """False: what is in force came from disk, and lacks what needs a Secret's key."""
 
+    @property
+    def tables(self) -> Mapping[str, Buffer]:
+        """By hash, those of what is in force."""
+
     async def apply(self, rules: Rules) -> None:
         """Returns when every worker has applied them. Raises NotApplied. May be cancelled: newer ones
         follow."""
@@ -72,35 +78,24 @@ class RulesSink(Protocol):
         """Certificates to trust besides those of the start-up setting, from the next connection on."""
 
 
-class Blobs:
-    """Contents by hash of the snapshot last applied: of the next one, only what changed is fetched."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, bytes] = {}
-
-    def keep_only(self, snapshot: pb.Snapshot, contents: dict[str, bytes]) -> None:
-        """The snapshot is in force; contents: its blobs that were not inline."""
-        self.known = {blob.hash: contents[blob.hash] for blob in snapshot.blobs if blob.hash in contents}
-
-
 class Stream:
     """Made by `connect`."""
 
     def __init__(
         self,
         channel: grpc.aio.Channel,
-        metadata: tuple[tuple[str, str], ...],
+        target: ControlTarget,
         sink: RulesSink,
         blobs: Blobs,
         applied: Callable[[], Awaitable[None]] | None,
     ) -> None:
         self._channel = channel
-        self._metadata = metadata
+        self._target = target
         self._sink = sink
         self._blobs = blobs
         self._applied = applied
         self._stub = pb_grpc.ScreeningControlStub(channel)
-        self._call = self._stub.Subscribe(metadata=metadata)
+        self._call = self._stub.Subscribe(metadata=_credentials(target))
         self._work: asyncio.Task[None] | None = None
         self._one_write = asyncio.Lock()
         self._writes: set[asyncio.Task[StreamLost | None]] = set()
@@ -117,14 +112,14 @@ class Stream:
         applied: Callable[[], Awaitable[None]] | None = None,
     ) -> Stream:
         """Connect and say Hello. applied: called after each acknowledged snapshot. Raises StreamLost, TokenUnreadable."""
-        metadata = (("authorization", f"Bearer {target.read_token()}"),)
+        target.read_token()  # before a channel is made
         options = [*CHANNEL_OPTIONS, *target.keepalive_options]
         if target.ca_pem is None:
             channel = grpc.aio.insecure_channel(target.address, options=options)
         else:
             credentials = grpc.ssl_channel_credentials(target.ca_pem + b"\n" + extra_trust)
             channel = grpc.aio.secure_channel(target.address, credentials, options=options)
-        stream = cls(channel, metadata, sink, blobs, applied)
+        stream = cls(channel, target, sink, blobs, applied)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await stream._admitted()
@@ -230,35 +225,16 @@ class Stream:
                 await self._applied()
 
     async def _apply(self, snapshot: pb.Snapshot) -> None:
-        contents = await self._contents(snapshot)
+        contents = await self._blobs.contents(snapshot, self._sink.tables, self._fetch)
         rules = await asyncio.to_thread(decode, snapshot, contents)
         await self._sink.apply(rules)
-        self._blobs.keep_only(snapshot, contents)
+        self._blobs.forget()
 
-    async def _contents(self, snapshot: pb.Snapshot) -> dict[str, bytes]:
-        contents = {
-            blob.hash: self._blobs.known[blob.hash]
-            for blob in snapshot.blobs
-            if blob.hash in self._blobs.known
-        }
-        for blob in blobs_to_fetch(snapshot, self._blobs.known):
-            contents[blob.hash] = await self._fetch(blob)
-        return contents
-
-    async def _fetch(self, blob: pb.Blob) -> bytes:
-        content = bytearray()
-        call = self._stub.FetchBlob(
-            pb.BlobRequest(hash=blob.hash), metadata=self._metadata, timeout=BLOB_TIMEOUT
+    def _fetch(self, digest: str) -> grpc.aio.UnaryStreamCall[pb.BlobRequest, pb.BlobChunk]:
+        # The token as it is now: that of the stream's begin may have expired long ago.
+        return self._stub.FetchBlob(
+            pb.BlobRequest(hash=digest), metadata=_credentials(self._target), timeout=BLOB_TIMEOUT
         )
-        try:
-            async for chunk in call:
-                content += chunk.data
-                if len(content) > blob.size:
-                    call.cancel()
-                    raise Undecodable(f"blob {blob.hash[:12]} has more than its {blob.size} bytes")
-        except grpc.aio.AioRpcError as error:
-            raise Undecodable(f"blob {blob.hash[:12]} can't be fetched: {_said(error)}") from error
-        return bytes(content)
 
 
 def hello(sidecar_version: str, policy: PolicyRef | None, *, complete: bool) -> pb.Hello:
@@ -268,6 +244,11 @@ def hello(sidecar_version: str, policy: PolicyRef | None, *, complete: bool) -> 
         message.revision = policy.revision
         message.version = policy.version
     return message
+
+
+def _credentials(target: ControlTarget) -> tuple[tuple[str, str], ...]:
+    """With the token of now. Raises TokenUnreadable."""
+    return (("authorization", f"Bearer {target.read_token()}"),)
 
 
 def _said(error: grpc.aio.AioRpcError) -> str:

@@ -90,13 +90,17 @@ class Replay:
     """A session that is handed over in its middle: the client's own command lines, byte for byte with their ends; hello is b"" if it said
     none, mail is b"" with STARTTLS. request is RCPT's line or STARTTLS's. rest: what of the client's input was read behind request
     (nothing with STARTTLS); it is the MTA's with DONE, else it stays the dialogue's. transaction: how many MAIL the dialogue has taken:
-    what the MTA said of a MAIL answers every RCPT of the same number, and no other."""
+    what the MTA said of a MAIL answers every RCPT of the same number, and no other.
+
+    exempt: the client is refused, but this recipient is not: the request is put to the MTA and answered, and no relay begins. After such
+    recipients request may be DATA; then only the data goes to the MTA, and the outcome is one of those that end the connection."""
 
     hello: bytes
     mail: bytes
     request: bytes
     rest: bytes
     transaction: int = 0
+    exempt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,10 @@ class HandoverOutcome(enum.Enum):
     DONE = "done"  # the MTA has the client; its reply to the request has gone to the client
     ANSWERED = "answered"  # reply goes to the client, the dialogue goes on and the MTA is gone (or is kept for the next MAIL)
     CLOSE = "close"  # reply goes to the client, then the connection is closed
+    EXEMPTED = (
+        "exempted"  # the MTA has answered the data of a mail to exempt recipients: reply, then QUIT or 421
+    )
+    BARE_NEWLINE = "bare_newline"  # such data held a bare CR or LF: it is refused and the connection closed
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@
                                                            HANDOVER -> CLOSED
 
 The driver calls `receive_*`, `handle_timer` and `shut_down`, then takes actions by `next_action` until it gets None. Every state but
-HANDOFF and HANDOVER (the driver's deadlines) and CLOSED has a deadline. Each connection ends with one Observe, and with Close unless the
-MTA has the client. Two leave no record, being a balancer's probes: a trusted proxy that closes without a byte, and LOCAL without a byte
-behind it. What is decided is `screening`'s, what is said `dialog`'s; here is who is asked when.
+HANDOFF and HANDOVER (the driver's) and CLOSED has a deadline. Each connection ends with one Observe, and with Close unless the MTA has the
+client. A balancer's probes leave no record: a trusted proxy that closes without a byte, and LOCAL without a byte behind it. What is
+decided is `screening`'s, what is said `dialog`'s; here is who is asked when.
 """
 
 from __future__ import annotations
@@ -209,8 +209,8 @@ class Connection:
             return
         if self._greeting_open:
             self._complete_greeting(now)
-        if self._conversation is None or not self._conversation.dialog.refused:
-            self._screening.judge(Verdict.DEFERRED, "the sidecar is draining")
+        talk = self._conversation
+        self._screening.judge_drained(told=talk is not None and bool(talk.dialog.refused))
         self._turn_away(replies.dressed(replies.DRAINING, self._screening.session), now)
 
     def next_deadline(self) -> float | None:
@@ -233,7 +233,10 @@ class Connection:
             self.receive_pass({}, now)
 
     def next_action(self) -> EngineAction | None:
-        """The next thing to do, or None."""
+        """The next thing to do, or None; to be asked when what was sent is out, so that replies do not pile up."""
+        talk = self._conversation if self._state == _DIALOG else None
+        if not self._actions and talk is not None and talk.dialog.paused:
+            self._go_on(talk, talk.receive(b"", talk.now), talk.now)
         return self._actions.popleft() if self._actions else None
 
     def _receive_header(self, header: HeaderParser, data: bytes, now: float) -> int:
@@ -308,8 +311,6 @@ class Connection:
         else:
             self._open_dialog(rules, now)
 
-    # Our own dialogue
-
     def _complete_greeting(self, now: float, *, silent: bool = False) -> None:
         if not silent:
             self._send(replies.greeting(naming.banner(self._context)))
@@ -337,8 +338,6 @@ class Connection:
         self._actions.append(HandOver(self._endpoints, turn.replay))
         self._enter(_HANDOVER, Interest.HANGUP, None)
 
-    # The end
-
     def _send(self, data: bytes) -> None:
         if data:
             self._actions.append(Send(data))
@@ -356,7 +355,7 @@ class Connection:
         elif self._header and self._header.is_local and not (self._screening.facts.said or self._read):
             self._leave()  # the proxy speaks for itself, and said nothing more
         elif self._state in (_HANDOFF, _HANDOVER):
-            self._screening.reason += "; it hung up before the upstream had it"
+            self._screening.judge_lost()
             self._finish(now)
             self._actions.append(Close(linger=False))
         else:

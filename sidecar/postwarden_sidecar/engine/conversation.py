@@ -18,9 +18,13 @@ from postwarden_sidecar.rules.settings import Mode, Rules
 OBSERVED_TIME_LIMIT = (
     3600.0  # seconds between commands of a slow client under Observe, which lets it on: as a relay's silence
 )
+# Seconds for QUIT after an exempt mail: some clients take a 421 to it for a mail that was not taken (smtplib's context manager raises;
+# measured). Time for several round trips half around the world.
+QUIT_LIMIT = 2.0
 _LIMITS = {Ending.COUNT: EventKind.COMMAND_COUNT_LIMIT, Ending.LENGTH: EventKind.COMMAND_LENGTH_LIMIT}
 _WORDS = {
     Ending.QUIT: "it left before it was done",
+    Ending.ONE_MAIL: "it had its one mail",
     Ending.DATA: "it sent data without a recipient",
     Ending.COUNT: "it sent too many commands",
     Ending.LENGTH: "it sent too long a line",
@@ -36,9 +40,19 @@ class Turn(NamedTuple):
 
 
 class Conversation:
-    """deadline: until when the next command is to be complete, CLOCK_MONOTONIC seconds."""
+    """deadline: until when the next command is to be complete; now: when it was last told something; CLOCK_MONOTONIC seconds."""
 
-    __slots__ = ("_journal", "_observe", "_refused", "_screening", "_seen", "_slow", "deadline", "dialog")
+    __slots__ = (
+        "_journal",
+        "_observe",
+        "_refused",
+        "_screening",
+        "_seen",
+        "_slow",
+        "deadline",
+        "dialog",
+        "now",
+    )
 
     def __init__(
         self, context: Context, rules: Rules, screening: Screening, journal: Journal, now: float
@@ -50,6 +64,7 @@ class Conversation:
         self._seen: set[Ending] = set()  # limits that are in the journal
         self._slow = False  # the time limit is over, and Observe lets the client on
         self.deadline = now + screening.time_limit
+        self.now = now
         refusal = screening.standing.refusal
         if not refusal and not (screening.fit and screening.inline):
             refusal = replies.COME_BACK
@@ -61,10 +76,12 @@ class Conversation:
             DeepTests(rules, screening.deep_due, screening.standing, journal, now),
             enforced=not screening.fit,
             observe=self._observe,
+            exempt=rules.exempt_recipients,
         )
 
     def receive(self, data: bytes, now: float) -> Turn:
         """The client's words."""
+        self.now = now
         commands = self.dialog.commands
         answers = self.dialog.receive(data, now)
         if self.dialog.commands > commands:  # the limit is for a whole command, not for one byte
@@ -73,18 +90,45 @@ class Conversation:
 
     def not_taken(self, outcome: HandoverOutcome, reply: bytes, now: float) -> Turn:
         """The MTA has not taken the session, and this is what the client is to hear: the MTA's word on it, or the driver's."""
-        said = reply.splitlines()[-1][:MAX_TEXT].decode("latin-1") if reply else ""
-        if not reply.startswith(b"5"):
-            self._screening.judge(Verdict.DEFERRED, f"the MTA did not take the session: {said}")
+        self.now = now
+        if outcome in (HandoverOutcome.EXEMPTED, HandoverOutcome.BARE_NEWLINE):
+            return self._data_over(outcome, reply, now)
+        said = _last_line(reply)
+        replay = self.dialog.replay
+        exempt = replay is not None and replay.exempt
+        if not reply.startswith(b"5") and (outcome is HandoverOutcome.CLOSE or not exempt):
+            what = "mail to an exempt recipient" if exempt else "session"
+            self._screening.judge(Verdict.DEFERRED, f"the MTA did not take the {what}: {said}")
         if outcome is HandoverOutcome.CLOSE:
             self._journal.event(EventKind.HANDOFF_FAILED, now, said)
+            if exempt and self._screening.verdict is not Verdict.DEFERRED:
+                self._screening.judge_unfinished("its mail to an exempt recipient was refused", told=True)
             return Turn(reply, over=True)
         self._wait_on(now)
         return self._turn(self.dialog.resume(reply, now), now)
 
+    def _data_over(self, outcome: HandoverOutcome, reply: bytes, now: float) -> Turn:
+        """The data of a mail to exempt recipients went to the MTA, or was refused on its way. One such mail a connection."""
+        screening, dialog = self._screening, self.dialog
+        why = screening.standing.reason
+        if outcome is HandoverOutcome.BARE_NEWLINE:
+            self._journal.event(EventKind.BARE_NEWLINE, now, "in the data of a mail to an exempt recipient")
+            screening.judge(
+                Verdict.REJECTED, f"{why}; and its mail to an exempt recipient held a bare newline"
+            )
+            return Turn(dialog.dressed(replies.BARE_NEWLINE), over=True)
+        screening.judge(
+            Verdict.EXEMPTED, f"{why}; its mail to an exempt recipient was answered: {_last_line(reply)}"
+        )
+        dialog.finish()
+        self.deadline = now + QUIT_LIMIT
+        return Turn(reply, over=False)
+
     def too_slow(self, now: float) -> Turn:
         """The deadline is reached."""
         dialog = self.dialog
+        if self._screening.verdict is Verdict.EXEMPTED:
+            return Turn(dialog.dressed(replies.ONE_MAIL), over=True)
         if not self._slow:
             self._journal.event(EventKind.COMMAND_TIME_LIMIT, now, dialog.last)
         if self._observe and not self._slow:
@@ -112,7 +156,7 @@ class Conversation:
         if dialog.ending is not None:
             self._end(dialog.ending, now)
             return Turn(answers, over=True)
-        if dialog.replay is not None:
+        if dialog.replay is not None and not dialog.replay.exempt:
             self._judge_fit()
         return Turn(answers, over=False, replay=dialog.replay)
 
@@ -137,3 +181,7 @@ class Conversation:
             screening.judge(Verdict.DEFERRED, f"{address} sent input behind STARTTLS, before TLS was on")
         else:
             screening.judge_unfinished(_WORDS[ending], told=bool(dialog.refused))
+
+
+def _last_line(reply: bytes) -> str:
+    return reply.splitlines()[-1][:MAX_TEXT].decode("latin-1") if reply else ""

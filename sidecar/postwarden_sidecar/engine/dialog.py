@@ -2,6 +2,7 @@
 sender and recipient are known to the log). Modelled on postscreen's (recorded cases), for RFC 5321 leaves open how to talk to such clients.
 
 At RCPT or STARTTLS the session may be handed over: the dialogue then stops (`replay`) and goes on by `resume` if the MTA did not take it.
+The recipients that everybody may write to are put to the MTA one by one in the same way, and then DATA, while all others hear the refusal.
 
 Commands are read line by line; a line ends in LF, and a CR before it belongs to the end. Only a blank separates words. Memory is
 bounded: a line that is not complete is kept up to the policy's length; the rest is answered at once, or dropped with the session. Mode
@@ -11,19 +12,21 @@ Observe only records limits; what must end nevertheless (memory) ends at OBSERVE
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Callable
 
+from postwarden_sidecar.checks import exemptions
 from postwarden_sidecar.engine import replies
 from postwarden_sidecar.engine.actions import Replay
 from postwarden_sidecar.engine.deep_tests import DeepTests
 from postwarden_sidecar.engine.journal import Refused
+from postwarden_sidecar.engine.path import address_of
 from postwarden_sidecar.engine.record import MAX_TEXT
 from postwarden_sidecar.rules.settings import Action, Session
 
 OBSERVED_LINE_LENGTH = 8192  # bytes; what is kept of a connection's input at most (design)
 
-_ROUTE = re.compile(r"@[^:]*:")  # a source route before an address (RFC 5321, appendix C); to be ignored
+# Bytes of replies that wait for a client before more of its commands are answered; a whole session's under a policy's default limits.
+ANSWERS_AT_ONCE = 4096
 
 
 class Ending(enum.Enum):
@@ -37,22 +40,28 @@ class Ending(enum.Enum):
     BEHIND_STARTTLS = (
         "behind_starttls"  # input waits behind STARTTLS: it must not be taken for what comes after TLS
     )
+    ONE_MAIL = "one_mail"  # its mail to exempt recipients is answered
     NOT_LEARNED = "not_learned"  # EHLO before we know what to offer: our own fault
 
 
 class Dialog:
     """One session. hostname: ours. offered: what EHLO may offer, None if not learned. refusal: the reply to each recipient, b"" where the
     session is to be handed over; a test that fails later sets it anew. session: the policy's limits. tests: those that run, None for none.
-    observe: limits do not end the session.
+    observe: limits do not end the session. exempt: recipients that everybody may write to, as in `checks.exemptions`.
 
     ending: why the session is over, None while it is not. commands: how many were taken. last: the last command's name, as postscreen's
     limit messages show it. refused: the recipients that were, all of them. replay: the session is to be handed over; nothing more is read
-    until `resume`. greeted: EHLO was said well. over_limit: of COUNT and LENGTH, those that were reached, and what `last` was then. helo,
-    sender, recipient: as last said, bounded; proto: "", SMTP or ESMTP.
+    until `resume`. paused: commands may wait for `receive` to be called again, once the client has taken its replies. greeted: EHLO was
+    said well. over_limit: of COUNT and LENGTH, those that were reached, and what `last` was then. helo, sender, recipient: as last said,
+    bounded; proto: "", SMTP or ESMTP.
     """
 
     __slots__ = (
         "_buffer",
+        "_chunking_offered",
+        "_exempt",
+        "_exempt_taken",
+        "_farewell",
         "_hello_line",
         "_mail_line",
         "_raw",
@@ -69,6 +78,7 @@ class Dialog:
         "observe",
         "offered",
         "over_limit",
+        "paused",
         "proto",
         "recipient",
         "refusal",
@@ -88,6 +98,7 @@ class Dialog:
         *,
         enforced: bool = True,
         observe: bool = False,
+        exempt: tuple[str, ...] = (),
     ) -> None:
         """enforced: the client is to be refused for good: STARTTLS is not for it."""
         self.hostname = hostname
@@ -103,6 +114,10 @@ class Dialog:
         self._mail_line = b""
         self._transactions = 0  # MAIL commands taken
         self._sender_given = False
+        self._exempt = exempt
+        self._exempt_taken = 0  # exempt recipients of this transaction that the MTA has taken
+        self._chunking_offered = False
+        self._farewell = False
         self.replay: Replay | None = None
         self.ending: Ending | None = None
         self.commands = 0
@@ -110,6 +125,7 @@ class Dialog:
         self.refused: list[Refused] = []
         self.over_limit: dict[Ending, str] = {}
         self.greeted = False
+        self.paused = False
         self.helo = ""
         self.proto = ""
         self.sender = ""
@@ -126,9 +142,15 @@ class Dialog:
         """The MTA did not take the session: reply is the answer to the request, then what waits is answered. A recipient's refusal is told
         by `refused`, too."""
         replay, self.replay = self.replay, None
-        if replay is not None and replay.mail:
+        if replay is not None and replay.exempt and reply.startswith(b"2"):
+            self._exempt_taken += 1
+        elif replay is not None and replay.mail:
             self._refuse(reply.splitlines()[-1] if reply else b"")
         return reply + (self._work(now) if self.ending is None else b"")
+
+    def finish(self) -> None:
+        """The data of a mail to exempt recipients is over, and what was read went with it: QUIT is all that is left to say."""
+        self.replay, self._buffer, self._farewell = None, b"", True
 
     @property
     def waiting(self) -> bytes:
@@ -138,7 +160,11 @@ class Dialog:
     def _work(self, now: float) -> bytes:
         limit = OBSERVED_LINE_LENGTH if self.observe else self._session.line_length_limit
         answers = b""
+        self.paused = False
         while self.ending is None and self.replay is None:
+            if len(answers) >= ANSWERS_AT_ONCE:
+                self.paused = True
+                return answers
             end = self._buffer.find(b"\n", 0, limit + 2)
             if end < 0:
                 break
@@ -169,7 +195,7 @@ class Dialog:
             if not self.observe:
                 self.ending = Ending.LENGTH
                 return replies.limit(self.hostname)
-        tests = self.tests
+        tests = None if self._farewell else self.tests
         if tests is not None and not self._raw.endswith(b"\r\n"):
             dropped = self._failed(tests.bare_newline(line, now))
             if dropped:
@@ -179,6 +205,9 @@ class Dialog:
         arguments = rest.decode("latin-1").strip(" ")
         name = word.decode("latin-1").upper()
         handler = _COMMANDS.get(name)
+        if self._farewell and name != "QUIT":
+            self.ending = Ending.ONE_MAIL
+            return replies.ONE_MAIL
         if tests is not None:
             if handler is None and name not in _REFUSED_COMMANDS:
                 dropped = self._failed(tests.unknown_command(word, line.lstrip(b" "), self.last, now))
@@ -243,10 +272,11 @@ class Dialog:
             self.ending = Ending.NOT_LEARNED
             return replies.NO_RESOURCES
         self.greeted = True
-        offered = replies.without(self.offered, ("STARTTLS",)) if self.enforced else self.offered
-        return replies.extended_hello(
-            self.hostname, replies.without(offered, self._session.hidden_extensions)
-        )
+        hidden = self._session.hidden_extensions
+        if self.enforced:
+            hidden += ("STARTTLS", "CHUNKING") if self._exempt else ("STARTTLS",)
+        self._chunking_offered = "CHUNKING" not in hidden
+        return replies.extended_hello(self.hostname, replies.without(self.offered, hidden))
 
     def _greeted_by(self, name: str, proto: str) -> None:
         self.helo = name.partition(" ")[0][:MAX_TEXT]  # further words are left out, as postscreen does
@@ -257,13 +287,14 @@ class Dialog:
     def _forget_sender(self) -> None:
         self._sender_given = False
         self._mail_line = b""
+        self._exempt_taken = 0
 
     def _mail(self, arguments: str) -> bytes:
         if self._session.hello_required and not self.helo:
             return replies.HELO_FIRST
         if self._sender_given:
             return replies.NESTED_MAIL
-        address = _address(arguments)
+        address = address_of(arguments)
         if address is None:
             return replies.MAIL_SYNTAX
         self._sender_given = True
@@ -275,7 +306,7 @@ class Dialog:
     def _rcpt(self, arguments: str) -> bytes:
         if not self._sender_given:
             return replies.NEED_MAIL
-        address = _address(arguments)
+        address = address_of(arguments)
         if address is None:
             return replies.RCPT_SYNTAX
         self.recipient = address
@@ -284,14 +315,33 @@ class Dialog:
                 self._hello_line, self._mail_line, self._raw, self._buffer, self._transactions
             )
             return b""
+        if self._passes_on():
+            self.replay = self._exempted(self._raw)
+            return b""
         refusal = replies.softened(self.refusal) if self._session.soft_fail else self.refusal
         self._refuse(refusal)
         return refusal
+
+    def _passes_on(self) -> bool:
+        """The recipient is exempt from the verdict. Who is only to come back comes back."""
+        under_verdict = self.enforced and self.refusal != replies.COME_BACK
+        return (
+            under_verdict
+            and exemptions.exempt(self._raw, self._exempt)
+            and exemptions.passable(self._hello_line, self._mail_line)
+        )
+
+    def _exempted(self, request: bytes) -> Replay:
+        hello, mail, request = map(exemptions.whole, (self._hello_line, self._mail_line, request))
+        return Replay(hello, mail, request, self._buffer, self._transactions, exempt=True)
 
     def _refuse(self, reply: bytes) -> None:
         self.refused.append(Refused(reply, self.sender, self.recipient, self.helo, self.proto))
 
     def _data(self, arguments: str) -> bytes:
+        if self._exempt_taken and not arguments:
+            self.replay = self._exempted(b"DATA\r\n")
+            return b""
         self.ending = Ending.DATA
         if arguments:
             return replies.DATA_SYNTAX
@@ -299,6 +349,8 @@ class Dialog:
 
     def _bdat(self, arguments: str) -> bytes:
         self.ending = Ending.DATA
+        if self._exempt_taken:  # 4xx to who was offered it before it failed a test: it may use DATA next time
+            return replies.NO_RESOURCES if self._chunking_offered else replies.NOT_IMPLEMENTED
         if "CHUNKING" in self._session.hidden_extensions:
             return replies.NOT_IMPLEMENTED
         count, _, last = arguments.partition(" ")
@@ -347,26 +399,3 @@ _COMMANDS: dict[str, Callable[[Dialog, str], bytes]] = {
 
 # Commands that are known, and refused as unknown ones are: no test fails by them.
 _REFUSED_COMMANDS = frozenset(("AUTH", "XCLIENT", "XFORWARD"))
-
-
-def _address(arguments: str) -> str | None:
-    """The address of MAIL's or RCPT's arguments, without brackets and source route; None if the colon is missing.
-
-    Lenient, as postscreen is: the address is for the log only, and nearly anything is taken for one (`FROM:`, `FOO:<a>`, an unclosed `<`).
-    """
-    _, colon, path = arguments.partition(":")
-    if not colon:
-        return None
-    path = path.lstrip(" ")
-    if not path.startswith("<"):
-        return path.partition(" ")[0][:MAX_TEXT]
-    quoted = False
-    end = len(path)
-    for at, character in enumerate(path):
-        if character == '"' and path[at - 1] != "\\":
-            quoted = not quoted
-        elif character == ">" and not quoted:
-            end = at
-            break
-    address = path[1:end]
-    return _ROUTE.sub("", address, count=1)[:MAX_TEXT] if address.startswith("@") else address[:MAX_TEXT]

@@ -9,7 +9,7 @@ from postwarden_sidecar.engine.conversation import Conversation
 from postwarden_sidecar.engine.journal import Journal
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.engine.screening import Screening
-from postwarden_sidecar.rules.settings import Rules
+from postwarden_sidecar.rules.settings import Mode, Rules
 
 _ORDER = (pregreet.TEST, dnsbl.TEST, *DEEP_TESTS)
 
@@ -30,6 +30,8 @@ def final_record(
     record.test = standing.test or _let_through(screening, rules)
     if standing.test:
         record.action, record.would = standing.action, standing.would
+    if screening.vetoed and rules is not None and rules.mode is Mode.OBSERVE:
+        record.would = record.would or Verdict.DEFERRED.value
     if conversation is not None:
         dialog = conversation.dialog
         record.helo, record.proto = dialog.helo, dialog.proto

@@ -17,6 +17,7 @@ MAX_V1 = 107  # bytes of a version 1 header with its CRLF (proxy-protocol.txt, 2
 MAX_V2_LENGTH = (
     512  # bytes behind the fixed 16; addresses take 36, the fields that balancers add some hundred
 )
+MAX_COMPLAINT = 120  # characters that we repeat of what is wrong with an address; two whole addresses fit
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"  # of version 2 (proxy-protocol.txt, 2.2)
 _FIXED = 16  # bytes of version 2's fixed part
 _V1 = b"PROXY "
@@ -125,7 +126,7 @@ def _parse_v1(line: bytes) -> Announced:
             raise ValueError("an address has a zone")
         client, server = str(family(client)), str(family(server))
     except ValueError as error:
-        raise BadHeader(f"its PROXY header has a bad address: {error}") from error
+        raise BadHeader(f"its PROXY header has a bad address: {str(error)[:MAX_COMPLAINT]}") from error
     return Announced(normalise(client)[0], _port(client_port), normalise(server)[0], _port(server_port))
 
 

@@ -39,6 +39,7 @@ NESTED_MAIL = b"503 5.5.1 Error: nested MAIL command\r\n"
 NEED_MAIL = b"503 5.5.1 Error: need MAIL command\r\n"
 NEED_RCPT = b"503 5.5.1 Error: need RCPT command\r\n"
 BDAT_NEEDS_MAIL = b"554 5.5.1 Error: need MAIL command\r\n"
+BARE_NEWLINE = b"550 5.5.2 Error: bare <CR> or <LF> in the data\r\n"
 NO_RECIPIENTS = b"554 5.5.1 Error: no valid recipients\r\n"
 
 # Our own faults: always 421 (RFC 5321, 3.8: the client is to try again later), never 5xx.
@@ -46,6 +47,7 @@ PORTS_BUSY = b"421 4.3.2 All server ports are busy\r\n"
 NO_RESOURCES = b"421 4.3.2 No system resources\r\n"
 TOO_MANY = b"421 4.7.0 Error: too many connections\r\n"
 SCREENING_BUSY = b"421 4.3.2 All screening ports are busy\r\n"
+ONE_MAIL = b"421 4.3.2 One mail a connection is taken from you\r\n"
 DRAINING = b"421 4.3.2 Service currently unavailable\r\n"
 
 # What we offer after EHLO, of what the upstream offers (design): what our dialogue, or a session handed over in its middle,

@@ -91,8 +91,14 @@ class Screening:
 
     @property
     def fit(self) -> bool:
-        """It may be given to the MTA, and its passes are kept."""
-        return not self.standing.refusal and not self.standing.drop and not self.vetoed
+        """It may be given to the MTA. Its passes are kept, but for a client that only mode Observe lets on (`vetoed`)."""
+        held = self.vetoed and not self._observes
+        return not self.standing.refusal and not self.standing.drop and not held
+
+    @property
+    def _observes(self) -> bool:
+        rules = self._context.rules
+        return rules is not None and rules.mode is Mode.OBSERVE
 
     def begin(self, server: bytes, now: float) -> Step:
         """The client is known (a PROXY header is read). server: the address it connected to, packed."""
@@ -279,7 +285,7 @@ class Screening:
         if not self.fit:
             taken, self._stored = dict.fromkeys(self._stored, passes.NEVER), ()
             return self._stores(rules, taken)
-        if not self.passed or tuple(self.passed) == self._stored:
+        if self.vetoed or not self.passed or tuple(self.passed) == self._stored:
             return ()
         if self.due <= self.passed.keys() and not self.due <= set(self._stored):
             new = passes.is_new(self.facts.passes)
@@ -309,8 +315,9 @@ class Screening:
         return limit + TIME_LIMIT_GRACE
 
     def judge(self, verdict: Verdict, reason: str) -> None:
-        """What becomes of the client is known, or is known better."""
-        self.verdict, self.reason = verdict, reason
+        """What becomes of the client is known, or is known better; after its one mail to exempt recipients nothing changes that."""
+        if self.verdict is not Verdict.EXEMPTED:
+            self.verdict, self.reason = verdict, reason
 
     def judge_unfinished(self, how: str, *, told: bool = False) -> None:
         """The client is gone, or has to go, and the MTA has not got it. how: half a sentence; told: it named a recipient, and heard
@@ -324,6 +331,20 @@ class Screening:
             self.judge(Verdict.PASS_NEW, f"{address} passed the tests, and was told to come back")
         elif not self._stored:
             self.judge(Verdict.HANGUP, f"{address}: {how}")
+
+    def judge_lost(self) -> None:
+        """The client went while the MTA was to get it, or its mail to an exempt recipient."""
+        if self.standing.refusal:
+            self.judge_unfinished("it hung up before its mail to an exempt recipient was answered")
+        else:
+            self.reason += "; it hung up before the upstream had it"
+
+    def judge_drained(self, *, told: bool) -> None:
+        """The sidecar goes. told: as in `judge_unfinished`."""
+        if not told:
+            self.judge(Verdict.DEFERRED, "the sidecar is draining")
+        elif self.standing.refusal or not self.reason:  # it failed within the dialogue; no verdict yet
+            self.judge_unfinished("the sidecar was drained", told=True)
 
     def _drop(self) -> Step:
         self.verdict, self.reason = Verdict.DROPPED, self.standing.reason

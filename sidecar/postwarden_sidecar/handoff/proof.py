@@ -34,6 +34,12 @@ OFFERED = (
     "VRFY",
     "ETRN",
 )
+# Exim's, and its name in Exim 4.93: a client that was offered it says EHLO before the greeting when it comes back.
+_INVITES_EARLY_TALK = ("PIPECONNECT", "X_PIPE_CONNECT")
+_EARLY_TALK = (
+    "but the MTA offers {}, so that good clients talk before the greeting and fail our test of it when their pass "
+    "has expired; have it not offer that (Exim: pipelining_connect_advertise_hosts = )"
+)
 RELAY_RECIPIENT = b"x@relay-test.invalid"  # a domain that is no one's (RFC 6761)
 # The domain was refused, not the relay: bad destination system address, null MX (RFC 3463, RFC 7505). Proves
 # nothing.
@@ -52,8 +58,8 @@ _WORST_FIRST = (OPEN_RELAY, WRONG_ANSWER, UNPROVED, PROVED)
 @dataclass(frozen=True, slots=True)
 class ProofResult:
     """state: Proved | Unproved | WrongAnswer | OpenRelay. detail: one sentence for a person, escaped and
-    bounded. banner: the first two words of the MTA's greeting, "" if not learned. ehlo: keywords with their
-    parameters that our dialogue may offer."""
+    bounded; with Proved what is to be changed at the MTA, mostly "". banner: the first two words of the MTA's
+    greeting, "" if not learned. ehlo: keywords with their parameters that our dialogue may offer."""
 
     state: str
     detail: str
@@ -91,6 +97,7 @@ class Proof:
         self._name = b""
         self._banner = ""
         self._ehlo: tuple[str, ...] = ()
+        self._advice = ""
         self.result: ProofResult | None = None
 
     def begin(self, local: tuple[str, int] | None, remote: tuple[str, int] | None) -> None:
@@ -141,7 +148,7 @@ class Proof:
 
     def _broken(self, how: str) -> None:
         if self._step is _Step.QUIT:  # all that was asked is answered
-            self._finish(PROVED, "")
+            self._finish(PROVED, self._advice)
         elif self._step is _Step.GREETING and self._header is _Header.NONE:
             self._finish(UNPROVED, f"the MTA {how} before its greeting (does it wait for a PROXY header?)")
         else:
@@ -172,7 +179,7 @@ class Proof:
                 self._ask(_Step.QUIT, b"QUIT")
             case _Step.QUIT:
                 if reply.code in (221, 421):
-                    self._finish(PROVED, "")
+                    self._finish(PROVED, self._advice)
                 else:
                     self._finish(WRONG_ANSWER, f"the MTA answered QUIT with {reply}: its replies are shifted")
 
@@ -181,7 +188,7 @@ class Proof:
             words = reply.lines[0].split()[:2]
             self._banner = escaped(b" ".join(words), _MAX_BANNER)
             self._ask(_Step.EHLO, b"EHLO " + self._name)
-        elif reply.code in _NOT_UNDERSTOOD or reply.positive:
+        elif reply.out_of_step or reply.positive:
             self._finish(WRONG_ANSWER, f"the MTA's greeting is {reply}")
         else:
             self._finish(UNPROVED, f"the MTA refused us with {reply}")
@@ -189,6 +196,10 @@ class Proof:
     def _receive_ehlo(self, reply: Reply) -> None:
         if reply.code == 250:
             self._ehlo = offered_keywords(reply)
+            keywords = {line.strip().upper() for line in reply.lines[1:]}
+            self._advice = next(
+                (_EARLY_TALK.format(k) for k in _INVITES_EARLY_TALK if k.encode() in keywords), ""
+            )
             if self._ask_relay:
                 self._ask(_Step.MAIL, b"MAIL FROM:<>")
             else:

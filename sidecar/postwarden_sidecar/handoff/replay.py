@@ -6,6 +6,9 @@ transaction, and its session is kept for the next one (measured without this: la
 greeting, HELO or EHLO, and MAIL got 2xx; the MTA's answer to RCPT, whatever it is, goes to the client. What is our fault, since our
 dialogue offered or took what the MTA does not, or since the MTA can't be reached, is answered with 4xx, never with the MTA's 5xx.
 
+Exempt recipients of a client that is refused are put to the MTA the same way, and answered: each in its turn, in one session, and at last
+DATA (`exempt_data` goes on from there). Once one of them is taken, losing the MTA closes the client's session: else a mail would be lost.
+
 Use: `begin`; if `wants_connection`, connect and call `connected` or `unreachable`; send `data_to_send` after each call, until `result`.
 """
 
@@ -25,10 +28,12 @@ NOT_TAKEN = b"450 4.3.0 Error: the mail system is not ready for this session, tr
 NOT_TAKEN_TLS = b"454 4.3.0 TLS not available due to a temporary reason\r\n"  # RFC 3207, section 4
 UNAVAILABLE = b"450 4.3.2 Service currently unavailable\r\n"
 UNAVAILABLE_TLS = b"454 4.3.2 TLS not available due to a temporary reason\r\n"
+LOST = b"421 4.3.2 Service currently unavailable\r\n"
 TALKED_BEHIND_STARTTLS = b"421 4.3.2 Service currently unavailable\r\n"
 
 _NOT_UNDERSTOOD = (500, 502, 503)
-_BAD_PARAMETER = (504, 555)  # RFC 5321, 4.2.3 and 4.1.1.11
+# RFC 5321, 4.2.3 and 4.1.1.11 (Postfix); measured: Exim 4.96 says 501, OpenSMTPD 7.6 says 503.
+_BAD_PARAMETER = (500, 501, 502, 503, 504, 555)
 _CLOSING = 421
 # Which keyword of EHLO a parameter of MAIL or RCPT belongs to: RFC 1870, 6152, 6531, 3461.
 _PARAMETERS = {
@@ -44,19 +49,23 @@ _PARAMETERS = {
 
 @dataclass(frozen=True, slots=True)
 class ReplayLimits:
-    """Seconds for each reply of the MTA (design)."""
+    """Seconds for each reply of the MTA (design); from data on RFC 5321's, 4.5.3.2."""
 
     greeting: float = 30.0
     hello: float = 60.0
-    mail: float = 60.0  # STARTTLS, too
+    mail: float = 60.0  # STARTTLS and RSET, too
     rcpt: float = 300.0
+    data: float = 120.0
+    block: float = 300.0  # without a byte of the data moving
+    end_of_data: float = 3600.0  # giving up makes a duplicate: as long as a relay may be silent
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
     """reply goes to the client. kept: the MTA's connection stays open for the next `begin`; else, but with DONE, it is to be closed. rest:
     with DONE, for the MTA, behind reply. client_silent: with DONE, only if the client has said nothing more; else `client_spoke` is to
-    be called before anything is sent. wrong_answer: why the hand-off is to be proved anew, "" if it is not."""
+    be called before anything is sent. wrong_answer: why the hand-off is to be proved anew, "" if it is not. wants_data: with DONE, and no
+    relay: reply asks the client for the data of a mail to exempt recipients."""
 
     outcome: HandoverOutcome
     reply: bytes
@@ -64,6 +73,7 @@ class ReplayResult:
     rest: bytes = b""
     client_silent: bool = False
     wrong_answer: str = ""
+    wants_data: bool = False
 
 
 class _Step(enum.StrEnum):
@@ -76,6 +86,8 @@ class _Step(enum.StrEnum):
     MAIL = "MAIL"
     RCPT = "RCPT"
     STARTTLS = "STARTTLS"
+    RSET = "RSET"
+    DATA = "DATA"
 
 
 class MtaDialog:
@@ -97,6 +109,8 @@ class MtaDialog:
         self._keywords: frozenset[str] | None = None  # of the MTA's last reply to EHLO
         self._refused: bytes | None = None  # answers all of this client's requests; b"": ours to answer for
         self._refused_mail: tuple[tuple[int, bytes, bytes], bytes] | None = None
+        self._open: tuple[int, bytes, bytes] | None = None  # the transaction whose MAIL is taken,
+        self._taken = False  # and a recipient of it
         self.alive = False
         self.learned: tuple[str, ...] | None = None
         self.result: ReplayResult | None = None
@@ -121,10 +135,20 @@ class MtaDialog:
         """The client's request is to be put to the MTA; `result` may stand at once."""
         self._replay = replay
         self.result = None
+        if self._said_hello and replay.hello not in (b"", self._said_hello):
+            # A second HELO or EHLO is for a session of its own: some MTAs refuse it (measured: OpenSMTPD 7.6, `503 Already identified`).
+            self.alive = False
         if self._refused is not None:
             self._answer(self._refused or self._not_taken)
         elif replay.mail and self._refused_mail is not None and self._refused_mail[0] == self._transaction:
             self._answer(self._refused_mail[1], kept=self.alive)
+        elif self._open == self._transaction and self._taken and not self.alive:
+            self._lose()
+        elif self._open == self._transaction and self.alive:
+            self._say_request(now)
+        elif self.alive and self._open is not None:
+            self._open, self._taken = None, False
+            self._say(_Step.RSET, b"RSET\r\n", now + self._limits.mail)
         elif self.alive:
             self._say_next(now)
         else:
@@ -134,6 +158,7 @@ class MtaDialog:
         """A connection stands. header: of the PROXY protocol, or b""."""
         self._parser = ReplyParser()
         self._said_hello, self._keywords = b"", None
+        self._open, self._taken = None, False
         self.alive = True
         self._output = header
         self._await(_Step.GREETING, now + self._limits.greeting)
@@ -189,11 +214,15 @@ class MtaDialog:
                 self._receive_rcpt(reply)
             case _Step.STARTTLS:
                 self._receive_starttls(reply)
+            case _Step.DATA:
+                self._receive_data(reply)
+            case _Step.RSET:
+                self._say_next(now) if reply.positive else self._lose()
 
     def _receive_greeting(self, reply: Reply, now: float) -> None:
         if reply.code == 220:
             self._say_next(now)
-        elif reply.code in _NOT_UNDERSTOOD or reply.code < 400:  # as in handoff.reply_watch
+        elif reply.out_of_step or reply.code < 400:  # as in handoff.reply_watch
             wrong = f"the MTA's greeting is {reply}"
             self._refuse_client(b"", wrong) if reply.code >= 400 else self._lose(wrong)
         else:
@@ -221,7 +250,7 @@ class MtaDialog:
         if reply.code == _CLOSING:
             self._close(reply)
         else:
-            self._refuse_client(_wire(reply), "")
+            self._refuse_client(reply.wire, "")
 
     def _refuse_client(self, answer: bytes, wrong_answer: str) -> None:
         """All that this client asks for gets the same answer from now on."""
@@ -231,23 +260,45 @@ class MtaDialog:
 
     def _receive_mail(self, reply: Reply, now: float) -> None:
         if reply.positive:
-            self._say(_Step.RCPT, self._replay.request, now + self._limits.rcpt)
+            self._open, self._taken = self._transaction, False
+            self._say_request(now)
         elif reply.code == _CLOSING:
             self._close(reply)
         elif reply.code < 400:
             self._lose(f"the MTA answered MAIL with {reply}")
         else:
             ours = reply.code in _NOT_UNDERSTOOD or self._lacked(reply, self._replay.mail)
-            answer = NOT_TAKEN if ours else _wire(reply)
+            answer = NOT_TAKEN if ours else reply.wire
             self._refused_mail = (self._transaction, answer)
             self._answer(answer, kept=True)
 
     def _receive_rcpt(self, reply: Reply) -> None:
-        if self._lacked(reply, self._replay.request):
+        if self._replay.exempt:
+            self._receive_exempt(reply)
+        elif self._lacked(reply, self._replay.request):
             self.alive = False  # with the MAIL that it took
             self._answer(NOT_TAKEN)
         else:
             self._done(reply.raw + self._parser.take_rest(), client_silent=False)
+
+    def _receive_exempt(self, reply: Reply) -> None:
+        """To one of several recipients perhaps: the session is kept, whatever the MTA says but 421."""
+        if reply.code == _CLOSING:
+            self._close(reply)
+        elif 300 <= reply.code < 400:
+            self._lose(f"the MTA answered RCPT with {reply}")
+        else:
+            self._taken = self._taken or reply.positive
+            lacked = self._lacked(reply, self._replay.request)
+            self._answer(NOT_TAKEN if lacked else reply.wire, kept=True)
+
+    def _receive_data(self, reply: Reply) -> None:
+        if reply.code == 354 and self._parser.empty:
+            self._end(ReplayResult(HandoverOutcome.DONE, reply.wire, rest=self._replay.rest, wants_data=True))
+        elif reply.code >= 400:
+            self._close(reply)
+        else:
+            self._lose(f"the MTA answered DATA with {reply}")
 
     def _receive_starttls(self, reply: Reply) -> None:
         if reply.code == 220:
@@ -260,7 +311,12 @@ class MtaDialog:
         elif reply.code < 400:
             self._lose(f"the MTA answered STARTTLS with {reply}")
         else:
-            self._answer(_wire(reply), kept=True)
+            self._answer(reply.wire, kept=True)
+
+    @property
+    def _promised_chunks(self) -> bool:
+        """We offered CHUNKING, and the MTA does not offer it to this client (Exim: chunking_advertise_hosts)."""
+        return "CHUNKING" in self._offered and self._keywords is not None and "CHUNKING" not in self._keywords
 
     def _lacked(self, reply: Reply, line: bytes) -> bool:
         """The reply refuses a parameter that the client uses because we offered its keyword, and the MTA does not offer it to this
@@ -290,10 +346,20 @@ class MtaDialog:
         replay = self._replay
         if replay.hello and replay.hello != self._said_hello:
             self._say(_Step.HELLO, replay.hello, now + self._limits.hello)
+        elif replay.mail and self._promised_chunks:
+            # Its BDAT would be refused for good when we only relay. It passed: when it comes back it hears the MTA's own offer.
+            self._refuse_client(b"", "")
         elif replay.mail:
             self._say(_Step.MAIL, replay.mail, now + self._limits.mail)
         else:
             self._say(_Step.STARTTLS, replay.request, now + self._limits.mail)
+
+    def _say_request(self, now: float) -> None:
+        """In a transaction: RCPT, or DATA after exempt recipients."""
+        if self._replay.request == b"DATA\r\n":
+            self._say(_Step.DATA, self._replay.request, now + self._limits.data)
+        else:
+            self._say(_Step.RCPT, self._replay.request, now + self._limits.rcpt)
 
     def _say(self, step: _Step, line: bytes, deadline: float) -> None:
         self._output += line
@@ -313,7 +379,7 @@ class MtaDialog:
 
     def _close(self, reply: Reply) -> None:
         self.alive = False
-        self._end(ReplayResult(HandoverOutcome.CLOSE, _wire(reply)))
+        self._end(ReplayResult(HandoverOutcome.CLOSE, reply.wire))
 
     def _lose(self, wrong_answer: str = "") -> None:
         """No connection, silence, garbage: the dialogue goes on, and the next request tries again. A client whose own command is odd
@@ -321,7 +387,10 @@ class MtaDialog:
         if not self._sane:
             wrong_answer = ""
         self.alive = False
-        self._answer(UNAVAILABLE if self._replay.mail else UNAVAILABLE_TLS, wrong_answer=wrong_answer)
+        if self._replay.exempt and self._taken:
+            self._end(ReplayResult(HandoverOutcome.CLOSE, LOST, wrong_answer=wrong_answer))
+        else:
+            self._answer(UNAVAILABLE if self._replay.mail else UNAVAILABLE_TLS, wrong_answer=wrong_answer)
 
     @property
     def _sane(self) -> bool:
@@ -332,12 +401,3 @@ class MtaDialog:
         self._await(_Step.NOTHING, None)
         self._output = b""
         self.result = result
-
-
-def _wire(reply: Reply) -> bytes:
-    """The reply with each line ended as RFC 5321 wants it, whatever the MTA did."""
-    last = len(reply.lines) - 1
-    return b"".join(
-        b"%d%s%s\r\n" % (reply.code, b"-" if index < last else b" ", line)
-        for index, line in enumerate(reply.lines)
-    )

@@ -15,6 +15,8 @@ MAX_LINES = 100  # lines of one reply; the longest EHLO replies in the field hav
 MAX_DETAIL = 160  # characters of a peer's words that we repeat in a sentence of ours
 
 _LINE = re.compile(rb"([2-5][0-9][0-9])([ -]?)(.*)\Z", re.DOTALL)
+# Exim's 554 to who talks before its greeting (measured, 4.96): to a PROXY header that it does not expect. It is not about the client.
+_OUT_OF_STEP = re.compile(rb"(?i)\bsynchronization error\b")
 _ENHANCED = re.compile(rb"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9.])")
 
 
@@ -36,10 +38,26 @@ class Reply:
         return 200 <= self.code < 300
 
     @property
+    def out_of_step(self) -> bool:
+        """As a greeting: the MTA took what it was sent for talk that came too early, or for no command at all."""
+        return self.code in (500, 502, 503) or (
+            self.code == 554 and _OUT_OF_STEP.search(self.lines[0]) is not None
+        )
+
+    @property
     def enhanced(self) -> str:
         """The enhanced status code (RFC 3463) of the first line, or ""."""
         match = _ENHANCED.match(self.lines[0])
         return match.group().decode("ascii") if match else ""
+
+    @property
+    def wire(self) -> bytes:
+        """The reply with each line ended as RFC 5321 wants it, whatever the server did."""
+        last = len(self.lines) - 1
+        return b"".join(
+            b"%d%s%s\r\n" % (self.code, b"-" if index < last else b" ", line)
+            for index, line in enumerate(self.lines)
+        )
 
     def __str__(self) -> str:
         """Code and first line, fit to be shown."""

@@ -87,7 +87,7 @@ class ReplyWatch:
 
     def _judge(self, reply: Reply) -> None:
         if self.stage is Stage.GREETING:
-            if reply.code != 220 and (reply.code < 400 or reply.code in _NOT_UNDERSTOOD):
+            if reply.code != 220 and (reply.code < 400 or reply.out_of_step):
                 raise WrongAnswer(f"the MTA's greeting is {reply}")
             if reply.code != 220:
                 raise Refused(escaped(b"%d %s" % (reply.code, reply.lines[-1]), _MAX_REFUSAL))

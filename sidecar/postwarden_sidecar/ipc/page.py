@@ -1,6 +1,6 @@
 """The shared page: one memory file that all processes of a sidecar map.
 
-Each worker writes the cells of its own slot only, so no lock is needed: an aligned 8-byte store is atomic on
+Each process writes the cells of its own slot only, so no lock is needed: an aligned 8-byte store is atomic on
 what we run on. Sums over all slots decide limits and are the metrics; counters are cumulative and survive a
 worker's death, gauges are zeroed by the supervisor then. Metrics are exact whatever is sampled, for they come
 from here and not from records.
@@ -16,6 +16,7 @@ from postwarden_sidecar.dns.outcome import NETWORK_OUTCOMES
 from postwarden_sidecar.engine.record import Verdict
 
 MAX_WORKERS = 64  # slots; more cores than this are left to other pods
+SUPERVISOR = MAX_WORKERS  # one more slot, which the supervisor writes
 TESTS = ("access", "pregreet", "dnsbl", "pipelining", "non_smtp_command", "bare_newline")
 OUTCOMES = ("pass", "fail", "unknown")
 ACTIONS = ("", "Ignore", "Enforce", "Drop")
@@ -48,6 +49,8 @@ LOOKUP_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0,
 HEARTBEAT = "heartbeat_ms"  # gauge: CLOCK_MONOTONIC, milliseconds
 SCREENING = "screening"  # gauge: connections in our hands, not yet given to the MTA
 UPSTREAM = "upstream"  # gauge: clients given to the MTA, which has not answered them yet
+# gauge, the supervisor's: 1 while clients are not steered to the workers as they should be: one worker serves, or an older way is in force
+STEERING_FAILED = "steering_failed"
 # This worker's last decision on stress mode: twice CLOCK_MONOTONIC nanoseconds, plus 1 if it began. The newest of all is in force, so
 # that it outlives its worker.
 STRESS = "stress"
@@ -86,7 +89,7 @@ def active(stage: str) -> str:
     return f"active/{stage}"
 
 
-GAUGES = (HEARTBEAT, SCREENING, UPSTREAM, *(active(stage) for stage in STAGES))
+GAUGES = (HEARTBEAT, SCREENING, UPSTREAM, STEERING_FAILED, *(active(stage) for stage in STAGES))
 COUNTERS = (
     *(connections(verdict) for verdict in Verdict),
     *(tests(test, outcome, action) for test in TESTS for outcome in OUTCOMES for action in ACTIONS),
@@ -102,7 +105,7 @@ COUNTERS = (
 )
 CELLS = {name: index for index, name in enumerate((*GAUGES, STRESS, *COUNTERS))}
 _SLOT_CELLS = -(-len(CELLS) // 8) * 8  # whole cache lines of 64 bytes: two workers never write the same one
-SIZE = MAX_WORKERS * _SLOT_CELLS * 8  # bytes
+SIZE = (MAX_WORKERS + 1) * _SLOT_CELLS * 8  # bytes
 
 
 class Page:

@@ -3,6 +3,8 @@ relay.
 
 One a client. Between two hand-overs it may keep the MTA's connection, for the client's next MAIL. With `Pass` smtpd gets one end of a
 socketpair and replay and relay go through the other (measured: the client's address is logged, STARTTLS works through it).
+
+A client that is refused never gets a relay: its requests for exempt recipients are answered, and their mail goes through `data_relay`.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from typing import Protocol
 
 from postwarden_sidecar.engine.actions import Endpoints, HandoffOutcome, HandOver, HandoverOutcome, Replay
 from postwarden_sidecar.engine.context import Context
+from postwarden_sidecar.handoff.exempt_data import DataResult, ExemptData
 from postwarden_sidecar.handoff.replay import MtaDialog, ReplayResult
 from postwarden_sidecar.handoff.smtpd_pass import DESCRIPTOR_PAYLOAD, encode_attributes
 from postwarden_sidecar.ipc.messages import UpstreamFault
 from postwarden_sidecar.net.connector import Connector
+from postwarden_sidecar.net.data_relay import DataRelay
 from postwarden_sidecar.net.environment import Environment
 from postwarden_sidecar.net.occupancy import Presence
 from postwarden_sidecar.net.relay import READ_SIZE, Relay
@@ -34,8 +38,8 @@ class HandoverOwner(Protocol):
     def handover_done(self, relay: Transfer, route: Route) -> None:
         """The client is the MTA's now, and its socket the relay's."""
 
-    def handover_answered(self, outcome: HandoverOutcome, reply: bytes) -> None:
-        """The socket is the session's again; outcome ANSWERED or CLOSE. reply: for the client, not yet sent."""
+    def handover_answered(self, outcome: HandoverOutcome, reply: bytes, unsent: bytes = b"") -> None:
+        """The socket is the session's again; any outcome but DONE. reply: for the client, not yet sent. unsent: goes before it."""
 
     def client_lost(self) -> None:
         """The client went while the MTA was asked."""
@@ -68,6 +72,7 @@ class Handover:
         self._connector: Connector | None = None
         self._control: socket.socket | None = None  # smtpd's; open up to its greeting at least
         self._mta: socket.socket | None = None
+        self._data: DataRelay | None = None
         self._active = False
 
     @property
@@ -168,7 +173,8 @@ class Handover:
         except OSError:
             data = b""
         if data:
-            self._presence.end()  # the MTA serves this client
+            if self._active:
+                self._presence.end()  # the MTA serves this client
             self._dialog.receive_bytes(data, self._environment.loop.now)
         else:
             self._dialog.receive_eof()
@@ -200,6 +206,9 @@ class Handover:
         if self._dialog.learned is not None:
             self._environment.host.learned(self._route, self._dialog.learned)
             self._dialog.learned = None
+        if result.wants_data:
+            self._take_data(result)
+            return
         if result.outcome is HandoverOutcome.DONE and result.client_silent and self._client_spoke():
             self._dialog.client_spoke()
             self._release_mta()
@@ -220,6 +229,23 @@ class Handover:
             if result.wrong_answer:
                 self._ask_for_proof(result.wrong_answer)
             self._owner.handover_answered(result.outcome, result.reply)
+
+    def _take_data(self, prompt: ReplayResult) -> None:
+        assert self._mta is not None
+        environment = self._environment
+        data = ExemptData(prompt.reply, prompt.rest, environment.loop.now, environment.timeouts.replay)
+        self._data = DataRelay(environment, self._client, self._mta, data, self)
+        self._data.start()
+
+    def data_over(self, result: DataResult, unsent: bytes) -> None:
+        """The mail to exempt recipients is answered, or will not be."""
+        self.close()
+        self._owner.handover_answered(result.outcome, result.reply, unsent)
+
+    def data_lost(self) -> None:
+        """The client went within the data."""
+        self.close()
+        self._owner.client_lost()
 
     def _ask_for_proof(self, why: str) -> None:
         outcome, route = HandoffOutcome.WRONG_ANSWER.value, self._route
@@ -246,6 +272,9 @@ class Handover:
         if self._connector is not None:
             self._connector.cancel()
             self._connector = None
+        if self._data is not None:
+            self._data.stop()
+            self._data = None
         if self._client.fileno() >= 0:
             self._environment.loop.watch(self._client.fileno(), self, 0)
         self._release_mta()

@@ -1,8 +1,7 @@
 """One client from accept to hand-off or close: carries out what its engine asks, and tells it what the socket
 does.
 
-All decisions are the engine's. A session has its socket, at most one reply that the client has not taken yet,
-and a hand-off under way.
+All decisions are the engine's; reading and writing are `client_socket`'s. A session has a hand-off under way, or none.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from postwarden_sidecar.engine.actions import (
     HandoffOutcome,
     HandOver,
     HandoverOutcome,
-    Interest,
     LookupPass,
     Observe,
     QueryDnsbl,
@@ -33,16 +31,14 @@ from postwarden_sidecar.engine.connection import Connection
 from postwarden_sidecar.engine.proxy_header import Announced
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.messages import UpstreamFault
+from postwarden_sidecar.net.client_socket import ClientSocket
 from postwarden_sidecar.net.environment import Environment, Inquiry
 from postwarden_sidecar.net.fault_record import fault_record
 from postwarden_sidecar.net.handover import Handover
-from postwarden_sidecar.net.interest import wanted_events
-from postwarden_sidecar.net.lingering import discard_input
 from postwarden_sidecar.net.loop import fail
 from postwarden_sidecar.net.route import Route
 from postwarden_sidecar.net.transfer import Transfer, choose_transfer
 
-MAX_INPUT = 8 * 1024  # bytes of one read or peek (design: at most 8 KiB of input are kept)
 _GONE = select.EPOLLHUP | select.EPOLLERR
 
 
@@ -52,9 +48,8 @@ class Session:
     another worker has read."""
 
     __slots__ = (
-        "_at_end", "_began", "_client", "_context", "_dnsbl", "_draining", "_ended", "_engine", "_environment",
-        "_eof_told", "_flush_by", "_handover", "_local", "_output", "_over", "_peeked", "_peer", "_presence",
-        "_pumping", "_recorded", "_stage", "_target", "_transfer", "_wall", "_way", "deadline",
+        "_began", "_client", "_context", "_dnsbl", "_draining", "_ended", "_engine", "_environment", "_handover", "_local",
+        "_over", "_peer", "_presence", "_pumping", "_recorded", "_stage", "_target", "_transfer", "_wall", "_way", "deadline",
         "queued_at",
     )  # fmt: skip
 
@@ -71,7 +66,7 @@ class Session:
         self.deadline: float | None = None
         self.queued_at: float | None = None
         self._environment = environment
-        self._client = client
+        self._client = ClientSocket(client)
         self._peer = peer
         self._local = local
         self._ended = ended
@@ -83,11 +78,6 @@ class Session:
         now = environment.loop.now
         self._engine = Connection(context, *peer, *local, now, wall, load, announced, elsewhere)
         self._stage = ""
-        self._output = b""
-        self._flush_by: float | None = None
-        self._peeked = 0
-        self._eof_told = False
-        self._at_end = False  # recv has returned the end: reading on would spin
         self._transfer: Transfer | None = None
         self._handover: Handover | None = None  # kept between hand-overs that were only answered
         self._draining = False
@@ -120,72 +110,18 @@ class Session:
 
     def handle_events(self, fd: int, events: int) -> None:
         """The client's socket is ready."""
+        client, engine = self._client, self._engine
         if events & _GONE:
             self._lose()
             return
-        if self._output:
-            self._flush()
-        else:
-            interest = self._engine.interest
-            if interest is Interest.READ:
-                self._read()
-            elif interest is Interest.PEEK:
-                self._peek()
+        try:
+            client.serve(engine, self._environment.loop.now)
+        except OSError:
+            self._lose()
         self._pump()
-        if events & select.EPOLLRDHUP and self._wants_fin():
-            self._eof_told = True
-            self._engine.receive_eof(self._environment.loop.now)
+        if not self._over and self._transfer is None and client.take_end(events, engine.interest):
+            engine.receive_eof(self._environment.loop.now)
             self._pump()
-
-    def _wants_fin(self) -> bool:
-        """A client that has ended is told to the engine at once, unless it reads: then the end comes after
-        the bytes."""
-        open_here = not self._over and self._transfer is None and not self._output
-        return open_here and not self._eof_told and self._engine.interest is not Interest.READ
-
-    def _read(self) -> None:
-        try:
-            data = self._client.recv(MAX_INPUT)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            self._lose()
-            return
-        if data:
-            self._engine.receive_bytes(data, self._environment.loop.now)
-        else:
-            self._eof_told = self._at_end = True
-            self._engine.receive_eof(self._environment.loop.now)
-
-    def _peek(self) -> None:
-        while self._engine.interest is Interest.PEEK:
-            try:
-                data = self._client.recv(MAX_INPUT, socket.MSG_PEEK)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                self._lose()
-                return
-            if len(data) <= self._peeked:
-                return  # no news; the end is told by EPOLLRDHUP
-            discard = self._engine.receive_peek(data, self._environment.loop.now)
-            self._peeked = len(data)
-            if discard == 0:
-                return
-            self._client.recv(discard)
-            self._peeked = 0
-
-    def _flush(self) -> None:
-        try:
-            sent = self._client.send(self._output, socket.MSG_NOSIGNAL)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            self._lose()
-            return
-        self._output = self._output[sent:]
-        if not self._output:
-            self._flush_by = None
 
     def _lose(self) -> None:
         """The client is gone, or has to go: nothing can be said to it."""
@@ -206,7 +142,7 @@ class Session:
             return
         self._pumping = True
         try:
-            while not (self._output or self._over or self._transfer is not None):
+            while not (self._client.unsent or self._over or self._transfer is not None):
                 action = self._engine.next_action()
                 if action is None:
                     break
@@ -219,11 +155,10 @@ class Session:
     def _carry_out(self, action: EngineAction) -> None:
         match action:
             case Send(data):
-                self._output = data
-                self._flush()
+                self._send(data)
             case Close(linger):
                 if linger:
-                    discard_input(self._client)
+                    self._client.discard_input()
                 self._release()
             case Observe(record):
                 self._observe(record)
@@ -239,6 +174,12 @@ class Session:
                 self._hand_off(action)
             case HandOver():
                 self._hand_over(action)
+
+    def _send(self, reply: bytes) -> None:
+        try:
+            self._client.send(reply)
+        except OSError:
+            self._lose()
 
     def _receive_pass(self, expiries: Mapping[str, float]) -> None:
         self._tell(lambda: self._engine.receive_pass(expiries, self._environment.loop.now))
@@ -277,25 +218,10 @@ class Session:
 
     def _watch(self) -> None:
         """Watch for what the engine wants, and for its deadline."""
-        loop, engine = self._environment.loop, self._engine
-        interest = engine.interest
-        if self._output:
-            mask = select.EPOLLOUT
-        else:
-            mask = wanted_events(
-                interest, peeked=self._peeked > 0, eof_told=self._eof_told, at_end=self._at_end
-            )
-        if interest is not Interest.PEEK:
-            self._peeked = 0
-        loop.watch(self._client.fileno(), self, mask)
+        loop, engine, client = self._environment.loop, self._engine, self._client
+        loop.watch(client.owned.fileno(), self, client.events(engine.interest))
         when = engine.next_deadline()
-        if self._output:
-            # the engine has said its last word; the client does not read it
-            if when is None or when <= loop.now:
-                self._flush_by = self._flush_by or loop.now + self._environment.timeouts.flush
-            if self._flush_by is not None:
-                when = self._flush_by
-        loop.set_deadline(self, when)
+        loop.set_deadline(self, client.deadline(when, loop.now, self._environment.timeouts.flush))
         if engine.stage != self._stage:
             self._environment.meter.move(self._stage, engine.stage)
             self._stage = engine.stage
@@ -303,7 +229,7 @@ class Session:
     def handle_deadline(self) -> None:
         """The engine's deadline, or a client that does not read its last reply."""
         now = self._environment.loop.now
-        if self._flush_by is not None and now >= self._flush_by:
+        if self._client.too_slow(now):
             self._lose()
             return
         self._engine.handle_timer(now)
@@ -314,7 +240,7 @@ class Session:
     def _leave_dialog(self) -> None:
         """The socket is watched by the hand-off from now on."""
         loop = self._environment.loop
-        loop.watch(self._client.fileno(), self, 0)
+        loop.watch(self._client.owned.fileno(), self, 0)
         loop.set_deadline(self, None)
         self._forget_dnsbl()
         self._environment.meter.move(self._stage, "handoff")
@@ -326,7 +252,7 @@ class Session:
         route = self._environment.host.route()
         self._target, self._way = route.target, route.handoff.value
         chosen = choose_transfer(
-            self._environment, self._client, action.endpoints, route, self, self._presence
+            self._environment, self._client.owned, action.endpoints, route, self, self._presence
         )
         if isinstance(chosen, tuple):
             self._end_handoff(*chosen, greeting_ended=False)
@@ -355,7 +281,7 @@ class Session:
             fault = UpstreamFault(outcome.value, detail, self._target, self._way)
             self._environment.host.upstream_fault(fault)
         self._transfer = None
-        self._output = unsent
+        self._client.unsent = unsent
         self._end_handoff(outcome, detail, greeting_ended=greeting_ended)
         self._pump()
 
@@ -375,7 +301,9 @@ class Session:
     def _hand_over(self, action: HandOver) -> None:
         self._leave_dialog()
         if self._handover is None:
-            self._handover = Handover(self._environment, self._client, self._context, self, self._presence)
+            self._handover = Handover(
+                self._environment, self._client.owned, self._context, self, self._presence
+            )
         self._transfer = self._handover
         self._handover.begin(action)
 
@@ -386,9 +314,10 @@ class Session:
         self._engine.receive_handover(HandoverOutcome.DONE, way, self._environment.loop.now)
         self._give_away(relay)
 
-    def handover_answered(self, outcome: HandoverOutcome, reply: bytes) -> None:
+    def handover_answered(self, outcome: HandoverOutcome, reply: bytes, unsent: bytes = b"") -> None:
         """The dialogue goes on, or ends with the reply."""
         self._transfer = None
+        self._client.unsent = unsent
         self._presence.take_back()
         self._engine.receive_handover(outcome, reply, self._environment.loop.now)
         if self._draining:
@@ -423,7 +352,7 @@ class Session:
             self._presence.end()
             loop = self._environment.loop
             loop.set_deadline(self, None)
-            loop.close(self._client)
+            loop.close(self._client.owned)
             self._environment.descriptors.opened -= 1
             self._environment.meter.move(self._stage, "")
             self._stage = ""

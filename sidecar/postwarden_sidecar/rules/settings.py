@@ -204,6 +204,7 @@ class Rules:
     hostname: our name in replies; None is the upstream's.
     stress_wait: seconds, in place of pregreet.wait under stress; None: the same.
     pass_addresses: local addresses at which a client may earn its pass; None: all.
+    exempt_recipients: lower case, `postmaster@`, `abuse@example.com`, `@example.org`.
     """
 
     policy: PolicyRef
@@ -222,3 +223,4 @@ class Rules:
     session: Session = Session()
     limits: Limits = Limits()
     cache: Cache = Cache()
+    exempt_recipients: tuple[str, ...] = ()

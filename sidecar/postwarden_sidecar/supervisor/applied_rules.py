@@ -7,21 +7,20 @@ cancelled, so that workers, disk and our own account never differ for longer tha
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 
 from postwarden_sidecar.controlclient.stream import NotApplied
-from postwarden_sidecar.rules import image, keys
+from postwarden_sidecar.rules import keys
+from postwarden_sidecar.rules.intervals import Buffer
 from postwarden_sidecar.rules.settings import PolicyRef, Rules
+from postwarden_sidecar.supervisor.memory_file import Placed, place
 from postwarden_sidecar.supervisor.state_directory import StateDirectory
 from postwarden_sidecar.supervisor.workers import Workers
 
 FIRST_WORD = 2.0  # seconds that clients wait in the queue for the operator's first word, before they get
 # what is set for 'no rules'; an operator that is there answers within tens of milliseconds
-
-_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +48,7 @@ class AppliedRules:
         self._decided = False  # workers have rules, or were told that there are none
         self._orders: set[asyncio.Task[None]] = set()
         self.rules: Rules | None = None
+        self._tables: Mapping[str, Buffer] = {}
         self._complete = True
         self.told = asyncio.Event()
         self.spoken = asyncio.Event()  # by an operator, of this process's time
@@ -63,19 +63,26 @@ class AppliedRules:
         """See RulesSink."""
         return self._complete
 
+    @property
+    def tables(self) -> Mapping[str, Buffer]:
+        """See RulesSink."""
+        return self._tables
+
     async def begin(self, *, expect_operator: bool) -> None:
         """Put in force what the disk has; if it has nothing and no operator speaks in time: no rules."""
         saved = await asyncio.to_thread(self._state.load_rules) if self._state is not None else None
         if saved is not None:
             try:
-                rules = keys.without_blank_sites(saved[0])
-                complete = rules is saved[0]
-                content = saved[1] if complete else await asyncio.to_thread(image.encode, rules)
-                await self._finish(self._put(rules, content, complete=complete))
+                rules = keys.without_blank_sites(saved.rules)
+                complete = rules is saved.rules
+                if not complete:
+                    os.close(saved.descriptor)
+                    saved = await asyncio.to_thread(place, rules)
+                await self._finish(self._put(saved, complete=complete))
             except NotApplied as error:
                 _log.warning("the last known good rules are not put in force: %s", error)
             else:
-                policy = saved[0].policy
+                policy = saved.rules.policy
                 _log.info("last known good rules of %s/%s are in force", policy.namespace, policy.name)
                 self.told.set()
                 return
@@ -87,10 +94,7 @@ class AppliedRules:
 
     async def apply(self, rules: Rules) -> None:
         """See RulesSink."""
-        content = await asyncio.to_thread(image.encode, rules)
-        kept = keys.without_keys(rules)
-        on_disk = content if kept is rules else await asyncio.to_thread(image.encode, kept)
-        await self._finish(self._put(rules, content, on_disk=on_disk))
+        await self._finish(self._place_and_put(rules))
         self._heard()
 
     async def unmanaged(self) -> None:
@@ -123,21 +127,23 @@ class AppliedRules:
         await asyncio.sleep(FIRST_WORD)
         await self._put_none_unless_decided()
 
-    async def _put(
-        self, rules: Rules, content: bytes, *, on_disk: bytes | None = None, complete: bool = True
-    ) -> None:
-        """content: the image of rules. on_disk: that to keep; None: the disk has it."""
+    async def _place_and_put(self, rules: Rules) -> None:
+        found = await asyncio.to_thread(place, rules)
+        await self._put(found, on_disk=keys.without_keys(found.rules))
+
+    async def _put(self, placed: Placed, *, on_disk: Rules | None = None, complete: bool = True) -> None:
+        """on_disk: what to keep there; None: the disk has it."""
         async with self._one_at_a_time:
             try:
-                await self._workers.set_rules(memory_file(content))
+                await self._workers.set_rules(placed.descriptor)
             except NotApplied:
                 if not self._decided:
                     await self._workers.set_rules(None, defer=self._defer)
                     self._decided = True
                 raise
             self._decided = True
-            self.rules, self._complete = rules, complete
-            self._changed(rules)
+            self.rules, self._tables, self._complete = placed.rules, placed.tables, complete
+            self._changed(placed.rules)
             if on_disk is not None and self._state is not None:
                 await asyncio.to_thread(self._state.save_rules, on_disk)
 
@@ -145,7 +151,7 @@ class AppliedRules:
         async with self._one_at_a_time:
             await self._workers.set_rules(None, defer=self._defer)
             self._decided = True
-            self.rules, self._complete = None, True
+            self.rules, self._tables, self._complete = None, {}, True
             self._changed(None)
             if self._state is not None:
                 await asyncio.to_thread(self._state.forget_rules)
@@ -168,15 +174,3 @@ class AppliedRules:
         self._orders.discard(order)
         if not order.cancelled() and (error := order.exception()) is not None:
             _log.debug("an order ended: %s", error)  # who waits for it says it; here it is only seen
-
-
-def memory_file(content: bytes) -> int:
-    """A sealed memory file, open for reading only: whoever maps it may rely on what it holds. The descriptor
-    is the caller's."""
-    writable = os.memfd_create("postwarden-rules", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with open(writable, "wb") as file:  # noqa: PTH123  (a descriptor has no path)
-        file.write(content)
-        file.flush()
-        fcntl.fcntl(writable, fcntl.F_ADD_SEALS, _SEALS)
-        # Before Linux 6.7 a sealed file can't be mapped shared by a descriptor that is open for writing.
-        return os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC)

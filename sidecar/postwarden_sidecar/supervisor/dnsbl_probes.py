@@ -174,7 +174,7 @@ async def _ask(name: dns.name.Name, resolver: str) -> tuple[bytes, ...] | str:
         answer = response.resolve_chaining().answer
     except dns.exception.Timeout:
         return f"the resolver {resolver} does not answer within {QUERY_TIMEOUT} s"
-    except dns.exception.DNSException:  # its text would show the name, and so the key
+    except (dns.exception.DNSException, EOFError, ValueError):  # its text would show the name, and so the key
         return f"the resolver {resolver} sends no answer that makes sense"
     except OSError as error:
         return f"the resolver {resolver} can't be reached: {error.strerror or type(error).__name__}"

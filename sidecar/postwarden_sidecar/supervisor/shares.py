@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from postwarden_sidecar.ipc.messages import AcceptAlso, AcceptNoMore, Neighbour, SteeringInForce
+from postwarden_sidecar.ipc.page import CELLS, STEERING_FAILED, SUPERVISOR, Page
 from postwarden_sidecar.ipc.pair import make_pair
 from postwarden_sidecar.net.steering import V6_BITS, Steering
 from postwarden_sidecar.supervisor.worker_process import WorkerProcess
@@ -21,10 +22,13 @@ _log = logging.getLogger(__name__)
 
 class Shares:
     """listeners: a group that `Steering(len(listeners))` is attached to, if there are several. running: the workers, by index; it
-    is read, never changed."""
+    is read, never changed. page: tells of a steering that fails."""
 
-    def __init__(self, listeners: Sequence[socket.socket], running: Mapping[int, WorkerProcess]) -> None:
+    def __init__(
+        self, listeners: Sequence[socket.socket], running: Mapping[int, WorkerProcess], page: Page
+    ) -> None:
         self._listeners = listeners
+        self._page = page
         self._running = running
         self._steering = Steering(len(listeners))
         self._stand_ins: dict[
@@ -94,7 +98,9 @@ class Shares:
                 steering.attach(self._listeners[0])
             except OSError as error:
                 _log.error("clients can't be steered anew, so the old way stays: %s", error)
+                self._page.slot(SUPERVISOR)[CELLS[STEERING_FAILED]] = 1
                 return
+            self._page.slot(SUPERVISOR)[CELLS[STEERING_FAILED]] = 0
         self._steering = steering
         for worker in self._running.values():
             worker.send(self._message())

@@ -9,15 +9,19 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from postwarden_sidecar.rules import image
+from postwarden_sidecar.rules.intervals import Buffer
 from postwarden_sidecar.rules.settings import Rules
+from postwarden_sidecar.supervisor.memory_file import Placed, memory_file, placed
 
 PASSES = "passes.sqlite"  # the pass store's file in the directory
 ADMIN_SOCKET = "admin.sock"  # where `postwarden-sidecar drain` asks
+_PIECE = 1024 * 1024  # bytes of a file that are in memory besides the memory file
 
 _log = logging.getLogger(__name__)
 
@@ -43,20 +47,25 @@ class StateDirectory:
         self._learned = path / "learned.json"
         self._trust = path / "trust.pem"
 
-    def load_rules(self) -> tuple[Rules, bytes] | None:
-        """The last known good rules and their image."""
-        content = self._read(self._rules)
-        if content is None:
+    def load_rules(self) -> Placed | None:
+        """The last known good rules, in a memory file."""
+        try:
+            with self._rules.open("rb") as file:
+                descriptor = memory_file(iter(lambda: file.read(_PIECE), b""))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            _log.warning("%s can't be read: %s", self._rules, error.strerror)
             return None
         try:
-            return image.decode(content), content
+            return placed(descriptor)
         except image.ImageError as error:
             _log.warning("the last known good rules in %s are of no use: %s", self._rules, error)
             return None
 
-    def save_rules(self, content: bytes) -> None:
-        """Keep the image as the last known good. It must hold no Secret's key (see rules.keys)."""
-        self._write(self._rules, content)
+    def save_rules(self, rules: Rules) -> None:
+        """Keep them as the last known good. They must hold no Secret's key (see rules.keys)."""
+        self._write(self._rules, image.pieces(rules))
 
     def forget_rules(self) -> None:
         """No policy matches any more."""
@@ -78,7 +87,7 @@ class StateDirectory:
 
     def save_learned(self, learned: Learned) -> None:
         """Keep it."""
-        self._write(self._learned, msgspec.json.encode(learned))
+        self._write(self._learned, [msgspec.json.encode(learned)])
 
     def load_trust(self) -> bytes:
         """PEM of the trust bundle that came last, b"" if none."""
@@ -86,7 +95,7 @@ class StateDirectory:
 
     def save_trust(self, pem: bytes) -> None:
         """Keep it."""
-        self._write(self._trust, pem)
+        self._write(self._trust, [pem])
 
     def _read(self, path: Path) -> bytes | None:
         try:
@@ -97,11 +106,11 @@ class StateDirectory:
             _log.warning("%s can't be read: %s", path, error.strerror)
             return None
 
-    def _write(self, path: Path, content: bytes) -> None:
+    def _write(self, path: Path, pieces: Iterable[Buffer]) -> None:
         new = path.with_name(path.name + ".new")
         try:
             with new.open("wb") as file:
-                file.write(content)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(path)

@@ -19,7 +19,7 @@ from postwarden_sidecar.controlclient.client import UPSTREAM_EXPOSED, ControlCli
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.handoff.proof import PROVED, ProofResult
 from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
-from postwarden_sidecar.ipc.page import Page
+from postwarden_sidecar.ipc.page import CELLS, STEERING_FAILED, SUPERVISOR, Page
 from postwarden_sidecar.net.listener import ListenError, listen
 from postwarden_sidecar.net.steering import Steering
 from postwarden_sidecar.rules.settings import Cache, Handoff, PolicyRef, Rules
@@ -196,9 +196,10 @@ class Supervisor:
             )
         except ListenError as error:
             raise ListenFailed(str(error)) from error
+        self._page = Page.create()
         if len(self._listeners) < settings.workers:
             _log.warning("clients can't be steered to %d workers here: one serves all", settings.workers)
-        self._page = Page.create()
+            self._page.slot(SUPERVISOR)[CELLS[STEERING_FAILED]] = 1
         self._telemetry = self._make_telemetry(self._page)
         self._store = await self._open_store()
         self._workers = Workers(

@@ -194,7 +194,7 @@ class Upstreams:
     async def _conclude(self, wanted: Upstream, result: ProofResult) -> None:
         accepted = result.state == PROVED or (result.state == OPEN_RELAY and not self._strict_relay)
         if self._result is None or self._result != result:
-            level = logging.INFO if result.state == PROVED else logging.WARNING
+            level = logging.INFO if result.state == PROVED and not result.detail else logging.WARNING
             if result.state != OPEN_RELAY or wanted not in self._warned or self._strict_relay:
                 _log.log(level, "hand-off %s to %s: %s", wanted.handoff, wanted.target, _shown(result))
         if result.state == OPEN_RELAY:

@@ -87,7 +87,7 @@ class Workers:
         self._stress = False
         self._on_probe_wanted = on_probe_wanted
         self._running: dict[int, WorkerProcess] = {}
-        self._shares = Shares(listeners, self._running)
+        self._shares = Shares(listeners, self._running, page)
         self._started: dict[int, float] = {}
         self._deaths: dict[int, deque[float]] = {index: deque() for index in range(len(listeners))}
         self._rules: _Rules | None = None

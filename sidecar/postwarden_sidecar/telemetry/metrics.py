@@ -65,6 +65,26 @@ LOOKUPS = Metric(
     "Time of DNSBL look-ups. Connections of one client side by side share them.",
     ("postwarden.dnsbl.outcome",),
 )
+SCREENING = Metric(
+    "postwarden.connections.screening",
+    Kind.LEVEL,
+    "{connection}",
+    "Connections in our hands, not yet given to the MTA: `limits.screening` and stress mode are decided by them.",
+)
+UPSTREAM = Metric(
+    "postwarden.connections.upstream",
+    Kind.LEVEL,
+    "{connection}",
+    "Clients given to the MTA that it has not answered yet: `limits.upstream` is decided by them.",
+)
+STRESS = Metric("postwarden.stress", Kind.LEVEL, "{state}", "1 while stress mode is on, else 0.")
+STEERING_FAILED = Metric(
+    "postwarden.steering.failed",
+    Kind.LEVEL,
+    "{state}",
+    "1 while clients are not steered to the workers as they should be, for the kernel refused it: one worker serves all, or an older way "
+    "is in force. Else 0.",
+)
 DROPPED = Metric(
     "postwarden.telemetry.dropped",
     Kind.COUNTER,
@@ -72,7 +92,18 @@ DROPPED = Metric(
     "Telemetry that was lost: records of connections, log lines, or spans and log records that the OTLP endpoint did not take.",
     ("postwarden.signal",),
 )
-METRICS = (CONNECTIONS, TESTS, DURATION, LOOKUPS, ACTIVE, DROPPED)
+METRICS = (
+    CONNECTIONS,
+    TESTS,
+    DURATION,
+    LOOKUPS,
+    ACTIVE,
+    SCREENING,
+    UPSTREAM,
+    STRESS,
+    STEERING_FAILED,
+    DROPPED,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +143,10 @@ def read(page: Page, dropped: Mapping[str, int]) -> list[Reading]:
         Reading(DURATION, histograms=(_duration(page),)),
         Reading(LOOKUPS, histograms=tuple(_lookups(page, outcome) for outcome in NETWORK_OUTCOMES)),
         Reading(ACTIVE, tuple(Point((stage,), page.total(cells.active(stage))) for stage in cells.STAGES)),
+        Reading(SCREENING, (Point((), page.total(cells.SCREENING)),)),
+        Reading(UPSTREAM, (Point((), page.total(cells.UPSTREAM)),)),
+        Reading(STRESS, (Point((), page.newest(cells.STRESS) & 1),)),
+        Reading(STEERING_FAILED, (Point((), page.total(cells.STEERING_FAILED)),)),
         Reading(DROPPED, tuple(Point((signal,), count) for signal, count in sorted(lost.items()))),
     ]
 

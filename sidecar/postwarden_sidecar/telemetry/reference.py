@@ -22,7 +22,7 @@ VERDICTS = {
     Verdict.PASS_OLD: "passed the tests earlier, and that still holds",
     Verdict.PASS_NEW: "passed all tests now",
     Verdict.TOLERATED: "failed a test whose action is Ignore, and was handed over",
-    Verdict.EXEMPTED: "handed over for the sake of an exempt recipient",
+    Verdict.EXEMPTED: "refused, but its mail to an exempt recipient went to the MTA",
     Verdict.UNSCREENED: "handed over untested: no rules, or no test is on",
     Verdict.REJECTED: "failed a test whose action is Enforce: 550 to each recipient",
     Verdict.DROPPED: "failed a test whose action is Drop: 521 and closed",

@@ -253,7 +253,7 @@ class BlobChunk(_message.Message):
     def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
 class Rules(_message.Message):
-    __slots__ = ("mode", "access", "pregreet", "upstream", "listener", "session", "telemetry", "dnsbl", "protocol", "dialogue", "limits", "cache")
+    __slots__ = ("mode", "access", "pregreet", "upstream", "listener", "session", "telemetry", "dnsbl", "protocol", "dialogue", "limits", "cache", "exempt_recipients")
     MODE_FIELD_NUMBER: _ClassVar[int]
     ACCESS_FIELD_NUMBER: _ClassVar[int]
     PREGREET_FIELD_NUMBER: _ClassVar[int]
@@ -266,6 +266,7 @@ class Rules(_message.Message):
     DIALOGUE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
+    EXEMPT_RECIPIENTS_FIELD_NUMBER: _ClassVar[int]
     mode: Mode
     access: Access
     pregreet: Pregreet
@@ -278,7 +279,8 @@ class Rules(_message.Message):
     dialogue: Dialogue
     limits: Limits
     cache: Cache
-    def __init__(self, mode: _Optional[_Union[Mode, str]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., pregreet: _Optional[_Union[Pregreet, _Mapping]] = ..., upstream: _Optional[_Union[Upstream, _Mapping]] = ..., listener: _Optional[_Union[Listener, _Mapping]] = ..., session: _Optional[_Union[Session, _Mapping]] = ..., telemetry: _Optional[_Union[Telemetry, _Mapping]] = ..., dnsbl: _Optional[_Union[Dnsbl, _Mapping]] = ..., protocol: _Optional[_Union[Protocol, _Mapping]] = ..., dialogue: _Optional[_Union[Dialogue, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., cache: _Optional[_Union[Cache, _Mapping]] = ...) -> None: ...
+    exempt_recipients: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, mode: _Optional[_Union[Mode, str]] = ..., access: _Optional[_Union[Access, _Mapping]] = ..., pregreet: _Optional[_Union[Pregreet, _Mapping]] = ..., upstream: _Optional[_Union[Upstream, _Mapping]] = ..., listener: _Optional[_Union[Listener, _Mapping]] = ..., session: _Optional[_Union[Session, _Mapping]] = ..., telemetry: _Optional[_Union[Telemetry, _Mapping]] = ..., dnsbl: _Optional[_Union[Dnsbl, _Mapping]] = ..., protocol: _Optional[_Union[Protocol, _Mapping]] = ..., dialogue: _Optional[_Union[Dialogue, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., cache: _Optional[_Union[Cache, _Mapping]] = ..., exempt_recipients: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Access(_message.Message):
     __slots__ = ("my_networks", "reject_action", "rules")
@@ -291,12 +293,16 @@ class Access(_message.Message):
     def __init__(self, my_networks: _Optional[_Union[AddressTable, _Mapping]] = ..., reject_action: _Optional[_Union[Action, str]] = ..., rules: _Optional[_Iterable[_Union[AccessRule, _Mapping]]] = ...) -> None: ...
 
 class AddressTable(_message.Message):
-    __slots__ = ("ipv4", "ipv6")
+    __slots__ = ("ipv4", "ipv6", "ipv4_lines_before", "ipv6_lines_before")
     IPV4_FIELD_NUMBER: _ClassVar[int]
     IPV6_FIELD_NUMBER: _ClassVar[int]
+    IPV4_LINES_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    IPV6_LINES_BEFORE_FIELD_NUMBER: _ClassVar[int]
     ipv4: _containers.RepeatedScalarFieldContainer[str]
     ipv6: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, ipv4: _Optional[_Iterable[str]] = ..., ipv6: _Optional[_Iterable[str]] = ...) -> None: ...
+    ipv4_lines_before: _containers.RepeatedScalarFieldContainer[int]
+    ipv6_lines_before: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, ipv4: _Optional[_Iterable[str]] = ..., ipv6: _Optional[_Iterable[str]] = ..., ipv4_lines_before: _Optional[_Iterable[int]] = ..., ipv6_lines_before: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class AccessRule(_message.Message):
     __slots__ = ("field", "table")

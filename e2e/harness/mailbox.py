@@ -1,4 +1,4 @@
-"""Reading the maildir of a test's Postfix."""
+"""Reading the maildir of a test's mail server."""
 
 import email
 import email.policy
