@@ -81,6 +81,11 @@ class Scene:
         access = {"myNetworks": [], "rejectAction": "Drop", "rules": [rule]}
         self.api_server.apply(policy("wall", NAMESPACE, access=access, pregreet={"banner": ""}, **spec))
 
+    def refusal(self) -> str:
+        """What the status says of sidecars that refuse."""
+        wait_for_reasons(self.api_server, "wall", NAMESPACE, within=BACK_WITHIN, Programmed="False/Rejected")
+        return str(conditions(self.api_server, "wall", NAMESPACE)["Programmed"]["message"])
+
     def hears(self, sidecar: SidecarProcess, network: int, begins: str) -> None:
         poll(
             lambda: first_reply(sidecar.address, f"127.{network}.1.1").startswith(begins),
@@ -129,8 +134,18 @@ def test_operator_is_upgraded_and_downgraded_under_sidecars_of_both_releases(sce
         scene.reject(61)
         scene.operated_by(scene.older)
         scene.reject(62)
+
+
+def test_feature_that_an_older_sidecar_lacks_is_refused_there_and_used_elsewhere(scene: Scene) -> None:
+    older, newer = scene.sidecars["older"], scene.sidecars["newer"]
+    with scene.undisturbed():
         scene.operated_by(scene.newer)
-        scene.reject(63)
+        # An older sidecar would turn away mail for the postmaster if it took these rules without the exemption.
+        scene.apply(63, exemptions={"recipients": ["postmaster@"]})
+        scene.hears(newer, 63, "521")
+        assert scene.refusal() == "older: the rules need features that this sidecar lacks: exemptions"
+        assert first_reply(older.address, "127.62.1.1").startswith("521")
+        assert first_reply(older.address, "127.63.1.1").startswith("220")
 
 
 def test_policy_that_needs_a_newer_sidecar_is_refused_and_told_and_the_last_one_stays(
@@ -143,8 +158,7 @@ def test_policy_that_needs_a_newer_sidecar_is_refused_and_told_and_the_last_one_
         scene.operated_by(later)
         scene.reject(64)
         scene.apply(65, mode="Observe")
-        wait_for_reasons(scene.api_server, "wall", NAMESPACE, within=BACK_WITHIN, Programmed="False/Rejected")
-        message = conditions(scene.api_server, "wall", NAMESPACE)["Programmed"]["message"]
+        message = scene.refusal()
         assert "the rules need features that this sidecar lacks: from-the-future" in message
         for name, sidecar in scene.sidecars.items():
             assert name in message

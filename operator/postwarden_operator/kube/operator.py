@@ -21,6 +21,7 @@ from postwarden_operator.kube.status_writer import StatusWriter
 from postwarden_operator.kube.store import Store
 from postwarden_operator.kube.watch import Watch
 from postwarden_operator.reconcile.loop import Reconciler
+from postwarden_operator.reconcile.plan import Plan
 from postwarden_operator.reconcile.world import World
 
 SECRETS_TICK = 5.0
@@ -48,7 +49,7 @@ class KubeOperator:
         self._writer = StatusWriter(api, lambda uid: self._registry.state(uid), self._store.policy_status)
         self._registry = Registry(self._writer)
         self._reconciler = Reconciler(
-            self._read, self._registry, self._writer.publish, doubt=lambda: self._follower.doubt
+            self._read, self._registry, self._planned, doubt=lambda: self._follower.doubt
         )
         self._follower = Follower(api, self._store, Watch, self._reconciler.mark_dirty)
         self._references = References()
@@ -56,6 +57,7 @@ class KubeOperator:
         self._secrets = Secrets(api, self._references)
         self._server = ScreeningServer(self._registry, TokenReviewer(api, self._store.pod))
         self._health = Health(self._alive, self._ready)
+        self._compiled = False
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -96,7 +98,11 @@ class KubeOperator:
         return None
 
     def _ready(self) -> str | None:
-        return None if self._registry.ready else "the policies are not all compiled yet"
+        return None if self._compiled else "the policies are not all compiled yet"
+
+    def _planned(self, plan: Plan) -> None:
+        self._compiled |= not any(outcome.compilation.compiling for outcome in plan.outcomes)
+        self._writer.publish(plan)
 
     async def _follow_secrets(self) -> None:
         while True:
