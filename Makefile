@@ -9,7 +9,7 @@ PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 SECONDS ?= 60
 FUZZ_TARGETS := engine proxy_header dns_reply mta_replies
 
-.PHONY: help setup demo test unit fuzz fuzz-short e2e lint generate check-generated lock clean
+.PHONY: help setup demo test unit fuzz fuzz-short e2e bench-control lint generate check-generated lock clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -41,11 +41,14 @@ fuzz-short: setup  ## the same inputs for each target, some seconds in all
 e2e: setup  ## the tests with real Postfix and a real API server (builds them once, in a cache outside this tree)
 	$(BIN)/pytest e2e $(PARALLEL)
 
+bench-control: setup  ## measure the operator with 1,000 sidecars and policies and 10,000 pods; the last line is JSON (some 6 minutes)
+	PYTHONPATH=.:e2e $(BIN)/python -m bench.control $(ARGS)
+
 lint: setup  ## ruff, mypy, import contracts, generated files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar cli/postwarden_cli tests fuzz
-	$(BIN)/mypy e2e
+	$(BIN)/mypy e2e bench
 	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory check-generated
 

@@ -5,6 +5,7 @@ from harness.mail_server_fixtures import exim_root, opensmtpd_root, start_exim
 from harness.older_release import older_programs
 from harness.operator_fixtures import operator
 from harness.postfix_fixtures import milter, msmtp, postfix_root, start_postfix, swaks
+from harness.replica_fixtures import replica_pair, replicas
 from harness.sidecar_fixtures import mail_sink, start_sidecar
 from no_event_loop import pytest_sessionstart
 
@@ -22,6 +23,8 @@ __all__ = [
     "postfix_root",
     "pytest_collection_finish",
     "pytest_sessionstart",
+    "replica_pair",
+    "replicas",
     "start_exim",
     "start_postfix",
     "start_sidecar",

@@ -1,10 +1,14 @@
 """DNSBL end to end: clients in a list that Debian's rbldnsd serves, and resolvers that are of no use; mail is never lost for them."""
 
 import base64
+import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from dnsbl.name_server import MANGLED, NameServer, Zone
@@ -118,6 +122,24 @@ def test_a_listed_client_is_refused_under_the_lists_label_and_the_key_is_shown_t
         assert sink.recipients == ["someone@example.org"]
         assert "DNSBL rank 1 for" in sidecar.log_text()
         assert KEY not in sidecar.log_text()
+
+
+def test_explain_asks_the_lists_and_shows_no_key(lists: Rbldnsd, silent: str, tmp_path: Path) -> None:
+    def explained(resolver: str, address: str) -> tuple[int, str, str]:
+        path = tmp_path / "policy.yaml"
+        path.write_text(policy([resolver]))
+        command = [str(Path(sys.executable).with_name("postwarden")), "explain", "-f", str(path), address]
+        done = subprocess.run([*command, "--query-dnsbl"], capture_output=True, text=True, timeout=30)
+        assert KEY not in done.stdout + done.stderr
+        found = json.loads(done.stdout)["dnsbl"]
+        return done.returncode, found["sites"][0]["answer"], found["verdict"]
+
+    refused = "block lists: score 1 of 1: it is refused at RCPT with 550"
+    assert explained(lists.address, LISTED) == (0, "127.0.0.2", refused)
+    assert explained(lists.address, FRIEND) == (0, "not listed", "block lists: score 0 of 1: it passes")
+    code, answer, verdict = explained(silent, LISTED)
+    assert (code, answer) == (3, "no answer in time")
+    assert verdict.endswith("counts for nothing: it passes")
 
 
 def test_a_list_of_the_whole_world_refuses_nobody(lists: Rbldnsd) -> None:

@@ -1,11 +1,13 @@
 """The operator's rights in operator_rbac.yaml are what it uses, by the API server's own audit log: not one less, not one more."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from harness.cluster import ApiServer
 from harness.operator_process import ACCOUNT, NAMESPACE, RBAC, OperatorProcess
 from harness.polling import poll
+from harness.replica_fixtures import replica_options
 from harness.screening_objects import (
     asks_keyed_zone,
     config_map,
@@ -38,7 +40,11 @@ def right_of(event: Mapping[str, Any]) -> Right:
 
 
 def test_operator_asks_for_what_it_may_and_uses_all_that_it_may(
-    api_server: ApiServer, operator: OperatorProcess, namespace: str, start_sidecar: StartSidecar
+    api_server: ApiServer,
+    operator: OperatorProcess,
+    namespace: str,
+    start_sidecar: StartSidecar,
+    tmp_path: Path,
 ) -> None:
     # What was refused earlier counts not: an API server that has just started knows no rights for a moment.
     before = len(api_server.audited(ACCOUNT, NAMESPACE))
@@ -56,6 +62,12 @@ def test_operator_asks_for_what_it_may_and_uses_all_that_it_may(
         return {right_of(event) for event in api_server.audited(ACCOUNT, NAMESPACE) if "objectRef" in event}
 
     expected = set(granted())
-    poll(lambda: used() == expected, 5, lambda: f"granted and not used, or not granted: {used() ^ expected}")
+    # Another replica, for the Lease by which they agree.
+    with OperatorProcess(api_server, options=replica_options(api_server, tmp_path, [], "rights")):
+        poll(
+            lambda: used() == expected,
+            5,
+            lambda: f"granted and not used, or not granted: {used() ^ expected}",
+        )
     requests = api_server.audited(ACCOUNT, NAMESPACE)[before:]
     assert {event["annotations"]["authorization.k8s.io/decision"] for event in requests} == {"allow"}

@@ -37,7 +37,7 @@ GREETING, OFFER, OK = (
 def main() -> None:
     """Write what is not there."""
     for target, inputs in (
-        ("engine", engine_seeds()),
+        ("engine", (*engine_seeds(), *exempt_seeds())),
         ("proxy_header", header_seeds()),
         ("dns_reply", dns_seeds()),
         ("mta_replies", mta_seeds()),
@@ -85,6 +85,18 @@ def engine_seeds() -> Iterator[bytes]:
             (engine.LINE, 0, engine.LINE, 2, engine.LINE, line, engine.HANDOVER, 1, engine.LINE, 3)
         )
         yield opening + dialogue
+
+
+def exempt_seeds() -> Iterator[bytes]:
+    """A denied client that writes to an exempt recipient, in different ways on to the end of its mail."""
+    settings = bytearray(engine_settings.SETTINGS)
+    settings[engine_settings.EXEMPTING], settings[engine_settings.REJECT] = 16, 1
+    opening = bytes(settings) + bytes((engine.TIMER,))
+    for taken in (0, 2, 4):
+        for data in (6, 7, 1):
+            for last in (engine.LINE, engine.END):
+                mail = (engine.LINE, 0, engine.LINE, 2, engine.LINE, 3, engine.HANDOVER, taken)
+                yield opening + bytes((*mail, engine.LINE, 4, engine.HANDOVER, data, last, 5))
 
 
 def header_seeds() -> Iterator[bytes]:

@@ -81,10 +81,20 @@ def _row(policy: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _counts(sidecars: Mapping[str, Any]) -> str:
+    """How many are in force of how many, and where the others are."""
+    others = [
+        f"{sidecars[state]} {state}"
+        for state in ("pending", "rejected", "disconnected")
+        if sidecars.get(state)
+    ]
+    return "\n".join((str(sidecars.get("summary", "")), *others))
+
+
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table("Policy", "Mode", "Sidecars", "Condition", "Reason", "Message")
     for row in rows:
-        first = (row["policy"], row["mode"], str(row["sidecars"].get("summary", "")))
+        first = (row["policy"], row["mode"], _counts(row["sidecars"]))
         if not row["upToDate"]:
             table.add_row(
                 *first,

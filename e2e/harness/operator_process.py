@@ -4,10 +4,12 @@ Contract: `with OperatorProcess(api_server) as operator:` has the CRD in the clu
 `address` with a certificate that `ca_pem` vouches for.
 """
 
+import os
+import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -24,18 +26,41 @@ CRD = ROOT / "crds" / "postwarden.dev_screeningpolicies.yaml"
 RBAC = ROOT / "e2e" / "operator_rbac.yaml"
 NAMESPACE, ACCOUNT = "postwarden-system", "postwarden-operator"
 
+STOP_TIMEOUT = 10.0
+"""Seconds from SIGTERM to its end."""
+
 START_TIMEOUT = 30.0
 """Seconds until it has read the cluster and serves; 2 s are usual."""
 
 
+def free_port() -> int:
+    """One of 127.0.0.1 that nobody used a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
 class OperatorProcess:
-    """`process` is the running one; `restart` ends it and starts another at the same address. `program`: that is started."""
+    """`process` is the running one; `restart` ends it and starts another at the same address.
+
+    options: further ones of the command line. port: to listen on; None: any. tls: the folder of its certificates; None: its own.
+    `program`: that is started.
+    """
 
     host = "127.0.0.1"
     program = Path(sys.executable).with_name("postwarden-operator")
 
-    def __init__(self, api_server: ApiServer) -> None:
+    def __init__(
+        self,
+        api_server: ApiServer,
+        *,
+        options: Sequence[str] = (),
+        port: int | None = None,
+        tls: Path | None = None,
+    ) -> None:
         self._api_server = api_server
+        self._options = tuple(options)
+        self._port = port
+        self._tls = tls
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
@@ -47,8 +72,8 @@ class OperatorProcess:
         self._api_server.apply(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}")
         self._kubeconfig = self._make_kubeconfig()
         self._api_server.apply(RBAC)
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            self.port = int(taken.getsockname()[1])
+        self._tls_directory = self._tls or self._directory
+        self.port = self._port or free_port()
         self.address = f"{self.host}:{self.port}"
         try:
             self.start()
@@ -87,8 +112,8 @@ class OperatorProcess:
 
     def _command(self) -> list[str | Path]:
         return [
-            *(self.program, "run", f"--listen={self.address}", f"--self-signed-dir={self._directory}"),
-            f"--self-signed-name={self.host}",
+            *(self.program, "run", f"--listen={self.address}", f"--self-signed-dir={self._tls_directory}"),
+            *(f"--self-signed-name={self.host}", *self._options),
         ]
 
     def _make_kubeconfig(self) -> Path:
@@ -110,15 +135,20 @@ class OperatorProcess:
 
     @property
     def ca_pem(self) -> bytes:
-        return (self._directory / "ca.crt").read_bytes()
+        return (self._tls_directory / "ca.crt").read_bytes()
+
+    def stop(self) -> int:
+        """SIGTERM. Its exit status. Raises TimeoutError."""
+        os.kill(self.process.pid, signal.SIGTERM)
+        return self.process.wait(STOP_TIMEOUT)
+
+    def whole_log(self) -> str:
+        """Over all starts."""
+        return self.process.log.read_text(errors="replace")
 
     def log(self) -> str:
         """The end of its log."""
         return self.process.tail()
-
-    def whole_log(self) -> str:
-        """All that it has said, over all starts."""
-        return self.process.log.read_text(errors="replace")
 
     def _policies_can_be_listed(self) -> bool:
         try:
@@ -131,7 +161,7 @@ class OperatorProcess:
         """It refuses a stream for its missing token; until it has read the cluster, as unavailable."""
         if not self.process.alive():
             raise TimeoutError("the operator ended")
-        if not (self._directory / "ca.crt").exists():
+        if not (self._tls_directory / "ca.crt").exists():
             return False
         with StreamClient(self.address, self.ca_pem, None) as client:
             return client.end() is grpc.StatusCode.UNAUTHENTICATED

@@ -49,6 +49,8 @@ ANSWERS = (
     (HandoverOutcome.ANSWERED, b"454 4.7.0 not now\r\n"),
     (HandoverOutcome.CLOSE, b"421 4.3.2 shutting down\r\n"),
     (HandoverOutcome.CLOSE, b""),
+    (HandoverOutcome.EXEMPTED, b"250 2.0.0 Ok: queued\r\n"),
+    (HandoverOutcome.BARE_NEWLINE, b""),
 )
 SAY, LINE, WAIT, TIMER, LIST, PASS, HANDOFF, HANDOVER, END, RESET, DRAIN, ODD = range(12)
 

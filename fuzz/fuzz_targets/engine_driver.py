@@ -23,6 +23,7 @@ from postwarden_sidecar.engine.actions import (
     Load,
     LookupPass,
     Observe,
+    Replay,
     Send,
     StorePass,
 )
@@ -58,6 +59,7 @@ class Driver:
         self._by_mta = b""
         self._ended = self._end_told = False
         self._handovers = 0
+        self._replay: Replay | None = None  # of the last hand-over
         self._disorder = False  # calls came that no driver makes: what was read where is not to be told
         self.actions: list[EngineAction] = []
         self.engine = Connection(context, PEER, 4000, LOCAL, 25, self.now, WALL, lambda key: load)
@@ -122,6 +124,16 @@ class Driver:
 
     def handed_over(self, outcome: HandoverOutcome, reply: bytes) -> None:
         """The hand-over in the middle ends, begun or not."""
+        replay = self._replay
+        if outcome in (HandoverOutcome.EXEMPTED, HandoverOutcome.BARE_NEWLINE) and not (
+            replay is not None and replay.exempt and replay.request.upper() == b"DATA\r\n"
+        ):
+            return  # no driver says so of another request
+        if replay is not None and replay.exempt and outcome is HandoverOutcome.DONE:
+            outcome, reply = (
+                HandoverOutcome.ANSWERED,
+                b"250 2.1.5 Ok\r\n",
+            )  # nor does it relay for who is refused
         if self.engine.stage == "handoff":
             self._by_mta += reply
         self.engine.receive_handover(outcome, reply, self.now)
@@ -154,6 +166,8 @@ class Driver:
         if self.engine.stage == "handoff" and not self._over:
             self.handed_off(HandoffOutcome.DONE, "Plain", greeting_ended=True)
             self.handed_over(HandoverOutcome.DONE, b"Plain")
+            self.handed_over(HandoverOutcome.CLOSE, b"421 4.3.2 bye\r\n")  # where no relay may begin
+            self.reach_deadline()
         assert self.engine.next_deadline() is None, "it does not end"
         assert self.engine.interest is Interest.HANGUP
         self._judge_the_end()
@@ -205,6 +219,7 @@ class Driver:
         while (action := self.engine.next_action()) is not None:
             if isinstance(action, HandOver):
                 self._handovers += 1
+                self._replay = action.replay
                 self._judge_handover(action)
             elif isinstance(action, HandOff) and not self._disorder:
                 assert not self._read, "what is the MTA's was read"
@@ -230,9 +245,14 @@ class Driver:
         )  # what was read in one piece with RCPT; nothing is read meanwhile
 
     def _judge_handover(self, action: HandOver) -> None:
+        replay = action.replay
+        assert replay.exempt or not self.engine._screening.standing.refusal, "a relay for a refused client"
+        if replay.exempt:
+            assert self._context.rules is not None
+            assert self._context.rules.exempt_recipients
+            return
         if self._disorder:
             return
-        replay = action.replay
         for line in (replay.hello, replay.mail, replay.request):
             assert line.count(b"\n") == (1 if line else 0)
             assert line in self._read, "not the client's own bytes"

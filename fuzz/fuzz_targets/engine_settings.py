@@ -24,7 +24,7 @@ ANNOUNCED = "203.0.113.5"
 LOCAL = "198.51.100.25"
 ZONES = ("bl.example.", "wl.example.")
 SETTINGS = 25  # bytes that the choices here take; some of them by their places:
-DNSBL, REJECT, BANNER = 9, 14, 17
+EXEMPTING, DNSBL, REJECT, BANNER = 2, 9, 14, 17
 ACTIONS = (Action.ENFORCE, Action.IGNORE, Action.DROP)
 
 
@@ -32,9 +32,10 @@ def context(choices: Choices) -> Context:
     """A context; all zeros: a policy with every test on, under Enforce, handed over inline."""
     learned = choices.pick((("SIZE 1000", "STARTTLS", "8BITMIME", "PIPELINING"), None, ()))
     banner = choices.pick(("mx.example.org ESMTP", ""))
-    without = choices.byte() % 16
-    if without >= 14:
+    without, exempting = choices.byte() % 32, False
+    if 14 <= without < 16:
         return make_context(None, banner=banner, ehlo=learned, defer=without == 15)
+    exempting = without >= 16
     one, two, three = (ProtocolTest(choices.byte() % 2 == 0, choices.pick(ACTIONS)) for _ in range(3))
     dnsbl = choices.pick((None, 1, 2))
     sites = tuple(
@@ -61,6 +62,7 @@ def context(choices: Choices) -> Context:
                 Session(command_count_limit=3, line_length_limit=100, command_time_limit=20.0),
             )
         ),
+        exempt=("b@example.org", "postmaster@") if exempting else (),
         pass_addresses=choices.pick(((), ("198.51.100.26",))),
         stress_wait=choices.pick((None, 2.0)),
     )

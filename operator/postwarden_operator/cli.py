@@ -7,7 +7,7 @@ Logs go to stderr.
 
 import asyncio
 import logging
-import re
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -17,6 +17,7 @@ import click
 
 if TYPE_CHECKING:
     from postwarden_operator.kube.operator import OperatorSettings
+    from postwarden_operator.kube.replicas import ReplicaSettings
 
 UNUSABLE = 2
 """Exit status, as click's own for bad arguments."""
@@ -71,6 +72,41 @@ def main() -> None:
     help="DNS name or address that sidecars connect to. May be repeated.",
 )
 @click.option(
+    "--lease",
+    show_envvar=True,
+    metavar="NAMESPACE/NAME",
+    help="Several replicas agree by this Lease on who writes status. Without it this one is the only one.",
+)
+@click.option(
+    "--lease-duration",
+    type=click.IntRange(min=3),
+    default=15,
+    show_default=True,
+    show_envvar=True,
+    metavar="SECONDS",
+    help="After so long without a renewal another replica takes the Lease over.",
+)
+@click.option(
+    "--peers",
+    multiple=True,
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="The other replicas: a name that resolves to all of them, as a headless Service's, and that their certificates are for. May be "
+    "repeated. Needs --lease and --peers-token.",
+)
+@click.option(
+    "--peers-token",
+    type=_PATH,
+    show_envvar=True,
+    help="This replica's token, of the audience peers.postwarden.dev. Read anew for each connection.",
+)
+@click.option(
+    "--peers-ca",
+    type=_PATH,
+    show_envvar=True,
+    help="Who signs the replicas' certificates, PEM. [ca.crt beside --tls-cert]",
+)
+@click.option(
     "--health",
     show_envvar=True,
     metavar="HOST:PORT",
@@ -89,6 +125,11 @@ def run(
     tls_key: Path | None,
     self_signed_dir: Path | None,
     self_signed_names: tuple[str, ...],
+    lease: str | None,
+    lease_duration: int,
+    peers: tuple[str, ...],
+    peers_token: Path | None,
+    peers_ca: Path | None,
     health: str | None,
     log_level: str,
 ) -> None:
@@ -120,20 +161,54 @@ def run(
             _fail(f"--self-signed-dir {self_signed_dir}: {error}")
     if tls_cert is None or tls_key is None:
         raise click.UsageError("give --tls-cert and --tls-key, or --self-signed-dir")
-    if health is not None and not re.fullmatch(r".+:[0-9]{1,5}", health):
-        raise click.UsageError(f"--health {health}: give HOST:PORT, as in 0.0.0.0:8080")
+    probes = None if health is None else _host_port("--health", health)
+    _allow_descriptors()
+    peers_ca = peers_ca or tls_cert.with_name("ca.crt")
+    replicas = _replicas(lease, lease_duration, peers, peers_token, peers_ca)
     try:
-        settings = OperatorSettings(listen, CertificateFiles(tls_cert, tls_key), _host_and_port(health))
+        settings = OperatorSettings(listen, CertificateFiles(tls_cert, tls_key), probes, replicas)
         asyncio.run(_serve(settings))
     except (CertificateUnusable, HealthUnavailable, ListenFailed, NoCluster) as error:
         _fail(str(error))
 
 
-def _host_and_port(address: str | None) -> tuple[str, int] | None:
-    if address is None:
+def _allow_descriptors() -> None:
+    """As many as we may have: each sidecar takes one, and the soft limit is often 1,024. gRPC would leave the
+    next thousand waiting without a word (measured)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _replicas(
+    lease: str | None, duration: int, peers: tuple[str, ...], token: Path | None, ca: Path
+) -> "ReplicaSettings | None":
+    """Raises click.UsageError."""
+    from postwarden_operator.controlplane.peers_client import PeerCredentials
+    from postwarden_operator.kube.replicas import Peers, ReplicaSettings
+
+    if lease is None:
+        if peers:
+            raise click.UsageError("--peers needs --lease: one of the replicas writes status")
         return None
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
+    namespace, slash, name = lease.partition("/")
+    if not (namespace and slash and name) or "/" in name:
+        raise click.UsageError(f"--lease {lease}: give NAMESPACE/NAME")
+    if not peers:
+        return ReplicaSettings(namespace, name, duration)
+    if token is None:
+        raise click.UsageError("--peers needs --peers-token")
+    for what, file in (("--peers-token", token), ("--peers-ca", ca)):
+        if not file.is_file():
+            raise click.UsageError(f"{what}: there is no file {file}")
+    addresses = tuple(_host_port("--peers", each) for each in peers)
+    return ReplicaSettings(namespace, name, duration, Peers(addresses, PeerCredentials(token, ca.read_bytes)))
+
+
+def _host_port(option: str, text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise click.UsageError(f"{option} {text}: give HOST:PORT")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _fail(message: str) -> NoReturn:

@@ -1,12 +1,14 @@
 """Which policy is in force for which pod: decided pod by pod, the older first, then by name."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from policy.documents import document
-from postwarden_operator.compiler import Candidate, SelectedPod, winners
+from postwarden_operator.compiler import Candidate, Selection, Winners
 from postwarden_operator.policy import parse_policy
+from postwarden_operator.reconcile.world import Pod
 
 
 def policy(name: str, day: int | None, selector: object = None, namespace: str = "mail") -> Candidate:
@@ -17,8 +19,12 @@ def policy(name: str, day: int | None, selector: object = None, namespace: str =
     return Candidate.of(parse_policy(stored, strict=True))
 
 
-def pod(name: str, namespace: str = "mail", **labels: str) -> SelectedPod:
-    return SelectedPod(namespace, name, f"uid of {name}", labels)
+def pod(name: str, namespace: str = "mail", **labels: str) -> Pod:
+    return Pod(f"uid of {name}", namespace, name, labels, screened=True)
+
+
+def winners(candidates: Iterable[Candidate], pods: Iterable[Pod]) -> Selection:
+    return Winners()(candidates, pods)
 
 
 def labelled(**labels: str) -> dict[str, object]:

@@ -73,9 +73,11 @@ class Wire:
             case "apply" if self._inbox:
                 self._apply(self._inbox.popleft())
             case "apply-newest" if self._inbox:
-                newest = self._inbox.pop()
+                # What is newer cancels the work on what is older; a hold cancels nothing.
+                work = [each for each in self._inbox if each.WhichOneof("message") != "hold"]
                 self._inbox.clear()
-                self._apply(newest)
+                if work:
+                    self._apply(work[-1])
             case "answer" if self._up:
                 good, nonce, text = self._up.popleft()
                 if good:

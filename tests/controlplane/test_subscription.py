@@ -49,6 +49,21 @@ def test_incomplete_rules_are_sent_whatever_the_version() -> None:
     assert subscription.next_message("n") is not None
 
 
+def test_refusal_by_a_sidecar_with_incomplete_rules_does_not_make_them_complete() -> None:
+    subscription = Subscription(revision="a", version="a/1", complete=False)
+    subscription.want(wish("a"))
+    assert subscription.next_message("n1")
+    subscription.want(wish("b"))
+    assert subscription.next_message("n2")
+    subscription.want(wish("a"))
+    # Its newest message made it drop the one before: what is in force is from disk still.
+    subscription.receive_nack("n2", "unknown feature", "a/1")
+    assert state(subscription) is State.PENDING
+    assert subscription.next_message("n3") is not None
+    subscription.receive_ack("n3", "a/1")
+    assert state(subscription) is State.SYNCED
+
+
 def test_another_release_of_the_compiler_is_sent_and_the_status_stays_synced_until_then() -> None:
     subscription = Subscription(revision="a", version="a/0", complete=True)
     subscription.want(wish("a"))

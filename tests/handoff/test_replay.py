@@ -280,53 +280,6 @@ def test_line_ends_of_a_refusal_are_mended(mta: Mta) -> None:
     assert result.reply == b"550-5.7.1 never\r\n550 5.7.1 ever\r\n"
 
 
-def test_each_step_has_the_designs_time_limit() -> None:
-    dialog = MtaDialog(OFFERED)
-    dialog.begin(mail(), 0.0)
-    assert dialog.next_deadline() is None, "the caller limits connecting"
-    dialog.connected(b"", 10.0)
-    deadlines = [dialog.next_deadline()]
-    for reply in (GREETING, EHLO_REPLY, OK):
-        dialog.receive_bytes(reply, 100.0)
-        deadlines.append(dialog.next_deadline())
-    assert deadlines == [40.0, 160.0, 160.0, 400.0]
-    dialog.receive_bytes(OK, 390.0)
-    assert dialog.next_deadline() is None
-
-
-@pytest.mark.parametrize("step", BEFORE)
-def test_a_reply_that_trickles_has_the_same_time_as_one_that_does_not_come(step: str) -> None:
-    """No byte of it gives the MTA more time: a line that never ends is no reply."""
-    dialog = MtaDialog(OFFERED)
-    dialog.begin(TLS if step == "starttls" else mail(), 0.0)
-    dialog.connected(b"", 0.0)
-    for reply in BEFORE[step]:
-        dialog.receive_bytes(reply, 0.0)
-    deadline = dialog.next_deadline()
-    assert deadline is not None
-    for second in range(int(deadline)):
-        dialog.receive_bytes(b"250-x\r\n"[second % 7 : second % 7 + 1], float(second))
-        assert dialog.next_deadline() == deadline
-        assert dialog.result is None
-    dialog.handle_timer(deadline)
-    unavailable = UNAVAILABLE_TLS if step == "starttls" else UNAVAILABLE
-    assert dialog.result == ReplayResult(ANSWERED, unavailable)
-
-
-def test_an_mta_that_takes_nearly_all_its_time_at_every_step_is_waited_for(mta: Mta) -> None:
-    dialog = mta.dialog
-    dialog.begin(mail(), 0.0)
-    dialog.connected(b"", 0.0)
-    for reply in (GREETING, EHLO_REPLY, OK, b"250 2.1.5 Ok\r\n"):
-        deadline = dialog.next_deadline()
-        assert deadline is not None
-        dialog.handle_timer(deadline - 0.01)
-        for byte in reply:
-            dialog.receive_bytes(bytes((byte,)), deadline - 0.01)
-    assert dialog.result is not None
-    assert dialog.result.outcome is DONE
-
-
 def test_the_proxy_header_goes_first() -> None:
     dialog = MtaDialog(OFFERED)
     dialog.begin(mail(), 0.0)

@@ -1,6 +1,5 @@
-"""REST through the Kubernetes client: pages, errors, unlabelled ConfigMaps, status writes."""
+"""REST through the Kubernetes client: pages, errors, unlabelled ConfigMaps."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -8,13 +7,8 @@ import pytest
 from kube.api_stand_in import Request, api_stand_in
 from kubernetes.aio import client
 from postwarden_operator.compiler import NotLabelled
-from postwarden_operator.controlplane.subscription import State, SyncState
 from postwarden_operator.kube.api import ApiRefused, ApiUnavailable, ClusterApi, VersionGone
 from postwarden_operator.kube.references import References, Unwatched
-from postwarden_operator.kube.status_writer import StatusWriter
-from postwarden_operator.reconcile.compilation import Compiler
-from postwarden_operator.reconcile.plan import plan
-from postwarden_operator.reconcile.world import Pod, World
 
 
 def document(list_name: str = "") -> dict[str, Any]:
@@ -124,36 +118,3 @@ async def test_config_maps_that_exist_but_are_not_watched_are_found_and_asked_fo
             "/api/v1/namespaces/mail/configmaps/absent",
             "/api/v1/namespaces/mail/configmaps/plain",
         ]
-
-
-async def test_status_is_written_once_with_the_uid_and_again_only_when_it_changes() -> None:
-    states = {"pod-1": SyncState(State.PENDING)}
-    in_object: dict[str, Any] = {}
-    written = asyncio.Event()
-
-    def accept(request: Request) -> tuple[int, dict[str, Any]]:
-        in_object.update(request.body["status"])
-        written.set()
-        return 200, {}
-
-    async with api_stand_in(accept) as stand_in:
-        writer = StatusWriter(stand_in.api, states.get, lambda uid: in_object, quiet=0, interval=0)
-        running = asyncio.create_task(writer.run())
-        world = World((document(),), (Pod("pod-1", "mail", "mta-0", {}, True),))
-        writer.publish(plan(world, Compiler(strict=False)))
-        await asyncio.wait_for(written.wait(), 10)
-        written.clear()
-        writer.state_changed("pod-1")  # nothing changed in truth
-        states["pod-1"] = SyncState(State.SYNCED)
-        writer.state_changed("pod-1")
-        await asyncio.wait_for(written.wait(), 10)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-    first, second = stand_in.requests
-    assert (first.method, first.path) == (
-        "PATCH",
-        "/apis/postwarden.dev/v1alpha1/namespaces/mail/screeningpolicies/wall/status",
-    )
-    assert first.body["metadata"] == {"uid": "u"}
-    assert first.body["status"]["sidecars"]["summary"] == "0/1"
-    assert second.body["status"]["sidecars"]["summary"] == "1/1"

@@ -82,7 +82,7 @@ def test_address_in_use_is_told(tmp_path: Path, kubeconfig: Path) -> None:
 def test_address_for_probes_that_is_none_is_told(tmp_path: Path, address: str) -> None:
     result = run("--self-signed-dir", tmp_path, "--health", address)
     assert result.exit_code == 2
-    assert f"--health {address}: give HOST:PORT, as in 0.0.0.0:8080" in result.output
+    assert f"--health {address}: give HOST:PORT" in result.output
 
 
 def test_help_shows_examples_and_variables() -> None:
@@ -90,3 +90,31 @@ def test_help_shows_examples_and_variables() -> None:
     assert result.exit_code == 0
     assert "postwarden-operator run --tls-cert /tls/tls.crt" in result.output
     assert "POSTWARDEN_LISTEN" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--peers", "operators:8443"), "--peers needs --lease"),
+        (("--lease", "operator"), "--lease operator: give NAMESPACE/NAME"),
+        (("--lease", "a/b/c"), "--lease a/b/c: give NAMESPACE/NAME"),
+        (("--lease", "a/b", "--peers", "operators:8443"), "--peers needs --peers-token"),
+        (
+            ("--lease", "a/b", "--peers", "operators:8443", "--peers-token", "absent"),
+            "there is no file absent",
+        ),
+        (
+            ("--lease", "a/b", "--peers", "operators", "--peers-token", "{}"),
+            "--peers operators: give HOST:PORT",
+        ),
+        (("--lease", "a/b", "--lease-duration", "1"), "--lease-duration"),
+    ],
+)
+def test_settings_of_replicas_that_can_not_be_used_are_named(
+    tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("t")
+    result = run("--self-signed-dir", tmp_path, *(each.format(token) for each in arguments))
+    assert result.exit_code == 2
+    assert says in result.output

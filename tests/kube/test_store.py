@@ -65,7 +65,9 @@ def test_written_status_is_no_change_and_is_known_all_the_same() -> None:
     store = Store()
     store.heard(Kind.POLICY, policy(1), deleted=False)
     assert not store.heard(Kind.POLICY, policy(2, status={"revision": "r"}), deleted=False)
-    assert store.policy_status("policy-1") == {"revision": "r"}
+    current = store.policy_status("policy-1")
+    assert current is not None
+    assert current.status == {"revision": "r"}
     assert store.heard(Kind.POLICY, policy(3, generation=2), deleted=False)
 
 

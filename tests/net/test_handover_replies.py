@@ -22,6 +22,7 @@ from net.handover_scripts import (
     taken,
 )
 from net.scripted_mta import Conversation, Script, ScriptedMta
+from postwarden_sidecar.net.timeouts import Timeouts
 
 STEPS: dict[str, tuple[tuple[bytes, bytes], ...]] = {
     # What is said, and the good reply, up to the step that is answered otherwise.
@@ -113,12 +114,10 @@ def test_an_mta_that_answers_with_a_refusal(step: str, case: str, slowly: bool) 
         if goes_on:
             conversation.hear_all()
 
-    timeouts = SHORT_REPLAY if not slowly else None
+    timeouts = Timeouts() if slowly else SHORT_REPLAY
     with (
         mta_of(at(step, refuse)) as mta,
-        Bench(
-            mta.target, rules=deep_rules(), **({} if timeouts is None else {"timeouts": timeouts})
-        ) as bench,
+        Bench(mta.target, rules=deep_rules(), timeouts=timeouts) as bench,
         bench.connect() as client,
     ):
         greet(client)

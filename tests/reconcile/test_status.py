@@ -1,13 +1,16 @@
 """The status that a person sees, for every way in which sidecars can stand."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from controlplane.sidecar_model import wish
+from postwarden_operator.controlplane.peer_state import PeerState
 from postwarden_operator.controlplane.subscription import State, SyncState
 from postwarden_operator.policy import FieldError
 from postwarden_operator.reconcile.compilation import RESOLVED, UNKNOWN, VALID, Compilation, Reason, summary
+from postwarden_operator.reconcile.judge import judged
 from postwarden_operator.reconcile.plan import Outcome
 from postwarden_operator.reconcile.status import status_of
 
@@ -115,3 +118,45 @@ def test_summary_names_the_first_few_errors_and_counts_the_others() -> None:
     errors = tuple(FieldError(f"spec.x[{n}]", "is wrong") for n in range(5))
     assert summary(errors[:1]) == "spec.x[0]: is wrong"
     assert summary(errors) == "spec.x[0]: is wrong; spec.x[1]: is wrong; spec.x[2]: is wrong; and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (None, None),
+        (PeerState("uid", "rev", SYNCED, 1.0), State.SYNCED),
+        (PeerState("uid", "older", SYNCED, 1.0), State.PENDING),
+        (PeerState("other", "rev", SYNCED, 1.0), State.PENDING),
+        (PeerState("", "", SYNCED, 1.0), State.PENDING),
+        (PeerState("uid", "older", REJECTED, 1.0), State.PENDING),
+        (PeerState("uid", "rev", REJECTED, 1.0), State.REJECTED),
+        (PeerState("uid", "older", replace(OPEN_RELAY, unproved=True), 1.0), State.REJECTED),
+    ],
+)
+def test_sidecar_counts_only_for_the_revision_that_is_wanted_here(
+    told: PeerState | None, expected: State | None
+) -> None:
+    sync = judged(outcome(1), told)
+    assert (None if sync is None else sync.state) is expected
+
+
+def test_sidecar_is_never_synced_with_a_policy_that_does_not_compile() -> None:
+    sync = judged(outcome(1, Reason("Invalid", "spec: bad")), PeerState("uid", "rev", SYNCED, 1.0))
+    assert sync is not None
+    assert sync.state is State.PENDING
+
+
+def test_leader_that_has_not_heard_of_a_sidecar_yet_leaves_what_is_known_of_sidecars() -> None:
+    before = status(SYNCED, SYNCED)
+    by_uid = {"pod-0": SYNCED}
+    after = status_of(outcome(2), by_uid.get, before, NOW + timedelta(seconds=5), settled=False)
+    assert after["sidecars"] == before["sidecars"]
+    assert condition(after, "Programmed") == ("Unknown", "LeaderChanged")
+    assert condition(after, "DNSBLHealthy") == condition(before, "DNSBLHealthy")
+
+
+def test_leader_that_has_heard_of_every_sidecar_is_settled_at_once() -> None:
+    by_uid = {"pod-0": SYNCED, "pod-1": PENDING}
+    after = status_of(outcome(2), by_uid.get, status(SYNCED, SYNCED), NOW, settled=False)
+    assert condition(after, "Programmed") == ("False", "Pending")
+    assert after["sidecars"] == status(SYNCED, PENDING)["sidecars"]

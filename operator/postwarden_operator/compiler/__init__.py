@@ -15,7 +15,7 @@ from postwarden_operator.compiler.content import (
     SecretValue,
 )
 from postwarden_operator.compiler.list_table import ListText, Parsed, compile_list, digest_of
-from postwarden_operator.compiler.select import Candidate, SelectedPod, Selection, Standing, winners
+from postwarden_operator.compiler.select import Candidate, SelectedPod, Selection, Standing, Winners
 from postwarden_operator.compiler.sources import BadList, unpacked_size
 
 __all__ = [
@@ -37,10 +37,10 @@ __all__ = [
     "SelectedPod",
     "Selection",
     "Standing",
+    "Winners",
     "compile_list",
     "compile_policy",
     "digest_of",
     "list_texts",
     "unpacked_size",
-    "winners",
 ]

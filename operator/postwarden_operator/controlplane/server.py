@@ -81,6 +81,10 @@ class ScreeningServer:
         self._server = grpc.aio.server(options=OPTIONS)
         pb_grpc.add_ScreeningControlServicer_to_server(_Servicer(registry, authenticator), self._server)
 
+    def serve_peers(self, servicer: pb_grpc.PeersServicer) -> None:
+        """Serve other replicas, too; before `start`."""
+        pb_grpc.add_PeersServicer_to_server(servicer, self._server)
+
     def listen_tls(self, address: str, certificate: CertificateFiles) -> int:
         """Serve on HOST:PORT; the port, where 0 asked for any. Raises ListenFailed."""
         return self._listen(address, certificate.server_credentials())

@@ -40,11 +40,13 @@ class ZoneReport:
 class SyncState:
     """`reason` is one sentence for a person.
 
-    Empty if synced. `open_relay`: the MTA would relay for anyone. `zones`: what it reported of DNSBL zones.
+    Empty if synced. `unproved`: rejected for the proof of its hand-off, whatever the revision; `open_relay`: the MTA would relay for
+    anyone. `zones`: what it reported of DNSBL zones.
     """
 
     state: State
     reason: str = ""
+    unproved: bool = False
     open_relay: bool = False
     zones: tuple[ZoneReport, ...] = ()
 
@@ -90,6 +92,8 @@ class Subscription:
     def __init__(self, *, revision: str, version: str, complete: bool) -> None:
         self._revision = revision if complete else ""
         self._version = version if complete else ""
+        self._incomplete = "" if complete else version
+        """What is in force from disk, until rules are acknowledged: a Nack that names it does not tell whether its Secrets came since."""
         self._policy_uid: str | None = None
         """Whose rules are in force; Hello does not tell."""
         self._wanted: Wanted | None = None
@@ -151,6 +155,7 @@ class Subscription:
         if sent is None or sent.answered or sent.nonce != nonce:
             return
         sent.answered = True
+        self._incomplete = ""
         expected = sent.wanted.snapshot.version if isinstance(sent.wanted, Managed) else ""
         if version != expected:
             # It breaks the contract; to send the same again would only make it do so for ever.
@@ -164,7 +169,7 @@ class Subscription:
             return
         sent.answered = True
         sent.refused = reason or "refused without a reason"
-        self._settle(version)
+        self._settle("" if version == self._incomplete else version)
 
     def _settle(self, version: str) -> None:
         """This version is in force. One that is not known counts as none: the next wish is then sent."""
@@ -187,7 +192,8 @@ class Subscription:
             self._handoff = SyncState(
                 State.REJECTED,
                 f"{reason}: {detail}" if detail else reason,
-                state == pb.HANDOFF_STATE_OPEN_RELAY,
+                unproved=True,
+                open_relay=state == pb.HANDOFF_STATE_OPEN_RELAY,
             )
 
     def receive_dnsbl(self, zone: str, state: int, detail: str) -> None:
@@ -225,7 +231,7 @@ class Subscription:
 
     @property
     def wanted(self) -> Wanted | None:
-        """The latest wish."""
+        """What `state` is about; None: nothing is known yet."""
         return self._wanted
 
     @property

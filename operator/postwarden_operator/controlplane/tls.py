@@ -48,16 +48,25 @@ class CertificateFiles:
     def server_credentials(self) -> grpc.ServerCredentials:
         """Credentials that look at the files at each handshake."""
         first = grpc.ssl_server_certificate_configuration([self._pair])
-        return grpc.dynamic_ssl_server_credentials(first, self._current, require_client_authentication=False)
+        return grpc.dynamic_ssl_server_credentials(
+            first,
+            self._current,  # type: ignore[arg-type]  # None is allowed (grpc's documentation); the stubs do not know
+            require_client_authentication=False,
+        )
 
-    def _current(self) -> grpc.ServerCertificateConfiguration:
-        """gRPC asks before each handshake, in a thread of its own."""
+    def _current(self) -> grpc.ServerCertificateConfiguration | None:
+        """gRPC asks before each handshake, in a thread of its own. None: nothing has changed.
+
+        To say the same again is not harmless: gRPC then puts a new TLS context in the place of the one that another
+        handshake is about to use, and the process dies (measured with grpcio 1.85: some 100 connections at a time).
+        """
         try:
             state = self._state()
             if state != self._seen:
                 self._seen = state
                 self._pair = self._read()
                 _log.info("serving the new certificate in %s", self._certificate)
+                return grpc.ssl_server_certificate_configuration([self._pair])
         except CertificateUnusable as error:
             _log.error("the certificate in use stays: %s", error)
-        return grpc.ssl_server_certificate_configuration([self._pair])
+        return None

@@ -54,6 +54,8 @@ Wanted = Managed | Unmanaged | Held
 
 def same(one: Wanted | None, other: Wanted | None) -> bool:
     """Whether a sidecar would notice no difference."""
+    if one is other:
+        return True
     if isinstance(one, Managed) and isinstance(other, Managed):
         return one.key == other.key
     return one == other

@@ -30,6 +30,14 @@ class Policy:
     status: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class CurrentStatus:
+    """A policy's status as it is in the object of this resource version."""
+
+    status: Mapping[str, Any]
+    version: int
+
+
 def policy_of(body: Mapping[str, Any]) -> Policy:
     metadata = {key: body["metadata"][key] for key in _POLICY_METADATA if key in body["metadata"]}
     kept = {key: body[key] for key in ("apiVersion", "kind", "spec") if key in body}

@@ -16,8 +16,8 @@ from postwarden_operator.kube.authenticator import TokenReviewer
 from postwarden_operator.kube.follower import Follower
 from postwarden_operator.kube.health import Health
 from postwarden_operator.kube.references import References, Unwatched
+from postwarden_operator.kube.replicas import Replicas, ReplicaSettings
 from postwarden_operator.kube.secrets import Secrets
-from postwarden_operator.kube.status_writer import StatusWriter
 from postwarden_operator.kube.store import Store
 from postwarden_operator.kube.watch import Watch
 from postwarden_operator.reconcile.loop import Reconciler
@@ -32,11 +32,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
-    """listen: HOST:PORT of the control plane. health: host and port for kubelet's probes; None: none."""
+    """listen: HOST:PORT of the control plane. health: host and port for kubelet's probes; None: none.
+
+    replicas: how this one and others share the work; None: there are no others.
+    """
 
     listen: str
     certificate: CertificateFiles
     health: tuple[str, int] | None = None
+    replicas: ReplicaSettings | None = None
 
 
 class KubeOperator:
@@ -46,8 +50,8 @@ class KubeOperator:
         self._settings = settings
         self._api = api
         self._store = Store()
-        self._writer = StatusWriter(api, lambda uid: self._registry.state(uid), self._store.policy_status)
-        self._registry = Registry(self._writer)
+        self._replicas = Replicas(api, settings.replicas, lambda: self._registry, self._store.policy_status)
+        self._registry = Registry(self._replicas.sink)
         self._reconciler = Reconciler(
             self._read, self._registry, self._planned, doubt=lambda: self._follower.doubt
         )
@@ -58,6 +62,8 @@ class KubeOperator:
         self._server = ScreeningServer(self._registry, TokenReviewer(api, self._store.pod))
         self._health = Health(self._alive, self._ready)
         self._compiled = False
+        if self._replicas.servicer is not None:
+            self._server.serve_peers(self._replicas.servicer)
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
@@ -74,7 +80,7 @@ class KubeOperator:
             asyncio.create_task(part)
             for part in (
                 self._reconciler.run(),
-                self._writer.run(),
+                *self._replicas.parts(),
                 self._follower.run(),
                 self._follow_secrets(),
             )
@@ -83,6 +89,7 @@ class KubeOperator:
         try:
             await asyncio.wait((*parts, stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
+            await self._replicas.stop()
             await self._server.stop()
             await self._health.stop()
             for task in (*parts, stopping):
@@ -102,7 +109,7 @@ class KubeOperator:
 
     def _planned(self, plan: Plan) -> None:
         self._compiled |= not any(outcome.compilation.compiling for outcome in plan.outcomes)
-        self._writer.publish(plan)
+        self._replicas.writer.publish(plan)
 
     async def _follow_secrets(self) -> None:
         while True:

@@ -37,7 +37,7 @@ class References:
         """Nothing for an invalid policy."""
         uid = str(document["metadata"].get("uid"))
         last = self._named.get(uid)
-        if last is not None and last[0] == document:
+        if last is not None and (last[0] is document or last[0] == document):
             return last[1]
         try:
             policy = parse_policy(document, strict=False)

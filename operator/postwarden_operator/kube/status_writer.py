@@ -1,20 +1,25 @@
 """Writes each policy's status when it changed, and not too often.
 
 Contract: level-triggered, like the reconcile: `publish` says what became of the policies, `mark_dirty` that a
-sidecar's state changed; what is written is the state at that moment. A write that fails is tried again.
-Written by merge patch with the object's uid, so that the status of a policy that was deleted and made anew is
-never that of the old one.
+sidecar's state changed; what is written is the state at that moment. Only while `may_write`: one of several
+replicas. A write names the object's uid and the version that it is based on, so that the status of a policy that
+was deleted and made anew is never that of the old one, and a replica that does not know yet that it leads no more
+overwrites nobody. One that fails is tried again, each time later.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from postwarden_operator.controlplane.peer_state import PeerState
 from postwarden_operator.kube.api import MERGE_PATCH, ApiRefused, ApiUnavailable, ClusterApi
+from postwarden_operator.kube.objects import CurrentStatus
+from postwarden_operator.reconcile.judge import judged
 from postwarden_operator.reconcile.plan import Outcome, Plan
-from postwarden_operator.reconcile.status import StateOf, status_of
+from postwarden_operator.reconcile.status import status_of
 
 QUIET = 0.1
 """Seconds that changes are gathered.
@@ -25,20 +30,49 @@ The sidecars of a policy acknowledge within milliseconds of each other.
 INTERVAL = 2.0
 """Seconds between two writes of one policy: 10,000 sidecars that come and go must not load the API server."""
 
+LONGEST_WAIT = 60.0
+"""Seconds until a write that failed again and again is tried anew."""
+
+CONFLICT_WAIT = 0.2
+"""Seconds until a write is tried anew that came second, at first: the watch tells of the other one within milliseconds."""
+
+LOOK_AGAIN = 60.0
+"""Seconds between two looks without a reason: what somebody else wrote over a status does not stay."""
+
 _log = logging.getLogger(__name__)
 
 POLICIES = "/apis/postwarden.dev/v1alpha1/namespaces/{namespace}/screeningpolicies/{name}/status"
 
 
+Current = Callable[[str], CurrentStatus | None]
+"""By policy uid; None: the policy is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    at: float
+    status: Mapping[str, Any]
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    until: float
+    wait: float
+    version: int
+
+
 class StatusWriter:
-    """state_of: a sidecar's by pod uid. current: the status in the object by policy uid; None: it is gone."""
+    """state_of: a sidecar's by pod uid. next_expiry: when a state will change by itself, by the loop's clock."""
 
     def __init__(
         self,
         api: ClusterApi,
-        state_of: StateOf,
-        current: Callable[[str], Mapping[str, Any] | None],
+        state_of: Callable[[str], PeerState | None],
+        current: Current,
         *,
+        may_write: Callable[[], bool] = lambda: True,
+        next_expiry: Callable[[], float | None] = lambda: None,
         quiet: float = QUIET,
         interval: float = INTERVAL,
     ) -> None:
@@ -46,8 +80,12 @@ class StatusWriter:
         self._api = api
         self._state_of = state_of
         self._current = current
+        self._may_write = may_write
+        self._next_expiry = next_expiry
         self._outcomes: tuple[Outcome, ...] = ()
-        self._written: dict[str, tuple[float, Mapping[str, Any]]] = {}
+        self._written: dict[str, _Written] = {}
+        self._failed: dict[str, _Failed] = {}
+        self._settled_at = 0.0
         self._dirty = asyncio.Event()
 
     def publish(self, plan: Plan) -> None:
@@ -55,55 +93,105 @@ class StatusWriter:
         self._outcomes = plan.outcomes
         self._dirty.set()
 
-    def state_changed(self, pod_uid: str) -> None:
-        """The StatusSink: which pod it is does not matter, the counts are made anew."""
+    def mark_dirty(self) -> None:
+        """A sidecar's state changed: which one does not matter, the counts are made anew."""
+        self._dirty.set()
+
+    def take_over(self, settle: float) -> None:
+        """This replica leads from now on. settle: seconds in which a sidecar of which it has not heard is not called disconnected."""
+        self._written.clear()
+        self._failed.clear()
+        self._settled_at = asyncio.get_running_loop().time() + settle
         self._dirty.set()
 
     async def run(self) -> None:
         """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        again: float | None = None
         while True:
-            await self._dirty.wait()
-            await asyncio.sleep(self._quiet)
+            wait = LOOK_AGAIN if again is None else min(LOOK_AGAIN, max(0.0, again - loop.time()))
+            try:
+                async with asyncio.timeout(wait):
+                    await self._dirty.wait()
+                await asyncio.sleep(self._quiet)
+            except TimeoutError:
+                pass  # something is due by itself
             self._dirty.clear()
-            if (again := await self._write_all()) is not None:
-                asyncio.get_running_loop().call_later(again, self._dirty.set)
+            again = await self._write_all()
 
     async def _write_all(self) -> float | None:
-        """In how many seconds there is more to write; None: nothing is left."""
-        now = asyncio.get_running_loop().time()
-        waits: list[float] = []
+        """When there is more to write, by the loop's clock; None: nothing is left."""
+        if not self._may_write():
+            return None
+        loop = asyncio.get_running_loop()
+        due: list[float] = []
         live = {outcome.uid for outcome in self._outcomes}
         self._written = {uid: each for uid, each in self._written.items() if uid in live}
+        self._failed = {uid: each for uid, each in self._failed.items() if uid in live}
         for outcome in self._outcomes:
-            in_object = self._current(outcome.uid)
-            if in_object is None:
-                continue
-            last, written = self._written.get(outcome.uid, (-self._interval, None))
-            # The watch tells of our own write a little later; until then the object's status is what we
-            # wrote.
-            previous = written if written is not None and now - last < self._interval else in_object
-            status = status_of(outcome, self._state_of, previous, datetime.now(UTC))
-            if status == previous:
-                continue
-            if now - last < self._interval:
-                waits.append(last + self._interval - now)
-            elif await self._write(outcome, status):
-                self._written[outcome.uid] = (now, status)
-            else:
-                waits.append(self._interval)
-        return min(waits, default=None)
+            if (when := await self._write_if_changed(outcome, loop.time())) is not None:
+                due.append(when)
+        now = loop.time()
+        if now < self._settled_at:
+            due.append(self._settled_at)
+        if (expiry := self._next_expiry()) is not None:
+            due.append(expiry)
+        return min(due, default=None)
 
-    async def _write(self, outcome: Outcome, status: Mapping[str, Any]) -> bool:
+    async def _write_if_changed(self, outcome: Outcome, now: float) -> float | None:
+        """When to look at it again; None: there is no reason to."""
+        in_object = self._current(outcome.uid)
+        if in_object is None:
+            return None
+        written = self._written.get(outcome.uid)
+        # The watch tells of our own write a little later; until then the object's status is what we wrote.
+        if written is not None and written.version > in_object.version:
+            in_object = CurrentStatus(written.status, written.version)
+        status = status_of(
+            outcome,
+            lambda uid: judged(outcome, self._state_of(uid)),
+            in_object.status,
+            datetime.now(UTC),
+            settled=now >= self._settled_at,
+        )
+        if status == in_object.status:
+            return None
+        if written is not None and now < written.at + self._interval:
+            return written.at + self._interval
+        failed = self._failed.get(outcome.uid)
+        if failed is not None and now < failed.until and failed.version == in_object.version:
+            return failed.until
+        if not self._may_write():
+            return None
+        answer = await self._write(outcome, status, in_object.version)
+        if isinstance(answer, int):
+            self._written[outcome.uid] = _Written(now, status, answer)
+            self._failed.pop(outcome.uid, None)
+            return None
+        least = CONFLICT_WAIT if answer.status == 409 else self._interval
+        wait = least if failed is None else min(LONGEST_WAIT, max(least, 2 * failed.wait))
+        self._failed[outcome.uid] = _Failed(now + wait, wait, in_object.version)
+        return now + wait
+
+    async def _write(self, outcome: Outcome, status: Mapping[str, Any], version: int) -> "int | _Refused":
+        """The object's new version."""
         path = POLICIES.format(namespace=outcome.namespace, name=outcome.name)
-        patch = {"metadata": {"uid": outcome.uid}, "status": status}
+        patch = {"metadata": {"uid": outcome.uid, "resourceVersion": str(version)}, "status": status}
         try:
-            await self._api.request("PATCH", path, patch, content_type=MERGE_PATCH)
+            stored = await self._api.request("PATCH", path, patch, content_type=MERGE_PATCH)
         except ApiRefused as error:
-            # 404, 409: deleted, or made anew; the watch tells.
+            # 404, 409: deleted, made anew, or changed by another; the watch tells.
             if error.status not in (404, 409):
                 _log.error("the status of %s/%s can't be written: %s", outcome.namespace, outcome.name, error)
-            return False
+            return _Refused(error.status)
         except ApiUnavailable as error:
             _log.warning("the status of %s/%s waits: %s", outcome.namespace, outcome.name, error)
-            return False
-        return True
+            return _Refused(None)
+        return int(stored["metadata"]["resourceVersion"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """status: HTTP's; None: there was no answer."""
+
+    status: int | None

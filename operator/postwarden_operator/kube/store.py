@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from postwarden_operator.kube.api import Listing
-from postwarden_operator.kube.objects import Policy, config_map_of, pod_of, policy_of
+from postwarden_operator.kube.objects import CurrentStatus, Policy, config_map_of, pod_of, policy_of
 from postwarden_operator.reconcile.world import ConfigMap, Pod
 
 T = TypeVar("T")
@@ -123,10 +123,10 @@ class Store:
         found = self._pods.known.get(uid)
         return None if found is None else found[1]
 
-    def policy_status(self, uid: str) -> Mapping[str, Any] | None:
+    def policy_status(self, uid: str) -> CurrentStatus | None:
         """None: the policy is gone."""
         found = self._policies.known.get(uid)
-        return None if found is None else found[1].status
+        return None if found is None else CurrentStatus(found[1].status, found[0])
 
     def config_maps(self) -> dict[tuple[str, str], ConfigMap]:
         """By namespace and name. A name made anew may be known twice for a moment: the younger counts."""

@@ -12,12 +12,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from postwarden_operator.compiler import winners
 from postwarden_operator.controlplane.registry import Registry
 from postwarden_operator.reconcile.compilation import Compiler
 from postwarden_operator.reconcile.list_process import ListProcess
 from postwarden_operator.reconcile.list_tables import ListTables
-from postwarden_operator.reconcile.plan import Plan, Select, plan
+from postwarden_operator.reconcile.plan import Plan, Planner, Select
 from postwarden_operator.reconcile.world import World
 
 RETRY_DELAY = 1.0
@@ -39,7 +38,7 @@ class Debounce:
 
 
 class Reconciler:
-    """read: the World now, or None while it is incomplete. publish: gets every plan, just before the streams do.
+    """read: the World now, or None while it is incomplete. publish: gets every plan, just before the streams do. select: see Planner.
 
     doubt: see Registry.set_wanted; whoever knows marks dirty when it comes or goes.
     """
@@ -52,7 +51,7 @@ class Reconciler:
         *,
         doubt: Callable[[], str | None] = lambda: None,
         strict: bool = False,
-        select: Select = winners,
+        select: Select | None = None,
         debounce: Debounce = Debounce(),
         compiler: Compiler | None = None,
     ) -> None:
@@ -61,7 +60,7 @@ class Reconciler:
         self._publish = publish
         self._doubt = doubt
         self._compiler = compiler if compiler is not None else Compiler(strict=strict)
-        self._select = select
+        self._planner = Planner(self._compiler, select)
         self._debounce = debounce
         self._dirty = asyncio.Event()
 
@@ -90,7 +89,7 @@ class Reconciler:
         world = await self._read()
         if world is None:
             return None
-        result = plan(world, self._compiler, self._select)
+        result = self._planner.plan(world)
         self._publish(result)
         self._registry.set_wanted(result.wanted, doubt=self._doubt())
         return result

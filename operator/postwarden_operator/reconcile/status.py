@@ -4,7 +4,7 @@ Contract: `status_of` gives the whole status subresource (the CRD's names). A co
 lastTransitionTime until its status changes. Counts and the first few reasons only, never a list of pods.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from postwarden_operator.controlplane.subscription import DISCONNECTED, State, SyncState
@@ -16,14 +16,27 @@ MESSAGE_LIMIT = 32768
 """Characters of a condition's message: the API's own limit (metav1.Condition)."""
 
 StateOf = Callable[[str], SyncState | None]
-"""The state of a pod's sidecar by uid; None: it has no stream."""
+"""The state of a pod's sidecar by uid, as to this policy's revision (`judged`); None: it has no stream."""
 
 Status = dict[str, object]
 
 
-def status_of(outcome: Outcome, state_of: StateOf, previous: Mapping[str, object], now: datetime) -> Status:
-    """previous: the status that is in the object now. now: for the conditions that change."""
-    states = {uid: state_of(uid) or DISCONNECTED for uid in outcome.screened}
+def status_of(
+    outcome: Outcome,
+    state_of: StateOf,
+    previous: Mapping[str, object],
+    now: datetime,
+    *,
+    settled: bool = True,
+) -> Status:
+    """previous: the status that is in the object now. now: for the conditions that change.
+
+    settled: whether a sidecar without a stream is disconnected. Else it may be one of a replica that was not heard yet: what is known
+    of sidecars then stays as it is, and Programmed is Unknown.
+    """
+    found = {uid: state_of(uid) for uid in outcome.screened}
+    unheard = 0 if settled else sum(state is None for state in found.values())
+    states = {uid: state or DISCONNECTED for uid, state in found.items()}
     if outcome.compilation.compiling:
         # In force is what the policy was before.
         waiting = SyncState(State.PENDING, outcome.compilation.resolved.message)
@@ -36,10 +49,17 @@ def status_of(outcome: Outcome, state_of: StateOf, previous: Mapping[str, object
     )
     programmed = _programmed(outcome, states, counts)
     health = dnsbl_health(outcome, states.values(), previous, now)
+    programmed_status = "True" if programmed.reason == "Synced" else "False"
+    if unheard:
+        programmed_status = "Unknown"
+        programmed = Reason(
+            "LeaderChanged",
+            f"the replica that writes this is new, and has not heard of {unheard} of {len(states)} sidecars yet",
+        )
     conditions = [
         ("Accepted", accepted, outcome.accepted),
         ("ResolvedRefs", resolved_status, resolved),
-        ("Programmed", "True" if programmed.reason == "Synced" else "False", programmed),
+        ("Programmed", programmed_status, programmed),
         ("DNSBLHealthy", *dnsbl_condition(outcome, health)),
     ]
     status: Status = {
@@ -58,11 +78,22 @@ def status_of(outcome: Outcome, state_of: StateOf, previous: Mapping[str, object
             for kind, status, reason in conditions
         ],
     }
+    if unheard:
+        _keep(status, previous, ("sidecars", "dnsblHealth"), "DNSBLHealthy")
     # Where it does not compile, the revision wanted last is what the pods hold.
     revision = outcome.revision or previous.get("revision")
     if isinstance(revision, str):
         status["revision"] = revision
     return status
+
+
+def _keep(status: Status, previous: Mapping[str, object], fields: Iterable[str], condition: str) -> None:
+    """As it was, where it was anything."""
+    status.update((field, previous[field]) for field in fields if field in previous)
+    new, old = status["conditions"], previous.get("conditions")
+    if isinstance(new, list) and isinstance(old, list):
+        kept = [each for each in old if each.get("type") == condition]
+        status["conditions"] = [each for each in new if not kept or each["type"] != condition] + kept
 
 
 def _programmed(outcome: Outcome, states: Mapping[str, SyncState], counts: Mapping[State, int]) -> Reason:

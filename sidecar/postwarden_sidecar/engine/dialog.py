@@ -24,7 +24,6 @@ from postwarden_sidecar.engine.record import MAX_TEXT
 from postwarden_sidecar.rules.settings import Action, Session
 
 OBSERVED_LINE_LENGTH = 8192  # bytes; what is kept of a connection's input at most (design)
-
 # Bytes of replies that wait for a client before more of its commands are answered; a whole session's under a policy's default limits.
 ANSWERS_AT_ONCE = 4096
 
@@ -172,9 +171,7 @@ class Dialog:
             answers += self.dressed(self._line(now))
         if self.ending is not None:
             self._buffer = b""
-        elif (
-            self.replay is None and len(self._buffer) > limit + 1
-        ):  # more than a whole line, and the CR of its end
+        elif self.replay is None and len(self._buffer) > limit + 1:  # a whole line and the CR of its end
             self._buffer = b""
             return answers + self._too_long()
         return answers

@@ -129,8 +129,6 @@ class MtaDialog:
         output, self._output = self._output, b""
         return output
 
-    # What the caller tells
-
     def begin(self, replay: Replay, now: float) -> None:
         """The client's request is to be put to the MTA; `result` may stand at once."""
         self._replay = replay
@@ -196,8 +194,6 @@ class MtaDialog:
         in TLS (CVE-2011-0411)."""
         self.alive = False
         self.result = ReplayResult(HandoverOutcome.CLOSE, TALKED_BEHIND_STARTTLS)
-
-    # The MTA's replies
 
     def _receive_reply(self, reply: Reply, now: float) -> None:
         if not self._parser.starts_with(b"%d" % _CLOSING):

@@ -10,6 +10,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class SyncState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SYNC_STATE_UNSPECIFIED: _ClassVar[SyncState]
+    SYNC_STATE_SYNCED: _ClassVar[SyncState]
+    SYNC_STATE_PENDING: _ClassVar[SyncState]
+    SYNC_STATE_REJECTED: _ClassVar[SyncState]
+
 class HandoffState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     HANDOFF_STATE_UNSPECIFIED: _ClassVar[HandoffState]
@@ -67,6 +74,10 @@ class Handover(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HANDOVER_UNSPECIFIED: _ClassVar[Handover]
     HANDOVER_INLINE: _ClassVar[Handover]
     HANDOVER_RECONNECT: _ClassVar[Handover]
+SYNC_STATE_UNSPECIFIED: SyncState
+SYNC_STATE_SYNCED: SyncState
+SYNC_STATE_PENDING: SyncState
+SYNC_STATE_REJECTED: SyncState
 HANDOFF_STATE_UNSPECIFIED: HandoffState
 HANDOFF_STATE_PROVED: HandoffState
 HANDOFF_STATE_UNPROVED: HandoffState
@@ -101,6 +112,44 @@ LOG_FORMAT_POSTSCREEN_LEGACY: LogFormat
 HANDOVER_UNSPECIFIED: Handover
 HANDOVER_INLINE: Handover
 HANDOVER_RECONNECT: Handover
+
+class WatchRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PeerUpdate(_message.Message):
+    __slots__ = ("replica", "changed", "gone", "complete")
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    GONE_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    replica: str
+    changed: _containers.RepeatedCompositeFieldContainer[PeerState]
+    gone: _containers.RepeatedScalarFieldContainer[str]
+    complete: bool
+    def __init__(self, replica: _Optional[str] = ..., changed: _Optional[_Iterable[_Union[PeerState, _Mapping]]] = ..., gone: _Optional[_Iterable[str]] = ..., complete: _Optional[bool] = ...) -> None: ...
+
+class PeerState(_message.Message):
+    __slots__ = ("pod_uid", "policy_uid", "revision", "state", "since", "reason", "unproved", "open_relay", "zones")
+    POD_UID_FIELD_NUMBER: _ClassVar[int]
+    POLICY_UID_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    UNPROVED_FIELD_NUMBER: _ClassVar[int]
+    OPEN_RELAY_FIELD_NUMBER: _ClassVar[int]
+    ZONES_FIELD_NUMBER: _ClassVar[int]
+    pod_uid: str
+    policy_uid: str
+    revision: str
+    state: SyncState
+    since: _timestamp_pb2.Timestamp
+    reason: str
+    unproved: bool
+    open_relay: bool
+    zones: _containers.RepeatedCompositeFieldContainer[DnsblReport]
+    def __init__(self, pod_uid: _Optional[str] = ..., policy_uid: _Optional[str] = ..., revision: _Optional[str] = ..., state: _Optional[_Union[SyncState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., unproved: _Optional[bool] = ..., open_relay: _Optional[bool] = ..., zones: _Optional[_Iterable[_Union[DnsblReport, _Mapping]]] = ...) -> None: ...
 
 class SidecarMessage(_message.Message):
     __slots__ = ("hello", "ack", "nack", "handoff", "dnsbl")

@@ -144,3 +144,85 @@ class ScreeningControl:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class PeersStub:
+    """Served by every replica of the operator beside ScreeningControl, to the other replicas and to nobody else: the caller's token
+    (metadata `authorization: Bearer TOKEN`) is of the audience `peers.postwarden.dev` and of the operator's own ServiceAccount;
+    others are PERMISSION_DENIED.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Watch = channel.unary_stream(
+                '/postwarden.screening.v1.Peers/Watch',
+                request_serializer=postwarden_dot_screening_dot_v1_dot_screening__pb2.WatchRequest.SerializeToString,
+                response_deserializer=postwarden_dot_screening_dot_v1_dot_screening__pb2.PeerUpdate.FromString,
+                _registered_method=True)
+
+
+class PeersServicer:
+    """Served by every replica of the operator beside ScreeningControl, to the other replicas and to nobody else: the caller's token
+    (metadata `authorization: Bearer TOKEN`) is of the audience `peers.postwarden.dev` and of the operator's own ServiceAccount;
+    others are PERMISSION_DENIED.
+    """
+
+    def Watch(self, request, context):
+        """What the sidecars that are connected to this replica have in force: all of it first, then every change, until the caller ends it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_PeersServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=postwarden_dot_screening_dot_v1_dot_screening__pb2.WatchRequest.FromString,
+                    response_serializer=postwarden_dot_screening_dot_v1_dot_screening__pb2.PeerUpdate.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'postwarden.screening.v1.Peers', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('postwarden.screening.v1.Peers', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Peers:
+    """Served by every replica of the operator beside ScreeningControl, to the other replicas and to nobody else: the caller's token
+    (metadata `authorization: Bearer TOKEN`) is of the audience `peers.postwarden.dev` and of the operator's own ServiceAccount;
+    others are PERMISSION_DENIED.
+    """
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/postwarden.screening.v1.Peers/Watch',
+            postwarden_dot_screening_dot_v1_dot_screening__pb2.WatchRequest.SerializeToString,
+            postwarden_dot_screening_dot_v1_dot_screening__pb2.PeerUpdate.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

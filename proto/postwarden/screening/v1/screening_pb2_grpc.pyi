@@ -79,3 +79,43 @@ class ScreeningControlServicer(metaclass=_abc_1.ABCMeta):
         """Only hashes named in the snapshot last sent to that pod are served; others are PERMISSION_DENIED."""
 
 def add_ScreeningControlServicer_to_server(servicer: ScreeningControlServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class PeersStub:
+    """Served by every replica of the operator beside ScreeningControl, to the other replicas and to nobody else: the caller's token
+    (metadata `authorization: Bearer TOKEN`) is of the audience `peers.postwarden.dev` and of the operator's own ServiceAccount;
+    others are PERMISSION_DENIED.
+    """
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> PeersAsyncStub: ...
+    Watch: _grpc.UnaryStreamMultiCallable[_screening_pb2.WatchRequest, _screening_pb2.PeerUpdate]
+    """What the sidecars that are connected to this replica have in force: all of it first, then every change, until the caller ends it."""
+
+@_typing.type_check_only
+class PeersAsyncStub(PeersStub):
+    """Served by every replica of the operator beside ScreeningControl, to the other replicas and to nobody else: the caller's token
+    (metadata `authorization: Bearer TOKEN`) is of the audience `peers.postwarden.dev` and of the operator's own ServiceAccount;
+    others are PERMISSION_DENIED.
+    """
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    Watch: _aio.UnaryStreamMultiCallable[_screening_pb2.WatchRequest, _screening_pb2.PeerUpdate]  # type: ignore[assignment]
+    """What the sidecars that are connected to this replica have in force: all of it first, then every change, until the caller ends it."""
+
+class PeersServicer(metaclass=_abc_1.ABCMeta):
+    """Served by every replica of the operator beside ScreeningControl, to the other replicas and to nobody else: the caller's token
+    (metadata `authorization: Bearer TOKEN`) is of the audience `peers.postwarden.dev` and of the operator's own ServiceAccount;
+    others are PERMISSION_DENIED.
+    """
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _screening_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_screening_pb2.PeerUpdate], _abc.AsyncIterator[_screening_pb2.PeerUpdate]]:
+        """What the sidecars that are connected to this replica have in force: all of it first, then every change, until the caller ends it."""
+
+def add_PeersServicer_to_server(servicer: PeersServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+"""How the control plane fares with a thousand sidecars: `make bench-control`."""
