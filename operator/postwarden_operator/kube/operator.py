@@ -6,13 +6,15 @@ the remedy. An API server that is away, refuses or fails breaks nothing.
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 
 from postwarden_operator.controlplane.registry import Registry
 from postwarden_operator.controlplane.server import ScreeningServer
-from postwarden_operator.controlplane.tls import CertificateFiles
+from postwarden_operator.controlplane.tls import Certificate, CertificateFiles, CertificateInMemory
 from postwarden_operator.kube.api import ClusterApi
 from postwarden_operator.kube.authenticator import TokenReviewer
+from postwarden_operator.kube.authority_keeper import AuthorityKeeper, OwnAuthority
 from postwarden_operator.kube.follower import Follower
 from postwarden_operator.kube.health import Health
 from postwarden_operator.kube.references import References, Unwatched
@@ -27,18 +29,22 @@ from postwarden_operator.reconcile.world import World
 SECRETS_TICK = 5.0
 """Seconds between two looks at which Secrets are to be asked for again."""
 
+TRUST_TICK = 5.0
+"""Seconds between two looks at the CA's file: kubelet needs a minute to write a changed Secret into a volume."""
+
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
-    """listen: HOST:PORT of the control plane. health: host and port for kubelet's probes; None: none.
+    """listen: HOST:PORT of the control plane. identity: where its certificate comes from. health: host and port for kubelet's probes;
+    None: none.
 
     replicas: how this one and others share the work; None: there are no others.
     """
 
     listen: str
-    certificate: CertificateFiles
+    identity: CertificateFiles | OwnAuthority
     health: tuple[str, int] | None = None
     replicas: ReplicaSettings | None = None
 
@@ -50,7 +56,12 @@ class KubeOperator:
         self._settings = settings
         self._api = api
         self._store = Store()
-        self._replicas = Replicas(api, settings.replicas, lambda: self._registry, self._store.policy_status)
+        self._replicas = Replicas(
+            api,
+            _trusting(settings.replicas, self._trusted),
+            lambda: self._registry,
+            self._store.policy_status,
+        )
         self._registry = Registry(self._replicas.sink)
         self._reconciler = Reconciler(
             self._read, self._registry, self._planned, doubt=lambda: self._follower.doubt
@@ -70,10 +81,24 @@ class KubeOperator:
         self._stop.set()
 
     async def run(self) -> None:
-        """Raises ListenFailed, HealthUnavailable; or what made a part of it end."""
-        port = self._server.listen_tls(self._settings.listen, self._settings.certificate)
+        """Raises ListenFailed, HealthUnavailable, AuthorityUnusable; or what made a part of it end."""
+        # First of all: an API server that is away keeps us from serving, and is no reason to start anew.
         if self._settings.health is not None:
             await self._health.start(*self._settings.health)
+        try:
+            await self._serve()
+        finally:
+            await self._health.stop()
+
+    async def _serve(self) -> None:
+        stopping = asyncio.create_task(self._stop.wait())
+        preparing = asyncio.create_task(self._prepare())
+        await asyncio.wait((stopping, preparing), return_when=asyncio.FIRST_COMPLETED)
+        if not preparing.done():
+            preparing.cancel()
+            return
+        certificate, follow_trust = preparing.result()
+        port = self._server.listen_tls(self._settings.listen, certificate)
         await self._server.start()
         _log.info("serving sidecars on %s (port %d)", self._settings.listen, port)
         parts = [
@@ -83,15 +108,14 @@ class KubeOperator:
                 *self._replicas.parts(),
                 self._follower.run(),
                 self._follow_secrets(),
+                follow_trust(),
             )
         ]
-        stopping = asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait((*parts, stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
             await self._replicas.stop()
             await self._server.stop()
-            await self._health.stop()
             for task in (*parts, stopping):
                 task.cancel()
             ended = await asyncio.gather(*parts, return_exceptions=True)
@@ -104,12 +128,36 @@ class KubeOperator:
             return "the watch of the cluster tells nothing, however often it begins anew"
         return None
 
+    async def _prepare(self) -> tuple[Certificate, Callable[[], Coroutine[None, None, None]]]:
+        """What the server shows, and what then keeps it and the trust bundle as they are to be."""
+        identity = self._settings.identity
+        if isinstance(identity, OwnAuthority):
+            certificate = CertificateInMemory()
+            keeper = AuthorityKeeper(self._api, identity, certificate, self._registry.set_trust)
+            await keeper.begin()
+            return certificate, keeper.run
+        if (bundle := identity.trust_bundle()) is not None:
+            self._registry.set_trust(bundle)
+        return identity, lambda: self._follow_trust(identity)
+
+    def _trusted(self) -> bytes:
+        """PEM of who signs the replicas' certificates. Raises ValueError."""
+        if (bundle := self._registry.trust_bundle) is None:
+            raise ValueError("no CA is known yet")
+        return bundle.pem
+
+    async def _follow_trust(self, files: CertificateFiles) -> None:
+        while True:
+            await asyncio.sleep(TRUST_TICK)
+            if (bundle := files.trust_bundle()) is not None:
+                self._registry.set_trust(bundle)
+
     def _ready(self) -> str | None:
         return None if self._compiled else "the policies are not all compiled yet"
 
     def _planned(self, plan: Plan) -> None:
         self._compiled |= not any(outcome.compilation.compiling for outcome in plan.outcomes)
-        self._replicas.writer.publish(plan)
+        self._replicas.publish(plan)
 
     async def _follow_secrets(self) -> None:
         while True:
@@ -132,3 +180,11 @@ class KubeOperator:
             {**unlabelled, **self._store.config_maps()},
             secrets,
         )
+
+
+def _trusting(settings: ReplicaSettings | None, trust: Callable[[], bytes]) -> ReplicaSettings | None:
+    """Settings that name no CA for the other replicas trust what sidecars are told to."""
+    peers = None if settings is None else settings.peers
+    if settings is None or peers is None or peers.credentials.trust is not None:
+        return settings
+    return replace(settings, peers=replace(peers, credentials=replace(peers.credentials, trust=trust)))

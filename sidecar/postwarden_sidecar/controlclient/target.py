@@ -19,7 +19,7 @@ class ControlTarget:
 
     keepalive: seconds that the operator may be silent before it is asked whether it is there; it has a third of that to answer.
     ca_pem: certificates that are trusted to sign the server's; None: no TLS, for a unix socket only (the
-    one-machine mode): a token must not cross a network in the clear.
+    one-machine mode): a token must not cross a network in the clear. ca_file: where they came from, if they may change there.
     """
 
     address: str
@@ -27,6 +27,7 @@ class ControlTarget:
     token_file: Path | None = None
     ca_pem: bytes | None = None
     keepalive: float = KEEPALIVE
+    ca_file: Path | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for a combination that can't work."""
@@ -50,6 +51,10 @@ class ControlTarget:
             # default, whatever the other one says (measured with grpcio 1.85).
             ("grpc.http2.ping_timeout_ms", answer),
         ]
+
+    def read_ca(self) -> bytes | None:
+        """ca_pem as it is in its file now. Raises OSError."""
+        return self.ca_pem if self.ca_file is None else self.ca_file.read_bytes()
 
     def read_token(self) -> str:
         """The token as it is now: kubelet writes a projected one anew before it expires. Raises
