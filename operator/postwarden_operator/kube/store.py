@@ -75,7 +75,7 @@ class Store:
     def heard(self, kind: Kind, body: Mapping[str, Any], *, deleted: bool) -> bool:
         """Whether anything changed that a reconcile looks at: a status that was written does not."""
         metadata = body["metadata"]
-        uid, version = metadata["uid"], _number(metadata.get("resourceVersion"))
+        uid, version = metadata["uid"], version_of(body)
         if deleted:
             return self._of(kind).remove(uid, version)
         match kind:
@@ -132,6 +132,11 @@ class Store:
         """By namespace and name. A name made anew may be known twice for a moment: the younger counts."""
         ordered = sorted(self._config_maps.known.values(), key=lambda each: each[0])
         return {config_map.key: config_map.content for _, config_map in ordered}
+
+
+def version_of(body: Mapping[str, Any]) -> int:
+    """An object's resource version."""
+    return _number(body["metadata"].get("resourceVersion"))
 
 
 def _number(version: object) -> int:

@@ -38,7 +38,10 @@ class Debounce:
 
 
 class Reconciler:
-    """read: the World now, or None while it is incomplete. publish: gets every plan, just before the streams do. select: see Planner."""
+    """read: the World now, or None while it is incomplete. publish: gets every plan, just before the streams do. select: see Planner.
+
+    doubt: see Registry.set_wanted; whoever knows marks dirty when it comes or goes.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Reconciler:
         registry: Registry,
         publish: Callable[[Plan], None],
         *,
+        doubt: Callable[[], str | None] = lambda: None,
         strict: bool = False,
         select: Select | None = None,
         debounce: Debounce = Debounce(),
@@ -54,6 +58,7 @@ class Reconciler:
         self._read = read
         self._registry = registry
         self._publish = publish
+        self._doubt = doubt
         self._compiler = compiler if compiler is not None else Compiler(strict=strict)
         self._planner = Planner(self._compiler, select)
         self._debounce = debounce
@@ -86,7 +91,7 @@ class Reconciler:
             return None
         result = self._planner.plan(world)
         self._publish(result)
-        self._registry.set_wanted(result.wanted)
+        self._registry.set_wanted(result.wanted, doubt=self._doubt())
         return result
 
     async def _settle(self) -> None:

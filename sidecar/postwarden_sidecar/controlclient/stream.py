@@ -30,8 +30,6 @@ ADMITTED = "postwarden-admitted"  # initial metadata of a stream that is let in 
 CONNECT_TIMEOUT = 20.0  # seconds until TCP and TLS stand; gRPC's own first attempt has 20 s
 BLOB_TIMEOUT = 120.0  # seconds for one blob; 32 transfers run at once at the operator, others queue
 CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
-    ("grpc.keepalive_time_ms", 30_000),  # the server permits 10 s (design)
-    ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),  # a stream without news is the normal case
     ("grpc.max_receive_message_length", RECEIVE_LIMIT),
     ("grpc.enable_retries", 0),  # the client reconnects itself
@@ -118,12 +116,13 @@ class Stream:
     ) -> Stream:
         """Connect and say Hello. applied: called after each acknowledged snapshot. Raises StreamLost, TokenUnreadable."""
         target.read_token()  # before a channel is made
+        options = [*CHANNEL_OPTIONS, *target.keepalive_options]
         roots = trust.pem
         if roots is None:
-            channel = grpc.aio.insecure_channel(target.address, options=CHANNEL_OPTIONS)
+            channel = grpc.aio.insecure_channel(target.address, options=options)
         else:
             credentials = grpc.ssl_channel_credentials(roots)
-            channel = grpc.aio.secure_channel(target.address, credentials, options=CHANNEL_OPTIONS)
+            channel = grpc.aio.secure_channel(target.address, credentials, options=options)
         stream = cls(channel, target, trust, sink, blobs, applied)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
