@@ -215,6 +215,28 @@ def test_lists_that_never_answer_let_the_client_pass_when_the_wait_ends() -> Non
     assert wire.engine.next_action() is None
 
 
+@pytest.mark.parametrize(
+    ("answers", "outcome"),
+    [
+        ([], "unknown"),
+        ([answer(failed=True)], "unknown"),
+        ([answer(failed=True), answer("wl.example.", failed=True)], "unknown"),
+        ([answer(failed=True), answer("wl.example.")], "pass"),
+        ([answer(listed=True)], "fail"),
+    ],
+)
+def test_without_a_usable_answer_it_is_unknown_what_the_lists_say(
+    answers: list[DnsblAnswer], outcome: str
+) -> None:
+    scene = Scene()
+    wire = connect(make_rules(dnsbl=lists(SITE, GOOD, action=Action.IGNORE)), scene=scene)
+    for each in answers:
+        wire.tell(each)
+    scene.wait(6.0)
+    assert wire.handed_over
+    assert [test.outcome for test in record_of(wire).tests if test.test == "dnsbl"] == [outcome]
+
+
 def test_a_good_score_passes_every_test_at_once() -> None:
     test = ProtocolTest(True, Action.ENFORCE)
     scene = Scene()

@@ -115,8 +115,7 @@ class Dialog:
         self._sender_given = False
         self._exempt = exempt
         self._exempt_taken = 0  # exempt recipients of this transaction that the MTA has taken
-        self._chunking_offered = False
-        self._farewell = False
+        self._chunking_offered = self._farewell = False
         self.replay: Replay | None = None
         self.ending: Ending | None = None
         self.commands = 0

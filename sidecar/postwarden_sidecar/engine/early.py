@@ -117,7 +117,10 @@ class EarlyTests:
         detail = f"score {score.total}"
         if score.total < rules.dnsbl.threshold:
             self.passed[dnsbl.TEST] = wall + score.ttl
-            self._journal.test(dnsbl.TEST, True, "", self._began, now, detail)
+            known = (
+                True if self._answers else None
+            )  # no list gave a usable answer: nothing is known against it
+            self._journal.test(dnsbl.TEST, known, "", self._began, now, detail)
             return None
         self._journal.event(EventKind.DNSBL, now, score.label, score.total)
         reason = f"{facts.address} is listed by {score.label}, with a score of {score.total}"

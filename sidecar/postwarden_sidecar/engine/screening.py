@@ -100,6 +100,11 @@ class Screening:
         rules = self._context.rules
         return rules is not None and rules.mode is Mode.OBSERVE
 
+    @property
+    def suspect(self) -> bool:
+        """Its address stands for many clients: no limit per client holds, and no pass."""
+        return self.facts.address == self._context.suspect
+
     def begin(self, server: bytes, now: float) -> Step:
         """The client is known (a PROXY header is read). server: the address it connected to, packed."""
         self._server_packed = server
@@ -116,7 +121,7 @@ class Screening:
         step = self._admit(rules, now) or self._consult(rules, now)
         if step is not None:
             return step
-        if self.standing.refusal or not passes.enabled(rules):  # a pass would change nothing
+        if self.standing.refusal or self.suspect or not passes.enabled(rules):  # a pass would change nothing
             return self._known(rules, {}, now)
         return self._look_up(rules)
 
@@ -124,7 +129,7 @@ class Screening:
         """The limits that hold for everybody. Under Observe they only are recorded."""
         limits, load = rules.limits, self.load
         acts = rules.mode is not Mode.OBSERVE
-        if 0 < limits.connections_per_client < load.client:
+        if 0 < limits.connections_per_client < load.client and not self.suspect:
             self._journal.event(EventKind.TOO_MANY_CONNECTIONS, now)
             if acts:
                 reason = f"{self.facts.address} has more than {limits.connections_per_client} connections"
@@ -246,7 +251,7 @@ class Screening:
             return self._drop()
         self.facts.waited = True
         self.passed = dict(early.passed)
-        if self.fit and not early.unpassed:
+        if self.fit and not early.unpassed and not self.suspect:
             return self._look_up(rules)
         return self._after_early(rules, now)
 
@@ -294,6 +299,8 @@ class Screening:
         return self._stores(rules, passes.record(rules, self.facts.passes, self.passed))
 
     def _stores(self, rules: Rules, fields: Mapping[str, float]) -> tuple[StorePass, ...]:
+        if self.suspect:
+            return ()
         *others, address = self._keys(rules)
         if not others:
             return (StorePass(address, dict(fields)),) if fields else ()
