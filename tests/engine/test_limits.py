@@ -304,3 +304,22 @@ def test_under_observe_the_dialogues_limits_are_only_recorded() -> None:
         "COMMAND COUNT LIMIT after NOOP",
         "COMMAND LENGTH LIMIT after NOOP",
     ]
+
+
+def test_stress_that_comes_later_shortens_the_time_for_the_next_command() -> None:
+    test = ProtocolTest(True, Action.ENFORCE)
+    session = Session(command_time_limit=300.0, stress_command_time_limit=10.0)
+    scene = Scene()
+    now = [FREE]
+    scene.load = lambda newcomer, key: now[0]
+    wire = scene.connect(
+        make_context(make_rules(banner="", protocol=Protocol(test, test, test), session=session))
+    )
+    now[0] = replace(FREE, stress=True)
+    scene.wait(20.0)
+    assert not wire.closed  # the time for this command was set before
+    wire.send(b"NOOP\r\n")
+    scene.wait(10.4)
+    assert not wire.closed
+    scene.wait(0.2)
+    assert wire.closed
