@@ -78,7 +78,9 @@ class Workers:
         on_fault: Callable[[UpstreamFault], None],
         on_stress: Callable[[bool, int], None] = lambda on, connections: None,
         on_probe_wanted: Callable[[str], None] = lambda _zone: None,
+        on_steering: Callable[[str], None] = lambda _problem: None,
     ) -> None:
+        """on_steering: see Shares' on_problem."""
         self._listeners = listeners
         self._page = page
         self._on_records = on_records
@@ -88,7 +90,7 @@ class Workers:
         self._stress = False
         self._on_probe_wanted = on_probe_wanted
         self._running: dict[int, WorkerProcess] = {}
-        self._shares = Shares(listeners, self._running, page)
+        self._shares = Shares(listeners, self._running, page, on_steering)
         self._started: dict[int, float] = {}
         self._deaths: dict[int, deque[float]] = {index: deque() for index in range(len(listeners))}
         self._rules: _Rules | None = None
