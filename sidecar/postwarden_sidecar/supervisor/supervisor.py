@@ -215,6 +215,7 @@ class Supervisor:
             on_stress=self._telemetry.stress,
             on_probe_wanted=lambda zone: dnsbl.wanted(zone),
             on_steering=self._tell_steering,
+            on_learned=lambda learned: upstreams.replay_learned(learned),
         )
         self._dnsbl = dnsbl = DnsblHealth(self._workers, settings.resolver, lambda: self._client)
         dnsbl.begin()
