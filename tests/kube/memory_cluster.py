@@ -1,11 +1,11 @@
 """A cluster in memory that answers as the API server does, for tests in virtual time; and a watch that tells what it is let tell."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from postwarden_operator.kube.api import Changes, Listing, VersionGone
+from postwarden_operator.kube.api import BOOKMARK, Changes, Listing, VersionGone
 from postwarden_operator.kube.follower import LISTS, OnEvent
 from postwarden_operator.kube.store import Kind
 
@@ -14,7 +14,10 @@ _PATHS = {path: kind for kind, (path, _) in LISTS.items()}
 
 @dataclass
 class MemoryCluster:
-    """failing: raised by every request, if set. oldest: changes from before it are not known any more. lists: that were made."""
+    """failing: raised by every request, if set. oldest: changes from before it are not known any more.
+
+    lists, follows: that were made. step: seconds until a watch of pods tells.
+    """
 
     version: int = 1
     objects: dict[Kind, dict[str, dict[str, Any]]] = field(
@@ -24,6 +27,8 @@ class MemoryCluster:
     failing: Exception | None = None
     oldest: int = 0
     lists: int = 0
+    follows: int = 0
+    step: float = 0.1
     watches: list["MemoryWatch"] = field(default_factory=list)
 
     def put(self, kind: Kind, uid: str, **body: Any) -> None:
@@ -46,10 +51,12 @@ class MemoryCluster:
         self._may_fail()
         return {"resources": [{"name": Kind.POLICY.value}]}
 
-    async def list_all(self, path: str, label_selector: str = "") -> Listing:
+    async def list_all(
+        self, path: str, label_selector: str = "", reduced: Callable[[dict[str, Any]], dict[str, Any]] = dict
+    ) -> Listing:
         self._may_fail()
         self.lists += 1
-        return Listing(list(self.objects[_PATHS[path]].values()), str(self.version))
+        return Listing([reduced(each) for each in self.objects[_PATHS[path]].values()], str(self.version))
 
     async def changes(self, path: str, label_selector: str, since: str) -> Changes:
         self._may_fail()
@@ -61,6 +68,24 @@ class MemoryCluster:
             if kind is _PATHS[path] and version > int(since)
         ]
         return Changes(events, str(self.version))
+
+    async def follow(
+        self, path: str, label_selector: str, since: str, seconds: int
+    ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        self._may_fail()
+        self.follows += 1
+        loop, told = asyncio.get_running_loop(), int(since)
+        end = loop.time() + seconds
+        if told < self.oldest:
+            raise VersionGone("too old resource version")
+        while loop.time() < end:
+            for version, kind, event, body in list(self.history):
+                if kind is _PATHS[path] and version > told:
+                    yield event, body
+            told = self.version
+            await asyncio.sleep(min(self.step, end - loop.time()))
+            self._may_fail()
+        yield BOOKMARK, {"metadata": {"resourceVersion": str(told)}}
 
     def _may_fail(self) -> None:
         if self.failing is not None:

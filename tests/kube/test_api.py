@@ -1,5 +1,6 @@
 """REST through the Kubernetes client: pages, errors, unlabelled ConfigMaps."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -51,7 +52,13 @@ def watched(*lines: str, newest: str = "12") -> Callable[[Request], tuple[int, A
         if "watch" not in request.query:
             assert request.query == {"limit": "1", "labelSelector": "a=b"}
             return 200, {"items": [{"n": 1}], "metadata": {"resourceVersion": newest, "continue": "more"}}
-        expected = {"watch": "true", "resourceVersion": "7", "timeoutSeconds": "1", "labelSelector": "a=b"}
+        expected = {
+            "watch": "true",
+            "resourceVersion": "7",
+            "timeoutSeconds": "1",
+            "allowWatchBookmarks": "true",
+            "labelSelector": "a=b",
+        }
         assert request.query == expected
         return 200, "".join(lines)
 
@@ -118,3 +125,24 @@ async def test_config_maps_that_exist_but_are_not_watched_are_found_and_asked_fo
             "/api/v1/namespaces/mail/configmaps/absent",
             "/api/v1/namespaces/mail/configmaps/plain",
         ]
+
+
+async def test_watch_tells_each_event_as_it_comes_and_where_it_is() -> None:
+    events = [
+        {"type": "ADDED", "object": {"metadata": {"resourceVersion": "8"}, "spec": "x" * 200_000}},
+        {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "9"}}},
+    ]
+
+    def answer(request: Request) -> tuple[int, Any]:
+        assert (request.query["resourceVersion"], request.query["timeoutSeconds"]) == ("7", "30")
+        return 200, "".join(json.dumps(event) + "\n" for event in events)
+
+    async with api_stand_in(answer) as stand_in:
+        heard = [event async for event in stand_in.api.follow("/api/v1/pods", "", "7", 30)]
+    assert heard == [(event["type"], event["object"]) for event in events]
+
+
+async def test_watch_of_a_version_that_is_gone_says_so() -> None:
+    async with api_stand_in(lambda request: (410, {"message": "too old"})) as stand_in:
+        with pytest.raises(VersionGone, match="too old"):
+            await anext(stand_in.api.follow("/api/v1/pods", "", "7", 30))

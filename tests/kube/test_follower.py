@@ -148,6 +148,35 @@ async def test_api_server_that_fails_for_long_leaves_what_is_known_and_a_doubt(
     assert scene.policies() == []
 
 
+async def test_pods_are_told_at_once_without_kopf_and_not_listed_again(scene: Scene) -> None:
+    scene.cluster.put(
+        Kind.POD, "mta-0", spec={"containers": [{"name": "postwarden"}]}, status={"phase": "Running"}
+    )
+    await scene.settle()
+    scene.watch.silent = True
+    lists, before = scene.cluster.lists, scene.changes
+    scene.cluster.put(Kind.POD, "mta-1")
+    scene.cluster.delete(Kind.POD, "mta-0")
+    await asyncio.sleep(2 * scene.cluster.step)
+    assert [pod.name for pod in scene.store.pods] == ["mta-1"]
+    assert scene.changes > before
+    await asyncio.sleep(RESYNC / 2)
+    assert (scene.cluster.lists, scene.watch.begun) == (lists, 1)
+    assert scene.follower.doubt is None
+
+
+async def test_watch_of_pods_that_fails_goes_on_where_it_was(scene: Scene) -> None:
+    await scene.settle()
+    lists = scene.cluster.lists
+    scene.cluster.failing = ApiUnavailable("the connection is dead")
+    await asyncio.sleep(2 * CHECK)
+    scene.cluster.put(Kind.POD, "mta-0")
+    scene.cluster.failing = None
+    await asyncio.sleep(3)
+    assert [pod.name for pod in scene.store.pods] == ["mta-0"]
+    assert scene.cluster.lists == lists
+
+
 async def test_version_that_the_api_server_has_forgotten_leads_to_a_list(scene: Scene) -> None:
     await scene.settle()
     scene.watch.silent = True

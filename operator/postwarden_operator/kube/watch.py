@@ -1,7 +1,7 @@
-"""kopf, kept to what we use of it: it watches policies, pods and ConfigMaps and tells of each event.
+"""kopf, kept to what we use of it: it watches policies and ConfigMaps and tells of each event (pods: see `kube.follower`).
 
 Contract: `on.event` handlers only, which return nothing: kopf then writes nothing into the objects and adds
-no finalizers. Pods and ConfigMaps are selected by label on the server. Standalone: no peering, every replica
+no finalizers. ConfigMaps are selected by label on the server. Standalone: no peering, every replica
 watches. CRDs are not watched, which would need a right of its own: kopf looks once for the resources, when it starts.
 
 It runs in a thread of its own, with its own event loop. For kopf ends as a whole where one of its watches meets
@@ -19,7 +19,7 @@ from typing import Any
 
 import kopf
 
-from postwarden_operator.kube.objects import INJECT_LABEL, WATCH_LABEL
+from postwarden_operator.kube.objects import WATCH_LABEL
 from postwarden_operator.kube.store import Kind
 
 OnEvent = Callable[[Kind, Mapping[str, Any], bool], None]
@@ -105,7 +105,6 @@ def _registry(on_event: OnEvent) -> kopf.OperatorRegistry:
     kopf.on.event("postwarden.dev", "v1alpha1", Kind.POLICY.value, registry=registry, id="policy")(
         _handler(Kind.POLICY, on_event)
     )
-    kopf.on.event("", "v1", Kind.POD.value, registry=registry, id="pod")(_handler(Kind.POD, on_event))
     kopf.on.event("", "v1", Kind.CONFIG_MAP.value, registry=registry, id="list")(
         _handler(Kind.CONFIG_MAP, on_event)
     )
@@ -140,6 +139,5 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = REQUEST_TIMEOUT
     # kopf would kill the process some minutes after an end that it takes for stuck.
     settings.process.ultimate_exiting_timeout = None
-    settings.watching.label_selectors["", "v1", Kind.POD.value] = INJECT_LABEL
     settings.watching.label_selectors["", "v1", Kind.CONFIG_MAP.value] = WATCH_LABEL
     return settings
