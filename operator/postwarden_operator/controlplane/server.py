@@ -197,6 +197,8 @@ class _Servicer:
                     subscription.receive_lost_address(
                         message.lost_address.address, message.lost_address.detail
                     )
+                case "steering":
+                    subscription.receive_steering(message.steering.problem)
                 case "trust":
                     stream.trust.receive_report(_seconds(message.trust.trust_expires))
                 case _:
