@@ -30,7 +30,7 @@ class Supervised:
 
     def read(self) -> list[object]:
         """What the supervisor finds."""
-        found = []
+        found: list[object] = []
         while (received := self.supervisor.receive()) is not None:
             found.append(received[0])
         return found
