@@ -104,9 +104,7 @@ calls = st.one_of(
     ),
     st.tuples(
         st.just("handoff"),
-        st.tuples(
-            st.sampled_from(HandoffOutcome), st.sampled_from(["", "it is down", "ProxyV1"]), st.booleans()
-        ),
+        st.tuples(st.sampled_from(HandoffOutcome), st.sampled_from(["", "it is down"]), st.booleans()),
     ),
 )
 NO_DATA = (HandoverOutcome.DONE, HandoverOutcome.ANSWERED, HandoverOutcome.CLOSE)
@@ -222,9 +220,7 @@ class Course:
                 self.now = max(self.now, deadline)
                 engine.handle_timer(self.now)
                 after = engine.next_deadline()
-                assert after is None or after > self.now, (
-                    "a timer that does not go off would be called for ever"
-                )
+                assert after is None or after > self.now, "it would be called for ever"
         elif call == "pass":
             assert isinstance(argument, dict)
             engine.receive_pass(argument, self.now)
@@ -234,9 +230,7 @@ class Course:
         elif call == "handover":
             assert isinstance(argument, tuple)
             outcome, reply = argument
-            asked = next(
-                (action.replay for action in self.actions[::-1] if isinstance(action, HandOver)), None
-            )
+            asked = next((each.replay for each in self.actions[::-1] if isinstance(each, HandOver)), None)
             if asked is None or asked.request != b"DATA\r\n":  # what only the data of a mail can come to
                 outcome = outcome if outcome in NO_DATA else HandoverOutcome.ANSWERED
             elif outcome in NO_DATA:
@@ -319,9 +313,8 @@ def test_records_are_bounded(context: Context, calls: list[tuple[str, object]], 
         text for event in record.events for text in (event.text, event.sender, event.recipient, event.helo)
     ]
     assert max(map(len, texts)) <= MAX_TEXT
-    assert (
-        len(record.tests) <= 9
-    )  # access, two early ones, and three within the dialogue, which may fail after they passed
+    # access, two early ones, and three within the dialogue, which may fail after they passed
+    assert len(record.tests) <= 9
     assert record.reason
     assert len(record.reason) <= 2 * MAX_TEXT
 
@@ -341,7 +334,7 @@ def test_nobody_is_refused_for_good_but_by_a_test_or_for_what_it_said(
     own = [line for line in done.sent.splitlines() if not (footer and line.endswith(footer))]
     for line in own:
         if line.startswith(b"5"):
-            assert not soft, f"not softened: {line!r}"
+            assert not soft
             assert failed or as_last(line).startswith(SYNTAX), f"5xx without a failed test: {line!r}"
     if not failed:
         assert record is None or record.verdict not in (Verdict.REJECTED, Verdict.DROPPED)

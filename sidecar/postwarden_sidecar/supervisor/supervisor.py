@@ -19,7 +19,7 @@ from postwarden_sidecar.controlclient.client import UPSTREAM_EXPOSED, ControlCli
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.handoff.proof import PROVED, ProofResult
 from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
-from postwarden_sidecar.ipc.page import CELLS, STEERING_FAILED, SUPERVISOR, Page
+from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.net.listener import ListenError, listen
 from postwarden_sidecar.net.steering import Steering
 from postwarden_sidecar.rules.settings import Cache, Handoff, PolicyRef, Rules
@@ -34,6 +34,7 @@ from postwarden_sidecar.supervisor.endpoints import EndpointFailed, Endpoints
 from postwarden_sidecar.supervisor.lost_address import LostAddress
 from postwarden_sidecar.supervisor.settings import SidecarSettings, WithoutRules
 from postwarden_sidecar.supervisor.state_directory import ADMIN_SOCKET, PASSES, Learned, StateDirectory
+from postwarden_sidecar.supervisor.steering_report import SteeringReport
 from postwarden_sidecar.supervisor.upstreams import Upstreams, choose
 from postwarden_sidecar.supervisor.worker_process import WorkerProcess
 from postwarden_sidecar.supervisor.workers import Workers
@@ -199,11 +200,9 @@ class Supervisor:
         except ListenError as error:
             raise ListenFailed(str(error)) from error
         self._page = Page.create()
-        unsteered = ""
+        steering = SteeringReport(self._page, lambda: self._client)
         if len(self._listeners) < settings.workers:
-            unsteered = f"the kernel steers no clients to {settings.workers} workers: one serves all"
-            _log.warning("%s", unsteered)
-            self._page.slot(SUPERVISOR)[CELLS[STEERING_FAILED]] = 1
+            steering.one_serves_all(settings.workers)
         self._telemetry = self._make_telemetry(self._page)
         self._store = await self._open_store()
         self._workers = Workers(
@@ -214,7 +213,7 @@ class Supervisor:
             on_fault=lambda fault: upstreams.fault(fault),
             on_stress=self._telemetry.stress,
             on_probe_wanted=lambda zone: dnsbl.wanted(zone),
-            on_steering=self._tell_steering,
+            on_steering=steering.tell,
             on_learned=lambda learned: upstreams.replay_learned(learned),
         )
         self._dnsbl = dnsbl = DnsblHealth(self._workers, settings.resolver, lambda: self._client)
@@ -231,7 +230,7 @@ class Supervisor:
         if settings.control is not None:
             trust = self._state.load_trust() if self._state is not None else b""
             self._client = ControlClient(settings.control, self._rules, extra_trust=trust)
-            self._tell_steering(unsteered)
+            steering.tell_again()
         await self._open_endpoints(upstreams)
         try:
             self._workers.start()
@@ -367,10 +366,6 @@ class Supervisor:
         if self._state is not None:
             self._state.save_trust(pem)
 
-    def _tell_steering(self, problem: str) -> None:
-        if self._client is not None:
-            self._client.reports.tell_steering(problem)
-
     async def _report_handoff(self, state: str, detail: str) -> None:
         if state == PROVED and (exposed := await self._exposed()):
             _log.warning("%s", exposed)
@@ -389,10 +384,8 @@ class Supervisor:
         port = int(upstream.target.rpartition(":")[2])
         if not await prober.answers(pod_ip, port):
             return ""
-        return (
-            f"the MTA's port {port} answers on {pod_ip}: any pod may write itself an address there; "
-            "let the MTA listen on loopback only"
-        )
+        what = f"the MTA's port {port} answers on {pod_ip}: any pod may write itself an address there"
+        return f"{what}; let the MTA listen on loopback only"
 
     def _keep(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]] | None = None) -> None:
         tasks = self._tasks if among is None else among
