@@ -21,6 +21,7 @@ from postwarden_sidecar.ipc.pair import ChannelFault, prepare, receive_packet, s
 
 MAX_RECORD = 4 * 1024  # bytes (design)
 MAX_TESTS = 12  # results of tests kept in a record that is too large; there are fewer tests than that
+MAX_LOOKUPS = 8  # the same of look-ups, of 32 at most: at 100 bytes each they leave room for how the connection began and ended
 _HEADER = 3  # bytes of a MessagePack array's header: 0xdc and its length in 16 bits
 # Characters kept of each text, tried in this order; with the last any record fits.
 _SHORT_TEXTS = (MAX_TEXT, 100, 50, 25, 12)
@@ -46,6 +47,9 @@ def _shrink(record: Record) -> bytes:
     for limit in _SHORT_TEXTS:
         bounded = _bound(record, limit)
         bounded.tests = [_bound(test, limit) for test in record.tests[:MAX_TESTS]]
+        bounded.lookups = [
+            lookup._replace(zone=lookup.zone[:limit]) for lookup in record.lookups[:MAX_LOOKUPS]
+        ]
         bounded.events = []
         # The events' list and their count take a few bytes more than now, when both are empty.
         room = MAX_RECORD - len(_encoder.encode(bounded)) - 2 * _HEADER

@@ -308,6 +308,7 @@ class Supervisor:
             self._workers.set_prefixes(
                 min(limits.prefix_ipv4, cache.prefix_ipv4), min(limits.prefix_ipv6, cache.prefix_ipv6)
             )
+        self._telemetry.set_sampling(rules.sampling if rules is not None else ())
         if self._settings.log_format is None and rules is not None:
             self._telemetry.set_log_format(rules.log_format.value)
         if self._on_applied is not None:

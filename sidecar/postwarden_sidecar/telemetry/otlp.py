@@ -99,10 +99,10 @@ class Otlp:
 
     def trace(self, record: Record, attributes: Mapping[str, Value]) -> SpanContext | None:
         """Queue the spans of a connection. None if they had no room."""
-        outlines = spans.outline(record)
-        if not self._traces.admit(len(outlines)):
+        outline = spans.outline(record)
+        if not self._traces.admit(spans.count(outline)):
             return None
-        return spans.emit(self._tracer, record, outlines, attributes)
+        return spans.emit(self._tracer, record, outline, attributes)
 
     def log(self, record: Record, attributes: Mapping[str, Value], trace: SpanContext | None) -> None:
         """Queue one log record, joined to its trace if there is one."""

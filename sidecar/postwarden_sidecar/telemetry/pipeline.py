@@ -21,8 +21,8 @@ from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
 
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.ipc.page import Page
-from postwarden_sidecar.rules.settings import LogFormat
-from postwarden_sidecar.telemetry import logs, metrics, postscreen, pretty, prometheus
+from postwarden_sidecar.rules.settings import LogFormat, SampleRate
+from postwarden_sidecar.telemetry import logs, metrics, postscreen, pretty, privacy, prometheus
 from postwarden_sidecar.telemetry.attributes import attributes
 from postwarden_sidecar.telemetry.endpoint import OtlpProtocol, parse_endpoint
 from postwarden_sidecar.telemetry.otlp import Otlp
@@ -119,6 +119,10 @@ class Telemetry:
         """Log lines of records observed from now on have this format."""
         self._format = log_format
 
+    def set_sampling(self, rates: tuple[SampleRate, ...]) -> None:
+        """Which connections get a trace from now on."""
+        self._sampler.set_rates(rates)
+
     def prometheus(self) -> bytes:
         """The metrics in Prometheus' text format; serve them as PROMETHEUS_CONTENT_TYPE."""
         return self._exposition.text()
@@ -161,7 +165,7 @@ class Telemetry:
             lines: list[bytes] = []
             for record in records:
                 try:
-                    lines += self._render(record, log_format)
+                    lines += self._render(privacy.shown(record), log_format)
                 except Exception as error:  # one odd record must not end telemetry
                     self._lose("record", 1, f"a record can't be shown: {error!r}")
             self._write(lines)
