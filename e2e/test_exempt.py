@@ -2,14 +2,15 @@
 
 import re
 import smtplib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from harness.postfix import Postfix
+from harness.senders import sending_postfix, submit
 from harness.sidecar import Sidecar, up
 from harness.smtp import TIMEOUT, Client, mail_to, send_with_aiosmtplib, send_with_swaks
-from test_inline import POSTFIX_OF, sender_to, submit, upstream_of, with_tls
+from test_inline import POSTFIX_OF, upstream_of, with_tls
 
 POLICY = """
 apiVersion: postwarden.dev/v1alpha1
@@ -24,7 +25,6 @@ spec:
   exemptions: {recipients: ["postmaster@", "abuse@example.org"]}
 """
 REFUSED = "5.3.2 Service currently unavailable"
-StartPostfix = Callable[..., Postfix]
 
 
 @pytest.fixture(params=POSTFIX_OF, scope="module")
@@ -89,7 +89,7 @@ def test_a_bare_newline_in_the_data_leaves_no_mail(served: tuple[Sidecar, Postfi
 
 
 def test_real_clients_deliver_to_an_exempt_recipient(
-    served: tuple[Sidecar, Postfix, str], swaks: str, start_postfix: StartPostfix
+    served: tuple[Sidecar, Postfix, str], swaks: str, postfix_root: Path
 ) -> None:
     """One that sends to several recipients hears of each what became of it."""
     sidecar, postfix, _ = served
@@ -99,11 +99,15 @@ def test_real_clients_deliver_to_an_exempt_recipient(
         client.send_message(
             mail_to("postmaster@example.org", "hello"), to_addrs=["postmaster@example.org", "bob@example.org"]
         )
-    sending = sender_to(sidecar, "127.0.6.6", start_postfix, smtp_tls_security_level="may")
-    submit(sending, "bob@example.org", "postmaster@example.org", "abuse@example.org", "nobody@example.org")
-    sending.wait_for_log(rf"to=<bob@example.org>.* status=bounced .*{re.escape(REFUSED)}")
-    sending.wait_for_log(rf"to=<nobody@example.org>.* status=bounced .*{re.escape(REFUSED)}")
-    for user in ("postmaster", "abuse"):
-        sending.wait_for_log(rf"to=<{user}@example.org>.* status=sent \(250")
+    with sending_postfix(
+        postfix_root, sidecar.address, "127.0.6.6", smtp_tls_security_level="may"
+    ) as sending:
+        submit(
+            sending, "bob@example.org", "postmaster@example.org", "abuse@example.org", "nobody@example.org"
+        )
+        for user in ("bob", "nobody"):
+            sending.wait_for_log(rf"to=<{user}@example.org>.* status=bounced .*{re.escape(REFUSED)}")
+        for user in ("postmaster", "abuse"):
+            sending.wait_for_log(rf"to=<{user}@example.org>.* status=sent \(250")
     assert len(postfix.wait_for_mail("postmaster", 4)) == 4
     assert postfix.mailbox("bob") == []

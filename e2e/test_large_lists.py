@@ -28,7 +28,7 @@ from harness.sidecar_process import SidecarProcess
 NETWORKS, SOURCES = 1_000_000, 6
 """A ConfigMap holds 1 MiB; gzip makes 4.4 MB of the list."""
 
-FIRST_WITHIN, CHANGED_WITHIN = 20.0, 6.0
+FIRST_WITHIN, CHANGED_WITHIN = 20.0, 10.0
 """Seconds. The aim for a changed line is 2 on idle cores; CI's are busy with all that runs here, and on two of them."""
 
 ZOMBIE, OTHER_ZOMBIE, THIRD_ZOMBIE, SENDER = "127.66.6.6", "127.77.7.7", "127.88.8.8", "127.0.8.8"
@@ -191,6 +191,14 @@ def test_a_million_networks_are_swapped_in_while_mail_flows_and_a_line_more_cost
         assert operator.process.alive()
     assert flow.refused == []
     assert sidecar.process is not None
+    # Shared by all workers, and what was in force before is let go with the last connection that began under it.
+    poll(
+        lambda: memory(sidecar.worker, "RssShmem") * 1024 * 1024 <= 20 * NETWORKS,
+        10.0,
+        lambda: "it stays mapped",
+    )
+    # What is the supervisor's own: the tables as they came, for a moment, and as they are in force.
+    assert memory(sidecar.process.pid) < 200
     print(
         f"\n{NETWORKS} networks: in force after {first:.2f} s ({whole[0]} tables, {whole[1]} bytes); one line more: after "
         f"{changed:.2f} s ({shard[1]} bytes); slowest greeting {1000 * idle:.0f} ms before, {1000 * swapping:.0f} ms meanwhile; "

@@ -1,10 +1,12 @@
 """The operator's rights in operator_rbac.yaml are what it uses, by the API server's own audit log: not one less, not one more."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.cluster import ApiServer
+from harness.operator_authority import SECRET, AuthorityOperator
 from harness.operator_process import ACCOUNT, NAMESPACE, RBAC, OperatorProcess
 from harness.polling import poll
 from harness.replica_fixtures import replica_options
@@ -48,6 +50,13 @@ def test_operator_asks_for_what_it_may_and_uses_all_that_it_may(
 ) -> None:
     # What was refused earlier counts not: an API server that has just started knows no rights for a moment.
     before = len(api_server.audited(ACCOUNT, NAMESPACE))
+    # A CA of its own: made, found damaged, and mended.
+    with AuthorityOperator(api_server) as authority:
+        damage = json.dumps({"data": {"ca.crt": None}})
+        api_server.kubectl(
+            *("patch", "secret", SECRET, f"--namespace={NAMESPACE}", "--type=merge", f"--patch={damage}")
+        )
+        authority.restart()
     # Its whole work: a list that it finds, one that it must ask for by name, a Secret, a token, a status.
     api_server.apply(may_read_secrets(namespace, ACCOUNT, NAMESPACE))
     api_server.apply(zone_key("dqs", namespace, "some7key"))

@@ -1,106 +1,30 @@
 """What a real postscreen did, done by `postwarden up` in front of a real smtpd: replies, their times, and the log.
 
-The engine's tests play the same cases, and more of them, in virtual time. Here they come through sockets, workers, files and the log: all
-of them side by side, each profile with a sidecar of its own and one Postfix behind all.
+The engine's tests play the same cases, and more of them, in virtual time. Here they come through sockets, workers, files and the log, block
+lists through a name server; all of them side by side, each profile with a sidecar of its own and one Postfix behind all. Limits, stress and
+PROXY headers are also played with four workers, which have to agree on them.
 """
 
-import asyncio
 import json
-import socket
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from engine.recorded_player import Case, compare_log
-from engine.test_recorded_cases import CORPUS, OTHER_LOG
-from engine.test_recorded_cases import PLAYED as ALL
-from harness.postfix import Postfix
-from harness.postfix_configuration import join_address
-from harness.recorded_cases import Played, log_of, play
-from harness.sidecar import Sidecar, up
+from engine.test_recorded_cases import CORPUS, OTHER_LOG, PLAYED
+from harness.recorded_stage import Part, Stage
 
-STARTS = 4
-"""Sidecars that start at a time: more are no faster on two cores."""
+SHARED = {"v-limit-client", "v-limit-screening", "v-upstream-stalled", "v-stress", "v-proxy"}
+"""Profiles whose cases need what several workers know together."""
 
-
-def needs_a_stage_of_its_own(case: Case) -> bool:
-    """Block lists need a name server, limits and stress a server of their own, a stalled MTA an MTA that stalls."""
-    profile = CORPUS["profiles"][case["profile"]]
-    return "dnsbl" in profile or "limits" in yaml.safe_load(profile["policy"].split("\n---")[0])["spec"]
-
-
-PLAYED = [case for case in ALL if not needs_a_stage_of_its_own(case)]
-PROFILES: dict[str, Any] = {case["profile"]: CORPUS["profiles"][case["profile"]] for case in PLAYED}
-MTA = {
-    "smtpd_banner": "$myhostname ESMTP upstream",
-    "relay_domains": "example.net",
-    "smtpd_client_connection_count_limit": "0",  # all clients are the sidecar's address here
-}
-
-
-def policy_of(profile: dict[str, Any]) -> str:
-    """The profile's policy and its ConfigMaps."""
-    policy: str = profile["policy"]
-    return policy
-
-
-def sidecar_of(profile: dict[str, Any], postfix: Postfix, nobody: socket.socket) -> Sidecar:
-    """nobody: is bound to a port and does not listen."""
-    down = profile.get("upstream") == "down"
-    upstream = f"127.0.0.1:{nobody.getsockname()[1]}" if down else postfix.address
-    listen = join_address(profile.get("listen", "127.0.0.1"), 0)
-    return up(policy_of(profile), upstream=upstream, handoff="plain", listen=listen)
+PARTS = [Part(case, 1) for case in PLAYED] + [Part(case, 4) for case in PLAYED if case["profile"] in SHARED]
 
 
 @pytest.fixture(scope="module")
-def problems(postfix_root: Path) -> Iterator[dict[str, list[str]]]:
-    """Of each case, what was not as recorded."""
-    with (
-        Postfix(postfix_root, hostname="mx.oracle.test", settings=MTA) as postfix,
-        ThreadPoolExecutor(STARTS) as threads,  # they live as long as what they start
-        socket.socket() as nobody,
-        ExitStack() as running,
-    ):
-        nobody.bind(("127.0.0.1", 0))
-        sidecars = {name: sidecar_of(profile, postfix, nobody) for name, profile in PROFILES.items()}
-        for sidecar in threads.map(Sidecar.__enter__, sidecars.values()):
-            running.push(sidecar)
-        played = threads.submit(lambda: asyncio.run(play_all(sidecars))).result()
-        list(threads.map(Sidecar.stop, sidecars.values()))  # so that their logs are complete
-        yield {
-            case["id"]: result.problems + log_problems(case, result, log_of(sidecars[case["profile"]].log()))
-            for case, result in zip(PLAYED, played, strict=True)
-        }
+def problems(postfix_root: Path) -> dict[str, list[str]]:
+    """Of each part, what was not as recorded."""
+    with Stage(postfix_root, CORPUS, PARTS, OTHER_LOG) as stage:
+        return stage.problems
 
 
-async def play_all(sidecars: dict[str, Sidecar]) -> list[Played]:
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(play(case, sidecars[case["profile"]].host, sidecars[case["profile"]].port))
-            for case in PLAYED
-        ]
-    return [task.result() for task in tasks]
-
-
-def log_problems(case: Case, played: Played, log: dict[tuple[str, int], list[str]]) -> list[str]:
-    announced = {step.get("c", "a") for step in case["steps"] if "as" in step}
-    got: dict[str, list[str]] = {}
-    for name, client in played.clients:
-        events = log.get(client, [])
-        if name not in announced:  # the server's own address is compared where a header told it
-            events = ["CONNECT" if event.startswith("CONNECT to ") else event for event in events]
-        got.setdefault(name, []).extend(events)
-    found = []
-    for name, events in got.items():
-        want = OTHER_LOG.get(case["id"], case["log"][name])
-        found += compare_log(want, events, f"{case['id']} log of {name}")
-    return found
-
-
-@pytest.mark.parametrize("case", PLAYED, ids=lambda case: f"{case['id']}-{case['title']}")
-def test_does_what_postscreen_did(case: Case, problems: dict[str, list[str]]) -> None:
-    assert problems[case["id"]] == [], json.dumps(case["steps"], indent=1)
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_does_what_postscreen_did(part: Part, problems: dict[str, list[str]]) -> None:
+    assert problems[part.name] == [], json.dumps(part.case["steps"], indent=1)

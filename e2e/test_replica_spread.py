@@ -20,6 +20,7 @@ from harness.service import Service
 from harness.status_follower import Statuses
 from postwarden_sidecar.controlclient.client import STREAM_LIFE_SPREAD, ControlClient
 from postwarden_sidecar.controlclient.target import ControlTarget
+from postwarden_sidecar.rules.intervals import Buffer
 from postwarden_sidecar.rules.settings import PolicyRef, Rules
 
 SIDECARS = 40
@@ -37,6 +38,7 @@ class Applies:
     def __init__(self) -> None:
         self.in_force: PolicyRef | None = None
         self.complete = True
+        self.tables: dict[str, Buffer] = {}
 
     async def apply(self, rules: Rules) -> None:
         self.in_force = rules.policy

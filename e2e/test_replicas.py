@@ -1,5 +1,7 @@
 """Two replicas of the operator: one writes status, of the sidecars of both; the other takes over when it is killed."""
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -86,13 +88,12 @@ def test_status_is_that_of_all_replicas_and_outlives_the_leader(
     had = applied(theirs)
     applied(others)
     unanswered = offered(more)
-    wait_for_reasons(api_server, "wall", namespace, Programmed="False/Pending")
+    expected = {"matched": 3, "synced": 2, "pending": 1, "rejected": 0, "disconnected": 0, "summary": "2/3"}
     poll(
-        lambda: counts(api_server, "wall", namespace).get("pending") == 1,
-        5.0,
+        lambda: counts(api_server, "wall", namespace) == expected,
+        10.0,
         lambda: f"{counts(api_server, 'wall', namespace)}",
     )
-    assert counts(api_server, "wall", namespace)["summary"] == "2/3"
     more.ack(unanswered)
     wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
     with Statuses(api_server, "wall", namespace) as statuses:
@@ -163,6 +164,43 @@ def test_mail_flows_and_no_sidecar_is_lost_when_the_leader_is_killed(
             assert first_reply(sidecar.address, "127.77.7.7").startswith("521")
 
 
+def test_leader_that_was_frozen_learns_that_it_leads_no_more_and_overwrites_nobody(
+    api_server: ApiServer, namespace: str, replicas: Replicas, fleet: Fleet
+) -> None:
+    frozen = replicas.leader()
+    other = replicas.other(frozen)
+    api_server.apply(policy("wall", namespace))
+    sidecar = fleet.join(mail_pod(api_server, namespace), other)
+    applied(sidecar)
+    wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
+    os.kill(frozen.process.pid, signal.SIGSTOP)
+    try:
+        poll(
+            lambda: replicas.spec()["holderIdentity"] == identity(other),
+            TAKEN_OVER_WITHIN,
+            lambda: other.log(),
+        )
+        api_server.apply(policy("wall", namespace, mode="Observe"))
+        applied(sidecar)
+        wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
+    finally:
+        os.kill(frozen.process.pid, signal.SIGCONT)
+    with Statuses(api_server, "wall", namespace) as statuses:
+        poll(
+            lambda: f"{identity(frozen)} is no longer the status writer" in frozen.whole_log(),
+            5.0,
+            lambda: frozen.log(),
+        )
+        # What it is sent now it counts for itself only.
+        api_server.apply(policy("wall", namespace, mode="Enforce"))
+        snapshot = offered(sidecar)
+        statuses.wait_for(("False/Pending", "0/1"), 5.0)
+        sidecar.ack(snapshot)
+        wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
+    assert set(statuses.seen) == {("True/Synced", "1/1"), ("False/Pending", "0/1")}
+    assert replicas.leader() is other
+
+
 def test_sidecars_of_a_replica_that_is_gone_are_disconnected_when_they_find_no_other(
     api_server: ApiServer, namespace: str, replicas: Replicas, fleet: Fleet
 ) -> None:
@@ -192,7 +230,11 @@ def test_leader_that_is_told_to_stop_gives_the_lease_away(
     with Statuses(api_server, "wall", namespace) as statuses:
         leader.stop()
         # Not after the Lease's duration, but at the next look.
-        poll(lambda: replicas.spec()["holderIdentity"] == identity(follower), 1.5, lambda: follower.log())
+        poll(
+            lambda: replicas.spec()["holderIdentity"] == identity(follower),
+            LEASE_DURATION - 0.5,
+            lambda: follower.log(),
+        )
         wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
     assert statuses.seen == [("True/Synced", "1/1")]
     assert replicas.spec()["leaseDurationSeconds"] == LEASE_DURATION

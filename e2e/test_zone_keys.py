@@ -67,12 +67,13 @@ def test_key_is_read_once_everybody_allows_it_and_shows_nowhere(
     assert (health["zone"], health["state"], health["affected"]) == (TEMPLATE, "Blocked", 1)
     assert health["detail"] == "127.255.255.254"
 
-    shown = json.dumps(policy_object(api_server, "wall", namespace)) + operator.log()
+    shown = json.dumps(policy_object(api_server, "wall", namespace)) + operator.process.log.read_text()
     assert PLANTED not in shown
     assert base64.b64encode(PLANTED.encode()).decode() not in shown
     asked = {
         event["verb"]
         for event in api_server.audited(ACCOUNT, NAMESPACE)
-        if event.get("objectRef", {}).get("resource") == "secrets"
+        if (event.get("objectRef", {}).get("resource"), event.get("objectRef", {}).get("namespace"))
+        == ("secrets", namespace)
     }
     assert asked == {"get"}

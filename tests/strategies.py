@@ -13,12 +13,20 @@ from postwarden_sidecar.rules.settings import (
     Access,
     AccessRule,
     Action,
+    Cache,
+    Dnsbl,
+    DnsblSite,
     Handoff,
+    Handover,
+    Limits,
     LogFormat,
     Mode,
     PolicyRef,
     Pregreet,
+    Protocol,
+    ProtocolTest,
     Rules,
+    Session,
     Upstream,
 )
 
@@ -157,6 +165,78 @@ def every_split(stream: bytes) -> list[list[bytes]]:
     return [[stream[:at], stream[at:]] for at in range(len(stream))] + [[bytes([byte]) for byte in stream]]
 
 
+# --- what an SMTP client says to us
+
+_WORDS = (
+    "HELO",
+    "EHLO",
+    "MAIL",
+    "RCPT",
+    "DATA",
+    "BDAT",
+    "RSET",
+    "NOOP",
+    "VRFY",
+    "ETRN",
+    "STARTTLS",
+    "QUIT",
+    "HELP",
+)
+_STRANGE_WORDS = (
+    "AUTH", "XCLIENT", "XFORWARD", "GET", "POST", "CONNECT", "Subject:", "From", "FOO", "Mailx", "-", "1", "@", "", ":",
+    "x:", "\tNOOP", "NOOP\tx", "<a>", "EHLO:", "A", "Get:", "NOOP\0",
+)  # fmt: skip
+_ARGUMENTS = (
+    "", "x", "a.example b", "FROM:<a@example.com>", "FROM:<>", "FROM:", "FROM", "from: <a@b>", "FROM:a@example.com SIZE=1",
+    'FROM:<"a b"@c> BODY=8BITMIME', "TO:<b@example.org>", "TO:<postmaster>", "TO:", "TO", "to:<x", "5", "5 LAST", "0 last x",
+    "PLAIN", "/ HTTP/1.0", "x:25", "<>", "\x01", "\xff", "\xc3\xa9", " ", "a" * 120, "a" * 600,
+)  # fmt: skip
+_ENVELOPE = (
+    "EHLO x",
+    "HELO x",
+    "MAIL FROM:<a@example.com>",
+    "RCPT TO:<b@example.org>",
+    "RCPT TO:<c@example.org>",
+)
+
+
+def _in_any_case(word: str) -> st.SearchStrategy[str]:
+    return st.sampled_from([word, word, word.lower(), word.capitalize()])
+
+
+@st.composite
+def smtp_lines(draw: st.DrawFn) -> bytes:
+    """A line of a client, with its end; most are commands, and most of those go on with a mail."""
+    kind = draw(st.integers(0, 9))
+    if kind < 5:
+        line = draw(st.sampled_from(_ENVELOPE))
+    else:
+        words = _WORDS if kind < 8 else _STRANGE_WORDS
+        word = draw(st.sampled_from(words).flatmap(_in_any_case))
+        blanks = draw(st.sampled_from(["", "", "", " ", "  "]))
+        argument = draw(st.sampled_from(_ARGUMENTS))
+        line = blanks + word + (draw(st.sampled_from([" ", " ", "  "])) + argument if argument else "")
+    end = draw(st.sampled_from([b"\r\n"] * 12 + [b"\n", b"\r\r\n"]))
+    return line.encode("latin-1") + end
+
+
+@st.composite
+def smtp_dialogues(draw: st.DrawFn) -> tuple[bytes, ...]:
+    """What a client writes; it waits for its replies before each write. Some writes hold several lines, some a part of one."""
+    lines = draw(st.lists(smtp_lines(), min_size=1, max_size=12))
+    writes: list[bytes] = []
+    for line in [*lines, b"QUIT\r\n"]:
+        how = draw(st.integers(0, 13))
+        if how == 0 and writes:
+            writes[-1] += line
+        elif how == 1 and len(line) > 2:
+            cut = draw(st.integers(1, len(line) - 1))
+            writes += [line[:cut], line[cut:]]
+        else:
+            writes.append(line)
+    return tuple(writes)
+
+
 # --- addresses, tables and rules of the sidecar's core
 
 packed_addresses = st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16))
@@ -197,8 +277,79 @@ _seconds = st.floats(0, 1e6)
 _optional_text = st.none() | st.text(max_size=20)
 
 
+_octets = st.frozensets(st.integers(0, 255), min_size=1, max_size=2)
+_words = st.lists(st.text(max_size=5), max_size=2).map(tuple)
+_counts = st.integers(0, 100_000)
+
+
+def dnsbls() -> st.SearchStrategy[Dnsbl]:
+    """Block lists of any content, none too."""
+    site = st.builds(
+        DnsblSite,
+        zone=st.text(max_size=20),
+        template=st.text(max_size=20),
+        replies=st.none() | st.tuples(_octets, _octets, _octets, _octets),
+        weight=st.integers(-1000, 1000),
+        label=st.text(max_size=20),
+    )
+    return st.builds(
+        Dnsbl,
+        action=st.sampled_from(Action),
+        threshold=st.integers(-1000, 1000),
+        allow_threshold=st.integers(-1000, 0),
+        timeout=_seconds,
+        ttl_min=_seconds,
+        ttl_max=_seconds,
+        resolvers=_words,
+        sites=st.lists(site, max_size=2).map(tuple),
+    )
+
+
+def protocols() -> st.SearchStrategy[Protocol]:
+    """Tests after the greeting, on and off."""
+    test = st.builds(ProtocolTest, st.booleans(), st.sampled_from(Action), _seconds)
+    return st.builds(
+        Protocol,
+        pipelining=test,
+        non_smtp_command=test,
+        bare_newline=test,
+        forbidden_commands=_words,
+        handover=st.sampled_from(Handover),
+    )
+
+
+def sessions() -> st.SearchStrategy[Session]:
+    """Settings of our own dialogue."""
+    return st.builds(
+        Session,
+        command_time_limit=_seconds,
+        stress_command_time_limit=_seconds,
+        command_count_limit=_counts,
+        line_length_limit=_counts,
+        hello_required=st.booleans(),
+        reject_footer=st.text(max_size=20),
+        hidden_extensions=_words,
+        soft_fail=st.booleans(),
+    )
+
+
+def limits() -> st.SearchStrategy[Limits]:
+    """Limits, and none."""
+    percent = st.integers(0, 100)
+    return st.builds(
+        Limits,
+        connections_per_client=_counts,
+        screening=_counts,
+        upstream=_counts,
+        prefix_ipv4=st.integers(0, 32),
+        prefix_ipv6=st.integers(0, 128),
+        stress_enter=percent,
+        stress_leave=percent,
+    )
+
+
 def rules() -> st.SearchStrategy[Rules]:
-    """Rules of any content."""
+    """Rules of any content: every field of each setting is drawn."""
     return st.builds(
         Rules,
         policy=policy_refs,
@@ -215,4 +366,11 @@ def rules() -> st.SearchStrategy[Rules]:
         proxy_timeout=_seconds,
         hostname=_optional_text,
         log_format=st.sampled_from(LogFormat),
+        stress_wait=st.none() | _seconds,
+        pass_addresses=st.none() | tables(),
+        dnsbl=dnsbls(),
+        protocol=protocols(),
+        session=sessions(),
+        limits=limits(),
+        cache=st.builds(Cache, _seconds, st.integers(0, 32), st.integers(0, 128)),
     )

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.documented import DOCUMENTED_PORT
-from harness.mail_server import MailServer
+from harness.mail_server import WAIT_TIMEOUT, MailServer
 from harness.netns import NetworkNamespace
+from harness.polling import poll
 from harness.postfix_configuration import split_address
 
 CERTIFICATE = "/etc/exim4/tls.pem"
@@ -60,8 +61,14 @@ class Exim(MailServer):
         self._transport = transport
 
     def deliver_queue(self) -> None:
-        """Run its queue once, whatever the retry rules say. Returns when all has been tried."""
-        self.run(["exim4", "-qff"])
+        """Run its queue until it is empty, whatever the retry rules say: a mail that is just being put off is locked, and passed over.
+        Raises TimeoutError with the log."""
+
+        def emptied() -> bool:
+            self.run(["exim4", "-qff"])
+            return self.run(["exim4", "-bpc"]).strip() == "0"
+
+        poll(emptied, WAIT_TIMEOUT, lambda: f"its queue stays; {self._title}:\n{self._account()}")
 
     def restart_with(self, lines: Sequence[str]) -> None:
         """Other lines of the main section; its port is as before."""

@@ -1,7 +1,8 @@
 """A sidecar's end of the control stream, and nothing else of a sidecar: a test decides what it answers.
 
 Contract: `with StreamClient(address, ca_pem, token) as client:` says Hello; `receive` waits for the next
-message. The stream is read in a thread of its own, for a blocking read can't be bounded in time.
+message. Trust bundles are set aside (`trust_bundle`). The stream is read in a thread of its own, for a blocking read can't be bounded
+in time.
 """
 
 import queue
@@ -29,6 +30,10 @@ class StreamClient:
         self._hello = hello or pb.Hello(sidecar_version="e2e", complete=True)
         self._outgoing: queue.SimpleQueue[pb.SidecarMessage | None] = queue.SimpleQueue()
         self._incoming: queue.SimpleQueue[pb.ControlMessage | grpc.RpcError | None] = queue.SimpleQueue()
+
+        self._bundles: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.details = ""
+        """Of the status with which the stream ended."""
 
     def __enter__(self) -> Self:
         self.send(pb.SidecarMessage(hello=self._hello))
@@ -86,6 +91,7 @@ class StreamClient:
                 self.receive(timeout)
             except grpc.RpcError as error:
                 code: grpc.StatusCode = error.code()
+                self.details = error.details() or ""
                 return code
 
     def fetch(self, digest: str) -> bytes:
@@ -94,6 +100,10 @@ class StreamClient:
         chunks = stub.FetchBlob(pb.BlobRequest(hash=digest), metadata=self._metadata, timeout=TIMEOUT)
         return b"".join(chunk.data for chunk in chunks)
 
+    def trust_bundle(self, timeout: float = TIMEOUT) -> bytes:
+        """The next trust bundle, PEM. Raises queue.Empty."""
+        return self._bundles.get(timeout=timeout)
+
     def _messages(self) -> Iterator[pb.SidecarMessage]:
         while (message := self._outgoing.get()) is not None:
             yield message
@@ -101,7 +111,10 @@ class StreamClient:
     def _read(self) -> None:
         try:
             for message in self._call:
-                self._incoming.put(message)
+                if message.HasField("trust_bundle"):
+                    self._bundles.put(message.trust_bundle.pem)
+                else:
+                    self._incoming.put(message)
             self._incoming.put(None)
         except grpc.RpcError as error:
             self._incoming.put(error)

@@ -7,6 +7,7 @@ Logs go to stderr.
 
 import asyncio
 import logging
+import re
 import resource
 import signal
 import sys
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 if TYPE_CHECKING:
+    from postwarden_operator.kube.authority import Lifetimes
     from postwarden_operator.kube.operator import OperatorSettings
     from postwarden_operator.kube.replicas import ReplicaSettings
 
@@ -24,8 +26,10 @@ UNUSABLE = 2
 
 EXAMPLES = """\b
 Examples:
-  In a pod, with the certificate of a Secret:
-    postwarden-operator run --tls-cert /tls/tls.crt --tls-key /tls/tls.key
+  In a pod, as a CA of its own, kept in a Secret:
+    postwarden-operator run --ca-secret postwarden-system/postwarden-ca --server-name postwarden.postwarden-system.svc
+  In a pod, with the certificate of a Secret, cert-manager's for instance:
+    postwarden-operator run --tls-cert /tls/tls.crt --tls-key /tls/tls.key --tls-ca /tls/ca.crt
   On your machine, with the cluster of your kubeconfig; sidecars trust ./tls/ca.crt:
     postwarden-operator run --listen 127.0.0.1:8443 --self-signed-dir ./tls --self-signed-name localhost
 """
@@ -56,20 +60,57 @@ def main() -> None:
 )
 @click.option("--tls-key", type=_PATH, show_envvar=True, help="Its key, PEM.")
 @click.option(
+    "--tls-ca",
+    type=_PATH,
+    show_envvar=True,
+    help="The CA's certificates, PEM, to tell sidecars of. Read anew when it changes.",
+)
+@click.option(
+    "--ca-secret",
+    show_envvar=True,
+    metavar="NAMESPACE/NAME",
+    help="Instead: be a CA, kept in this Secret, which is made if it is missing. All rotates by itself.",
+)
+@click.option(
     "--self-signed-dir",
     type=_PATH,
     show_envvar=True,
     help="Instead: a folder where ca.crt, tls.crt and tls.key are made if they are missing.",
 )
 @click.option(
+    "--server-name",
     "--self-signed-name",
-    "self_signed_names",
+    "server_names",
     multiple=True,
     default=("postwarden-operator",),
     show_default=True,
     show_envvar=True,
     metavar="NAME",
-    help="DNS name or address that sidecars connect to. May be repeated.",
+    help="DNS name or address that sidecars connect to, with --ca-secret and --self-signed-dir. May be repeated.",
+)
+@click.option(
+    "--ca-lifetime",
+    default="8760h",
+    show_default=True,
+    show_envvar=True,
+    metavar="DURATION",
+    help="Of a CA in --ca-secret; the next one is published when two thirds are over.",
+)
+@click.option(
+    "--ca-notice",
+    default="168h",
+    show_default=True,
+    show_envvar=True,
+    metavar="DURATION",
+    help="How long a new CA is published before it signs: a sidecar that was not connected meanwhile would not know it.",
+)
+@click.option(
+    "--server-lifetime",
+    default="168h",
+    show_default=True,
+    show_envvar=True,
+    metavar="DURATION",
+    help="Of a server certificate by --ca-secret.",
 )
 @click.option(
     "--lease",
@@ -104,7 +145,7 @@ def main() -> None:
     "--peers-ca",
     type=_PATH,
     show_envvar=True,
-    help="Who signs the replicas' certificates, PEM. [ca.crt beside --tls-cert]",
+    help="Who signs the replicas' certificates, PEM. [what sidecars are told to trust; else ca.crt beside --tls-cert]",
 )
 @click.option(
     "--liveness",
@@ -123,8 +164,13 @@ def run(
     listen: str,
     tls_cert: Path | None,
     tls_key: Path | None,
+    tls_ca: Path | None,
+    ca_secret: str | None,
     self_signed_dir: Path | None,
-    self_signed_names: tuple[str, ...],
+    server_names: tuple[str, ...],
+    ca_lifetime: str,
+    ca_notice: str,
+    server_lifetime: str,
     lease: str | None,
     lease_duration: int,
     peers: tuple[str, ...],
@@ -141,6 +187,8 @@ def run(
     from postwarden_operator.controlplane.server import ListenFailed
     from postwarden_operator.controlplane.tls import CertificateFiles, CertificateUnusable
     from postwarden_operator.kube.api import NoCluster
+    from postwarden_operator.kube.authority import AuthorityUnusable
+    from postwarden_operator.kube.authority_keeper import OwnAuthority
     from postwarden_operator.kube.operator import OperatorSettings
     from postwarden_operator.kube.self_signed import ensure_certificate
 
@@ -150,23 +198,56 @@ def run(
     if log_level != "debug":
         # kopf tells at this level of every event that it has seen.
         logging.getLogger("kopf").setLevel(logging.WARNING)
-    if self_signed_dir is not None:
-        if tls_cert is not None or tls_key is not None:
-            raise click.UsageError("--self-signed-dir excludes --tls-cert and --tls-key")
-        try:
-            tls_cert, tls_key = ensure_certificate(self_signed_dir, self_signed_names)
-        except (OSError, ValueError) as error:
-            _fail(f"--self-signed-dir {self_signed_dir}: {error}")
-    if tls_cert is None or tls_key is None:
-        raise click.UsageError("give --tls-cert and --tls-key, or --self-signed-dir")
+    files = [each for each in (tls_cert, tls_key, tls_ca) if each is not None]
+    if sum(each is not None for each in (self_signed_dir, ca_secret, files or None)) > 1:
+        raise click.UsageError(
+            "--ca-secret, --self-signed-dir, and --tls-cert with --tls-key exclude each other"
+        )
     _allow_descriptors()
-    peers_ca = peers_ca or tls_cert.with_name("ca.crt")
-    replicas = _replicas(lease, lease_duration, peers, peers_token, peers_ca)
+    identity: CertificateFiles | OwnAuthority
     try:
-        settings = OperatorSettings(listen, CertificateFiles(tls_cert, tls_key), liveness, replicas)
-        asyncio.run(_serve(settings))
-    except (CertificateUnusable, ListenFailed, NoCluster) as error:
+        if ca_secret is not None:
+            lifetimes = _lifetimes(ca_lifetime, ca_notice, server_lifetime)
+            identity = OwnAuthority(*_secret(ca_secret), server_names, lifetimes)
+        else:
+            if self_signed_dir is not None:
+                try:
+                    tls_cert, tls_key = ensure_certificate(self_signed_dir, server_names)
+                except (OSError, ValueError) as error:
+                    _fail(f"--self-signed-dir {self_signed_dir}: {error}")
+                tls_ca = self_signed_dir / "ca.crt"
+            if tls_cert is None or tls_key is None:
+                raise click.UsageError("give --ca-secret, or --tls-cert and --tls-key, or --self-signed-dir")
+            identity = CertificateFiles(tls_cert, tls_key, tls_ca)
+            if tls_ca is None:
+                peers_ca = peers_ca or tls_cert.with_name("ca.crt")
+        replicas = _replicas(lease, lease_duration, peers, peers_token, peers_ca)
+        asyncio.run(_serve(OperatorSettings(listen, identity, liveness, replicas)))
+    except (CertificateUnusable, AuthorityUnusable, ListenFailed, NoCluster) as error:
         _fail(str(error))
+
+
+def _secret(text: str) -> tuple[str, str]:
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name) or "/" in name:
+        raise click.UsageError(f"--ca-secret {text!r}: write NAMESPACE/NAME")
+    return namespace, name
+
+
+def _lifetimes(authority: str, notice: str, server: str) -> "Lifetimes":
+    from postwarden_operator.kube.authority import Lifetimes, LifetimesUnusable
+    from postwarden_operator.policy.duration import DURATION_PATTERN, milliseconds
+
+    seconds = {}
+    named = {"--ca-lifetime": authority, "--ca-notice": notice, "--server-lifetime": server}
+    for option, text in named.items():
+        if not re.fullmatch(DURATION_PATTERN, text) or not milliseconds(text):
+            raise click.UsageError(f"{option} {text!r} is no duration; write one like 168h or 1h30m")
+        seconds[option] = milliseconds(text) / 1000
+    try:
+        return Lifetimes(*seconds.values())
+    except LifetimesUnusable as error:
+        raise click.UsageError(f"--ca-lifetime, --ca-notice and --server-lifetime: {error}") from error
 
 
 def _allow_descriptors() -> None:
@@ -177,9 +258,9 @@ def _allow_descriptors() -> None:
 
 
 def _replicas(
-    lease: str | None, duration: int, peers: tuple[str, ...], token: Path | None, ca: Path
+    lease: str | None, duration: int, peers: tuple[str, ...], token: Path | None, ca: Path | None
 ) -> "ReplicaSettings | None":
-    """Raises click.UsageError."""
+    """ca None: the replicas trust what sidecars are told to trust. Raises click.UsageError."""
     from postwarden_operator.controlplane.peers_client import PeerCredentials
     from postwarden_operator.kube.replicas import Peers, ReplicaSettings
 
@@ -195,10 +276,11 @@ def _replicas(
     if token is None:
         raise click.UsageError("--peers needs --peers-token")
     for what, file in (("--peers-token", token), ("--peers-ca", ca)):
-        if not file.is_file():
+        if file is not None and not file.is_file():
             raise click.UsageError(f"{what}: there is no file {file}")
     addresses = tuple(_host_port(each) for each in peers)
-    return ReplicaSettings(namespace, name, duration, Peers(addresses, PeerCredentials(token, ca.read_bytes)))
+    trust = None if ca is None else ca.read_bytes
+    return ReplicaSettings(namespace, name, duration, Peers(addresses, PeerCredentials(token, trust)))
 
 
 def _host_port(text: str) -> tuple[str, int]:

@@ -21,6 +21,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from postwarden_sidecar.controlclient.trust import TrustUnusable, expiry
 from postwarden_sidecar.ipc.page import MAX_WORKERS
 from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, UpstreamTarget
 from postwarden_sidecar.supervisor.cpu_limit import workers_by_cpu_limit
@@ -90,7 +91,7 @@ def main() -> None:
     "--ca-file",
     type=click.Path(path_type=Path),
     envvar="POSTWARDEN_CA_FILE",
-    help="PEM of the CA that signs the operator's certificate.",
+    help="PEM of the CA that signs the operator's certificate; read anew for each connection.",
 )
 @click.option(
     "--state-dir",
@@ -147,6 +148,11 @@ def main() -> None:
     "--pod-ip",
     envvar="POSTWARDEN_POD_IP",
     help="The pod's address, to see that the MTA's port does not answer there (PROXY hand-offs).",
+)
+@click.option(
+    "--node-ip",
+    envvar="POSTWARDEN_NODE_IP",
+    help="The node's address: clients that come from there have lost their own.",
 )
 @click.pass_context
 def run(context: click.Context, /, **options: Any) -> None:
@@ -223,6 +229,7 @@ def _settings(context: click.Context, options: dict[str, Any]) -> SidecarSetting
         drain_timeout=options["drain_timeout"],
         strict_relay=True,
         pod_ip=_address("--pod-ip", options["pod_ip"]),
+        node_ip=_address("--node-ip", options["node_ip"]),
     )
 
 
@@ -244,7 +251,11 @@ def _control(address: str | None, token_file: Path | None, ca_file: Path | None)
         raise click.UsageError(f"--ca-file {ca_file} can't be read: {error.strerror}") from error
     if b"-----BEGIN CERTIFICATE-----" not in pem:
         raise click.UsageError(f"--ca-file {ca_file} holds no certificate in PEM")
-    return ControlTarget(address=address, token_file=token_file, ca_pem=pem)
+    try:
+        expiry(pem)
+    except TrustUnusable as error:
+        raise click.UsageError(f"--ca-file {ca_file} is of no use: {error}") from error
+    return ControlTarget(address=address, token_file=token_file, ca_pem=pem, ca_file=ca_file)
 
 
 def _address(option: str, text: str | None) -> str | None:

@@ -11,16 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postwarden.screening.v1 import screening_pb2 as pb
-from postwarden_operator.compiler import compile_policy
-from postwarden_operator.policy import ConfigMapKey, parse_policy
-from postwarden_sidecar.controlclient.decode import FORMATS, decode
-from postwarden_sidecar.rules.settings import Action, Handover, ProtocolTest, Rules
-from ruamel.yaml import YAML
+from engine.recorded_policies import RESOLVER, rules_of
+from postwarden_sidecar.rules.settings import Action, Handover, ProtocolTest
 
 CASES = Path(__file__).parents[1] / "data" / "postscreen-cases.json"
 PROFILES: dict[str, dict[str, Any]] = json.loads(CASES.read_text())["profiles"]
-RESOLVER = "127.0.0.1:5353"
 
 # Of Postfix 3.7, postconf(5); for what the profiles leave out.
 DEFAULTS = {
@@ -52,31 +47,6 @@ DEFAULTS = {
 }
 ACTIONS = {"ignore": Action.IGNORE, "enforce": Action.ENFORCE, "drop": Action.DROP}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def rules_of(policy: str) -> Rules:
-    """As a sidecar gets them."""
-    policy = policy.replace("{resolver}", RESOLVER)
-    screening, *others = YAML(typ="safe", pure=True).load_all(policy)
-    lists = {
-        ConfigMapKey(other["metadata"]["name"], key): text.encode()
-        for other in others
-        for key, text in other["data"].items()
-    }
-    parsed = parse_policy(screening, strict=True)
-    compiled = compile_policy(parsed, lists)
-    snapshot = pb.Snapshot(
-        namespace="default",
-        name=parsed.metadata.name,
-        revision=compiled.revision,
-        version=compiled.version,
-        format=FORMATS[0],
-        required_features=compiled.required_features,
-        rules=compiled.rules,
-    )
-    for blob in compiled.blobs.values():
-        snapshot.blobs.add(hash=blob.hash, format=blob.format, size=len(blob.data), data=blob.data)
-    return decode(pb.Snapshot.FromString(snapshot.SerializeToString()), {})
 
 
 def seconds(text: str) -> float:

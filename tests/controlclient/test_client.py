@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from controlclient.authority import Authority
 from controlclient.control_server import ControlServer, control_server
 from controlclient.snapshots import add_blob, add_rule, snapshot
 from eventually import until
 from postwarden.screening.v1 import screening_pb2 as pb
-from postwarden_sidecar.controlclient import dnsbl_reports
+from postwarden_sidecar.controlclient import reports
 from postwarden_sidecar.controlclient.backoff import Backoff
 from postwarden_sidecar.controlclient.client import UPSTREAM_EXPOSED, ControlClient
 from postwarden_sidecar.controlclient.stream import NotApplied
@@ -199,15 +200,16 @@ async def test_a_table_that_can_not_be_fetched_is_refused(server: ControlServer,
 async def test_unmanaged_is_acknowledged_and_hold_and_trust_are_passed_on(
     server: ControlServer, sink: Sink
 ) -> None:
+    pem = Authority("new").pem
     async with running(server.target, sink):
         stream = await server.stream()
         stream.snapshot(snapshot("v1", "n1"))
         await stream.next("ack")
         stream.send.put_nowait(pb.ControlMessage(hold=pb.Hold(reason="a list is missing")))
-        stream.send.put_nowait(pb.ControlMessage(trust_bundle=pb.TrustBundle(pem=b"PEM")))
+        stream.send.put_nowait(pb.ControlMessage(trust_bundle=pb.TrustBundle(pem=pem)))
         stream.send.put_nowait(pb.ControlMessage(unmanaged=pb.Unmanaged(nonce="n2")))
         assert await stream.next("ack") == pb.Ack(nonce="n2", version="")
-    assert (sink.held, sink.pem, sink.in_force) == (["a list is missing"], b"PEM", None)
+    assert (sink.held, sink.pem, sink.in_force) == (["a list is missing"], pem, None)
 
 
 async def test_a_lost_stream_is_made_anew_and_says_what_is_in_force(
@@ -265,11 +267,11 @@ async def test_the_proof_is_reported_at_once_and_on_every_stream(server: Control
 async def test_zones_are_reported_on_change_on_every_stream_and_after_each_snapshot(
     server: ControlServer, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dnsbl_reports, "PAUSE", 0.05)
-    monkeypatch.setattr(dnsbl_reports, "JITTER", 0.01)
+    monkeypatch.setattr(reports, "PAUSE", 0.05)
+    monkeypatch.setattr(reports, "JITTER", 0.01)
     async with running(server.target, sink) as client:
         stream = await server.stream()
-        client.dnsbl.tell("{key}.bl.example", "Blocked", "it answers 127.255.255.254")
+        client.reports.tell_zone("{key}.bl.example", "Blocked", "it answers 127.255.255.254")
         report = await stream.next("dnsbl")
         assert (report.zone, report.state) == ("{key}.bl.example", pb.DNSBL_STATE_BLOCKED)
         assert report.detail == "it answers 127.255.255.254"
@@ -279,6 +281,24 @@ async def test_zones_are_reported_on_change_on_every_stream_and_after_each_snaps
         stream.send.put_nowait(None)
         again = await server.stream()
         assert await again.next("dnsbl") == report
+
+
+async def test_a_lost_address_is_reported_on_change_and_on_every_stream(
+    server: ControlServer, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "PAUSE", 0.05)
+    monkeypatch.setattr(reports, "JITTER", 0.01)
+    async with running(server.target, sink) as client:
+        stream = await server.stream()
+        client.reports.tell_address("10.0.0.1", "99 % come from 10.0.0.1")
+        client.reports.keep_only(set())
+        report = await stream.next("lost_address")
+        assert (report.address, report.detail) == ("10.0.0.1", "99 % come from 10.0.0.1")
+        stream.send.put_nowait(None)
+        again = await server.stream()
+        assert await again.next("lost_address") == report
+        client.reports.tell_address("", "")
+        assert (await again.next("lost_address")).address == ""
 
 
 async def test_the_token_is_read_anew_for_each_stream(

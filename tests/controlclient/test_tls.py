@@ -4,58 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-import ipaddress
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
+from controlclient.authority import Authority
 from controlclient.control_server import ControlServer
 from controlclient.test_client import Sink, running
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from eventually import until
+from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 from postwarden_sidecar.controlclient.target import ControlTarget
-
-
-class Authority:
-    """A CA of a test's own."""
-
-    def __init__(self, name: str) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        certificate = self._sign(self._name, self._key.public_key(), x509.BasicConstraints(True, None))
-        self.pem = certificate.public_bytes(serialization.Encoding.PEM)
-
-    def leaf(self) -> tuple[bytes, bytes]:
-        """Key and certificate for 127.0.0.1, PEM."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        certificate = self._sign(x509.Name([]), key.public_key(), names)
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return private, certificate.public_bytes(serialization.Encoding.PEM)
-
-    def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, extension: x509.ExtensionType
-    ) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(extension, critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
+from postwarden_sidecar.controlclient.trust import Trust, expiry
 
 
 @contextlib.asynccontextmanager
@@ -92,5 +54,44 @@ async def test_a_trust_bundle_that_came_counts_from_the_next_connection_on(tmp_p
         async with running(target, Sink()) as client:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(server.streams.get(), 0.3)
-            client.extra_trust = new.pem
+            client.trust.add(new.pem)
             await server.stream()
+
+
+async def test_hello_and_the_answer_to_a_bundle_tell_until_when_the_operator_can_be_trusted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = Authority("old", hours=1), Authority("new", hours=9)
+    server, sink = ControlServer(tmp_path / "unused"), Sink()
+    async with serving(server, old) as address:
+        target = ControlTarget(address=address, token="t", ca_pem=old.pem)
+        async with running(target, sink):
+            stream = await server.stream()
+            assert stream.hello.trust_expires.seconds == expiry(old.pem)
+            stream.send.put_nowait(pb.ControlMessage(trust_bundle=pb.TrustBundle(pem=b"nonsense")))
+            assert (await stream.next("trust")).trust_expires.seconds == expiry(old.pem)
+            assert "is of no use, what was trusted stays" in caplog.text
+            both = old.pem + new.pem
+            stream.send.put_nowait(pb.ControlMessage(trust_bundle=pb.TrustBundle(pem=both)))
+            assert (await stream.next("trust")).trust_expires.seconds == expiry(new.pem)
+            assert sink.pem == both
+
+
+async def test_a_ca_file_that_changes_counts_from_the_next_connection_on(tmp_path: Path) -> None:
+    old, new = Authority("old"), Authority("new")
+    server, file = ControlServer(tmp_path / "unused"), tmp_path / "ca.crt"
+    async with serving(server, new) as address:
+        target = ControlTarget(address=address, token="t", ca_pem=old.pem, ca_file=file)
+        file.write_bytes(b"half a cert")
+        async with running(target, Sink()):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(server.streams.get(), 0.3)
+            file.write_bytes(new.pem)
+            await server.stream()
+
+
+def test_a_kept_bundle_that_is_damaged_harms_no_connection(caplog: pytest.LogCaptureFixture) -> None:
+    ours = Authority("ours")
+    target = ControlTarget(address="operator:443", token="t", ca_pem=ours.pem)
+    assert Trust(target, b"-----BEGIN CERTIFICATE-----\nMII").pem == ours.pem + b"\n"
+    assert "the trust bundle that was kept is of no use" in caplog.text

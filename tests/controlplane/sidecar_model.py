@@ -4,7 +4,7 @@ from collections import deque
 
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden_operator.controlplane.subscription import State, Subscription
-from postwarden_operator.controlplane.wanted import Held, Managed, Unmanaged, Wanted
+from postwarden_operator.controlplane.wanted import Held, Managed, Undecided, Unmanaged, Wanted
 
 UNCHANGED = "held"
 """What is in force stays."""
@@ -56,6 +56,7 @@ class Wire:
             *([("answer", "")] if self._up else []),
         ]
         wishes = [("want", "a"), ("want", "b"), ("want", "bad"), ("unmanaged", ""), ("hold", "")]
+        wishes.append(("undecided", ""))
         return [*wire, *wire, *wishes, ("settle", ""), ("reconnect", ""), ("restart", "")]
 
     def do(self, step: str, revision: str) -> None:
@@ -66,6 +67,8 @@ class Wire:
                 self._want(Unmanaged())
             case "hold":
                 self._want(Held("a typo"))
+            case "undecided":
+                self._want(Undecided("being compiled"))
             case "send":
                 self.messages_due()
             case "deliver" if self._down:
@@ -131,7 +134,7 @@ class Wire:
                 return None
             case Unmanaged():
                 return ""
-            case Held():
+            case Held() | Undecided():
                 return UNCHANGED
             case Managed() as wanted:
                 return wanted.revision

@@ -208,7 +208,14 @@ def test_any_order_of_what_replicas_tell_ends_with_the_truth(
 
 def test_what_goes_over_the_wire_comes_back_the_same() -> None:
     zones = (ZoneReport("zen.example.org", "Blocked", "127.255.255.254"),)
-    sync = SyncState(State.REJECTED, "it relays", unproved=True, open_relay=True, zones=zones)
+    sync = SyncState(
+        State.REJECTED,
+        "it relays",
+        unproved=True,
+        open_relay=True,
+        zones=zones,
+        lost_address="99 % come from 10.0.0.1",
+    )
     says = PeerState("uid", "a", sync, 1234.5)
     message = to_wire("p", says)
     assert (message.pod_uid, from_wire(pb.PeerState.FromString(message.SerializeToString()))) == ("p", says)

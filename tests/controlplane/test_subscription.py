@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden_operator.controlplane.subscription import State, Subscription
-from postwarden_operator.controlplane.wanted import Held, Unmanaged
+from postwarden_operator.controlplane.wanted import Held, Undecided, Unmanaged
 
 
 def fresh() -> Subscription:
@@ -146,6 +146,20 @@ def test_hold_is_told_once_and_the_rules_in_force_are_not_sent_again_after_it() 
     assert message.hold.reason == "spec.access: bad"
     assert subscription.next_message("n2") is None
     assert (state(subscription), subscription.state.reason) == (State.PENDING, "spec.access: bad")
+    subscription.want(wish("a"))
+    assert subscription.next_message("n3") is None
+    assert state(subscription) is State.SYNCED
+
+
+def test_nothing_is_said_while_nothing_is_decided_and_what_was_under_way_is_still_answered() -> None:
+    subscription = fresh()
+    subscription.want(wish("a"))
+    assert subscription.next_message("n1") is not None
+    subscription.want(Undecided("being compiled"))
+    assert subscription.next_message("n2") is None
+    subscription.receive_ack("n1", "a/1")
+    assert (state(subscription), subscription.state.reason) == (State.PENDING, "being compiled")
+    assert subscription.version_in_force == "a/1"
     subscription.want(wish("a"))
     assert subscription.next_message("n3") is None
     assert state(subscription) is State.SYNCED

@@ -1,4 +1,4 @@
-"""What a stream keeps of its sidecar's reports on DNSBL zones."""
+"""What a stream keeps of its sidecar's reports on DNSBL zones, and on clients' addresses."""
 
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden_operator.controlplane.subscription import (
@@ -43,3 +43,15 @@ def test_reports_are_bounded_and_on_one_line() -> None:
     assert (zones[0].zone, zones[-1].zone) == ("z1.example", f"z{MOST_ZONES}.example")
     assert len(zones[0].detail) == LONGEST_DETAIL
     assert zones[0].detail.startswith("a???[0mx")
+
+
+def test_a_lost_address_is_kept_until_it_is_taken_back() -> None:
+    stream = subscription()
+    assert stream.state.lost_address == ""
+    stream.receive_lost_address("10.0.0.1", "99 % come\r\nfrom 10.0.0.1" + "x" * 1000)
+    assert stream.state.lost_address.startswith("99 % come??from 10.0.0.1x")
+    assert len(stream.state.lost_address) == LONGEST_DETAIL
+    stream.receive_lost_address("10.0.0.1", "")
+    assert stream.state.lost_address == "10.0.0.1"
+    stream.receive_lost_address("", "")
+    assert stream.state.lost_address == ""

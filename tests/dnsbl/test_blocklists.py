@@ -140,6 +140,7 @@ def test_a_zone_counts_again_after_the_next_probe_found_it_well(
     bench.query(settings(BL, resolvers=(server.target,)))
     bench.turn_until(lambda: bench.probes)
     bench.probed(BL, ZoneState.HEALTHY)
+    bench.turn_until(lambda: bench.outcomes)
     assert bench.outcomes == [(BL, "listed", False, 1)]
 
 

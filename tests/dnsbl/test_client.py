@@ -115,17 +115,24 @@ def test_an_ipv6_client_is_asked_for_by_its_nibbles(bench: Bench) -> None:
 def test_parallel_look_ups_of_one_client_share_a_query(bench: Bench) -> None:
     with NameServer({"bl.example": Zone({"*": ["127.0.0.2"]}, delay=0.1)}) as server:
         found: list[Finding] = []
-        for _ in range(5):
-            bench.client.query(
+
+        def ask() -> Waiting:
+            return bench.client.query(
                 CLIENT,
                 ["bl.example"],
                 [SocketAddress(socket.AF_INET, ("127.0.0.1", server.port))],
                 5.0,
                 lambda _zone, finding, _start, _end: found.append(finding),
             )
+
+        waiting = [ask() for _ in range(5)]
         bench.turn_until(lambda: len(found) == 5)
+        waiting.append(ask())  # while the others are still in their wait
+        assert len(found) == 6
         assert {finding.addresses for finding in found} == {LISTED}
         assert server.count("bl.example") == 1
+        for one in waiting:
+            one.cancel()
         assert bench.ask(["bl.example"], [server.target])["bl.example"].addresses == LISTED
         assert server.count("bl.example") == 2, "answers are not kept"
 

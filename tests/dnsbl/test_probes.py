@@ -10,7 +10,7 @@ import pytest
 from dnsbl.name_server import MANGLED, NameServer, Zone
 from eventually import until
 from postwarden.screening.v1 import screening_pb2 as pb
-from postwarden_sidecar.controlclient.dnsbl_reports import PAUSE, DnsblReports
+from postwarden_sidecar.controlclient.reports import PAUSE, Reports
 from postwarden_sidecar.dns.zone_health import BAD_FOR, GOOD_FOR, Probe, ZoneState
 from postwarden_sidecar.ipc.messages import Resolvers, ZoneProbed
 from postwarden_sidecar.rules.settings import Dnsbl, DnsblSite
@@ -151,19 +151,19 @@ async def test_reports_go_out_on_change_and_at_most_each_half_minute() -> None:
     sent: list[tuple[float, str, int]] = []
     now = asyncio.get_running_loop().time
 
-    async def send(report: pb.DnsblReport) -> None:
-        sent.append((now(), report.zone, report.state))
+    async def send(message: pb.SidecarMessage) -> None:
+        sent.append((now(), message.dnsbl.zone, message.dnsbl.state))
 
-    reports = DnsblReports(send, lambda _low, high: high / 2)
+    reports = Reports(send, lambda _low, high: high / 2)
     running = asyncio.create_task(reports.run())
     began = now()
-    reports.tell("a.example", "Healthy", "")
-    reports.tell("b.example", "Blocked", "x" * 5000)
+    reports.tell_zone("a.example", "Healthy", "")
+    reports.tell_zone("b.example", "Blocked", "x" * 5000)
     await asyncio.sleep(PAUSE)
-    reports.tell("a.example", "Healthy", "")
-    reports.tell("b.example", "Unreachable", "")
-    reports.tell("b.example", "Healthy", "")
-    reports.tell("gone.example", "Healthy", "")
+    reports.tell_zone("a.example", "Healthy", "")
+    reports.tell_zone("b.example", "Unreachable", "")
+    reports.tell_zone("b.example", "Healthy", "")
+    reports.tell_zone("gone.example", "Healthy", "")
     reports.keep_only({"a.example", "b.example"})
     await asyncio.sleep(3 * PAUSE)
     running.cancel()

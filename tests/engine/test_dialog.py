@@ -72,8 +72,8 @@ MAIL = b"MAIL FROM:<a@example.com>"
         ([], b"BDAT 5 LAST", b"554 5.5.1 Error: need MAIL command\r\n"),
         ([MAIL], b"BDAT 5 last", b"554 5.5.1 Error: no valid recipients\r\n"),
         ([MAIL], b"BDAT", b"501 5.5.4 Syntax: BDAT count [LAST]\r\n"),
-        ([MAIL], b"BDAT x", b"501 5.5.4 Syntax: BDAT count [LAST]\r\n"),
-        ([MAIL], b"BDAT 5 FIRST", b"501 5.5.4 Syntax: BDAT count [LAST]\r\n"),
+        ([MAIL], b"BDAT x", b"554 5.5.1 Error: no valid recipients\r\n"),
+        ([], b"BDAT 5 FIRST", b"554 5.5.1 Error: need MAIL command\r\n"),
         ([], b"QUIT", b"221 2.0.0 Bye\r\n"),
         ([], b"quit now", b"221 2.0.0 Bye\r\n"),
     ],
@@ -96,6 +96,13 @@ def test_replies(before: list[bytes], line: bytes, reply: bytes) -> None:
         (b"", ""),
         (b"a@example.com BODY=8BITMIME", "a@example.com"),
         (b'<"a > b"@example.com>', '"a > b"@example.com'),
+        (b'<"ab"@example.com>', "ab@example.com"),
+        (b"<a\\@b@example.com>", '"a@b"@example.com'),
+        (b"<a..b@example.com>", '"a..b"@example.com'),
+        (b"<@example.com>", '""@example.com'),
+        (b'"a b"@example.com SIZE=1', '"a b"@example.com'),
+        (b"<@one.example:@two.example:c@example.org>", "@two.example:c@example.org"),
+        (b"<a\\", "a"),
         (b'<"a\\" > b"@example.com>', '"a\\" > b"@example.com'),
         (b"<@one.example,@two.example:c@example.org>", "c@example.org"),
         (b"<unclosed@example.com", "unclosed@example.com"),
@@ -125,10 +132,27 @@ def test_a_refusal_that_changes_counts_from_then_on() -> None:
 
 
 def test_ehlo_before_anything_was_learned_is_our_fault() -> None:
-    session = dialog(None)
+    session = Dialog("mx.example.org", None, b"")
     assert session.receive(b"HELO x\r\n") == b"250 mx.example.org\r\n"
     assert session.receive(b"EHLO x\r\nQUIT\r\n") == b"421 4.3.2 No system resources\r\n"
     assert session.ending is Ending.NOT_LEARNED
+
+
+def test_who_is_refused_in_any_case_needs_nothing_learned() -> None:
+    session = dialog(None)
+    assert (
+        session.receive(b"EHLO x\r\n") == b"250-mx.example.org\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n"
+    )
+    assert session.receive(b"MAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\n").endswith(REFUSAL)
+
+
+def test_bdat_is_hidden_by_ehlo_only() -> None:
+    session = Dialog("mx.example.org", OFFERED, REFUSAL, Session(hidden_extensions=("CHUNKING",)))
+    session.receive(b"HELO x\r\n")
+    assert session.receive(b"BDAT 5\r\n") == b"554 5.5.1 Error: need MAIL command\r\n"
+    session = Dialog("mx.example.org", OFFERED, REFUSAL, Session(hidden_extensions=("CHUNKING",)))
+    session.receive(b"EHLO x\r\n")
+    assert session.receive(b"BDAT 5\r\n") == b"502 5.5.1 Error: command not implemented\r\n"
 
 
 def test_ehlo_with_nothing_to_offer_is_one_line() -> None:
@@ -145,7 +169,7 @@ def test_commands_are_counted_and_quit_may_be_one_too_many() -> None:
     assert session.ending is Ending.QUIT
 
 
-@pytest.mark.parametrize(("size", "taken"), [(LINE_LENGTH_LIMIT, True), (LINE_LENGTH_LIMIT + 1, False)])
+@pytest.mark.parametrize(("size", "taken"), [(LINE_LENGTH_LIMIT - 1, True), (LINE_LENGTH_LIMIT, False)])
 @pytest.mark.parametrize("end", [b"\r\n", b"\n"])
 def test_lines_have_a_longest_length(size: int, taken: bool, end: bytes) -> None:
     line = b"NOOP " + b"x" * (size - 5)

@@ -87,7 +87,12 @@ def test_a_denied_client_that_hangs_up_is_still_named_denied() -> None:
             b"421 4.4.2 mx.example.org Error: timeout exceeded\r\n",
             Verdict.REJECTED,
         ),
-        ("last_word", TIME_LIMIT, NO_RESOURCES, Verdict.DEFERRED),
+        (
+            "last_word",
+            TIME_LIMIT,
+            b"421 4.4.2 mx.example.org Error: timeout exceeded\r\n",
+            Verdict.DEFERRED,
+        ),
         ("lookup", LOOKUP_LIMIT, TEASER, None),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from engine.scene import HOST, Scene, Wire, make_context, make_rules
 from postwarden_sidecar.engine.actions import HandoffOutcome
 from postwarden_sidecar.engine.record import Record, Verdict
-from postwarden_sidecar.rules.settings import Action
+from postwarden_sidecar.rules.settings import Action, Protocol, ProtocolTest
 
 CLIENT = "192.0.2.7"
 TEASER = f"220-{HOST} ESMTP\r\n".encode()
@@ -43,7 +43,8 @@ def test_a_failed_hand_off_after_a_teaser_ends_the_greeting_and_answers_the_firs
     assert wire.received == TEASER + GREETING
     for at in range(len(first)):
         wire.send(first[at : at + 1])
-    assert wire.received == TEASER + GREETING + NO_RESOURCES
+    answer = b"221 2.0.0 Bye\r\n" if first == b"QUIT\r\n" else NO_RESOURCES
+    assert wire.received == TEASER + GREETING + answer
     assert record_of(wire).verdict is Verdict.DEFERRED
     assert wire.closed
 
@@ -98,7 +99,8 @@ def test_a_client_that_is_gone_before_the_hand_off_ends_keeps_its_verdict() -> N
 
 def test_ehlo_before_anything_was_learned_is_deferred() -> None:
     scene = Scene()
-    wire = scene.connect(make_context(make_rules(reject=(CLIENT,)), ehlo=None))
+    deep = Protocol(pipelining=ProtocolTest(True, Action.ENFORCE))
+    wire = scene.connect(make_context(make_rules(protocol=deep), ehlo=None))
     scene.wait(6.0)
     wire.send(b"EHLO x\r\n")
     assert wire.received == TEASER + GREETING + NO_RESOURCES

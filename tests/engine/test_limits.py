@@ -215,6 +215,28 @@ def test_lists_that_never_answer_let_the_client_pass_when_the_wait_ends() -> Non
     assert wire.engine.next_action() is None
 
 
+@pytest.mark.parametrize(
+    ("answers", "outcome"),
+    [
+        ([], "unknown"),
+        ([answer(failed=True)], "unknown"),
+        ([answer(failed=True), answer("wl.example.", failed=True)], "unknown"),
+        ([answer(failed=True), answer("wl.example.")], "pass"),
+        ([answer(listed=True)], "fail"),
+    ],
+)
+def test_without_a_usable_answer_it_is_unknown_what_the_lists_say(
+    answers: list[DnsblAnswer], outcome: str
+) -> None:
+    scene = Scene()
+    wire = connect(make_rules(dnsbl=lists(SITE, GOOD, action=Action.IGNORE)), scene=scene)
+    for each in answers:
+        wire.tell(each)
+    scene.wait(6.0)
+    assert wire.handed_over
+    assert [test.outcome for test in record_of(wire).tests if test.test == "dnsbl"] == [outcome]
+
+
 def test_a_good_score_passes_every_test_at_once() -> None:
     test = ProtocolTest(True, Action.ENFORCE)
     scene = Scene()
@@ -282,3 +304,22 @@ def test_under_observe_the_dialogues_limits_are_only_recorded() -> None:
         "COMMAND COUNT LIMIT after NOOP",
         "COMMAND LENGTH LIMIT after NOOP",
     ]
+
+
+def test_stress_that_comes_later_shortens_the_time_for_the_next_command() -> None:
+    test = ProtocolTest(True, Action.ENFORCE)
+    session = Session(command_time_limit=300.0, stress_command_time_limit=10.0)
+    scene = Scene()
+    now = [FREE]
+    scene.load = lambda newcomer, key: now[0]
+    wire = scene.connect(
+        make_context(make_rules(banner="", protocol=Protocol(test, test, test), session=session))
+    )
+    now[0] = replace(FREE, stress=True)
+    scene.wait(20.0)
+    assert not wire.closed  # the time for this command was set before
+    wire.send(b"NOOP\r\n")
+    scene.wait(10.4)
+    assert not wire.closed
+    scene.wait(0.2)
+    assert wire.closed

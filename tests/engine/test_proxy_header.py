@@ -29,6 +29,7 @@ BODY6 = (
 GOOD: list[tuple[bytes, Announced | None]] = [
     (b"PROXY TCP4 198.51.100.1 192.0.2.25 4001 25\r\n", V4),
     (b"PROXY TCP4 198.51.100.1 192.0.2.25 4001 25\n", V4),
+    (b"PROXY tcp4 198.51.100.1  192.0.2.25 4001 25 9 \r\r\n", V4),  # as Postfix has it
     (b"PROXY TCP6 2001:db8::1 2001:db8::25 4004 25\r\n", V6),
     (b"PROXY TCP6 2001:0DB8:0:0::1 2001:db8::25 4004 25\r\n", V6),
     (b"PROXY TCP6 ::ffff:198.51.100.1 ::ffff:192.0.2.25 4001 25\r\n", V4),
@@ -51,14 +52,12 @@ BAD = [
     b"PROXY TCP4 198.51.100.1 192.0.2.25 -1 25\r\n",
     b"PROXY TCP4 198.51.100.1 192.0.2.25 +1 25\r\n",
     b"PROXY TCP4 198.51.100.1 192.0.2.25 4001\r\n",
-    b"PROXY TCP4 198.51.100.1 192.0.2.25 4001 25 9\r\n",
-    b"PROXY TCP4 198.51.100.1  192.0.2.25 4001 25\r\n",
+    b"PROXY TCP4 198.51.100.1 192.0.2.25 04001 25\r\n",
     b"PROXY TCP4 2001:db8::1 192.0.2.25 4000 25\r\n",
     b"PROXY TCP6 198.51.100.1 192.0.2.25 4000 25\r\n",
     b"PROXY TCP6 fe80::1%eth0 fe80::2 4000 25\r\n",
     b"PROXY TCP4 198.51.100.01 192.0.2.25 4000 25\r\n",
     b"PROXY TCP4 198.51.100.1 192.0.2.25 \xb2 25\r\n",
-    b"PROXY TCP4 198.51.100.1 192.0.2.25 4001 25\r\r\n",
     b"proxy TCP4 198.51.100.1 192.0.2.25 4001 25\r\n",
     b"PROXY " + b"x" * MAX_V1 + b"\r\n",
     v2(0x21, 0x12, BODY4),  # UDP

@@ -122,7 +122,7 @@ def test_local_with_addresses_and_more_is_the_proxy_itself() -> None:
         pytest.param(b"PROXY " + b"x" * 200, id="v1 without an end"),
         pytest.param(b"PROXY TCP4 " + b"1" * 5000 + b"\r\n", id="v1 far too long"),
         pytest.param(version2(0x21, 0x11, BODY4, 0xFFFF), id="v2 as long as can be said"),
-        pytest.param(version2(0x21, 0x11, BODY4 + bytes(501)), id="v2 one byte too long"),
+        pytest.param(version2(0x21, 0x11, BODY4 + bytes(509)), id="v2 one byte too long"),
         pytest.param(version2(0x21, 0x11, BODY4, 11), id="v2 too short for its addresses"),
         pytest.param(version2(0x21, 0x21, BODY4), id="v2 too short for IPv6"),
         pytest.param(version2(0x21, 0x11, b""), id="v2 of no length"),

@@ -258,6 +258,7 @@ def test_a_new_hello_is_said_to_the_mta_and_forgets_the_recipients() -> None:
     wire.say(MAIL)
     assert wire.say(EXEMPT) == OK
     assert wire.heard[3:] == [b"EHLO other.example\r\n", MAIL, EXEMPT]
+    assert wire.connections == 2
 
 
 @pytest.mark.parametrize("reply", [b"502 5.5.1 what\r\n", b"421 4.3.2 bye\r\n", HANG_UP, SILENCE, b"x\r\n"])

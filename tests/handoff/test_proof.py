@@ -117,6 +117,7 @@ def test_a_refused_recipient_is_no_open_relay(rcpt: bytes) -> None:
         ([b"250 hello\r\n"], "WrongAnswer", "250 hello"),
         ([b"SSH-2.0-OpenSSH_9\r\n"], "WrongAnswer", "SSH-2.0-OpenSSH_9"),
         ([GREETING, b"502 5.5.2 Error: command not recognized\r\n"], "WrongAnswer", "expects none"),
+        ([GREETING, b"554 SMTP synchronization error\r\n"], "WrongAnswer", "expects none"),
         ([GREETING + b"502 5.5.2 Error\r\n"], "WrongAnswer", "a PROXY v1 header"),
         ([GREETING, EHLO_REPLY + b"250 x\r\n"], "WrongAnswer", "more than one reply"),
         ([GREETING, EHLO_REPLY, b"250 shifted\r\n"], "WrongAnswer", "shifted"),

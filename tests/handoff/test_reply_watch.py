@@ -79,13 +79,16 @@ def test_a_greeting_that_answers_our_header_is_a_wrong_answer_and_not_the_mtas_w
         assert b"".join(passed) == b""
 
 
-@pytest.mark.parametrize("code", [500, 502, 503])
+@pytest.mark.parametrize(
+    "reply", [b"500 5.5.2 Error", b"502 5.5.2 Error", b"503 5.5.2 Error", b"554 SMTP synchronization error"]
+)
 @pytest.mark.parametrize("hello", [b"HELO x\r\n", b"ehlo mail.example.org\r\n"])
-def test_a_hello_that_is_not_understood_is_a_wrong_answer(code: int, hello: bytes) -> None:
+def test_a_hello_that_is_not_understood_is_a_wrong_answer(reply: bytes, hello: bytes) -> None:
+    """The last is Exim's where its greeting was faster than our header."""
     watch = greeted()
     watch.receive_from_client(hello)
-    with pytest.raises(WrongAnswer, match=str(code)):
-        watch.receive_from_mta(b"%d 5.5.2 Error\r\n" % code)
+    with pytest.raises(WrongAnswer, match=reply.decode()):
+        watch.receive_from_mta(reply + b"\r\n")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from kube.api_stand_in import ApiStandIn, Request, api_stand_in
 from postwarden_operator.controlplane.identity import AuthenticationFailed, Identity, Refusal
-from postwarden_operator.kube.authenticator import AUDIENCE, POD_NAME, POD_UID, TokenReviewer
+from postwarden_operator.kube.authenticator import AUDIENCE, POD_NAME, POD_UID, WAITING, TokenReviewer
 from postwarden_operator.reconcile.world import Pod
 
 POD = Pod("uid-1", "mail", "mta-0", {}, True)
@@ -105,3 +105,29 @@ async def test_pod_that_is_gone_is_refused_although_its_token_is_remembered() ->
     with pytest.raises(AuthenticationFailed, match="mail/mta-0 is gone") as refused:
         await tokens.authenticate("bound")
     assert refused.value.code is Refusal.PERMISSION_DENIED
+
+
+async def test_token_that_comes_many_times_at_once_is_reviewed_once_also_if_the_first_hangs_up() -> None:
+    async with api_stand_in(answers) as stand_in:
+        tokens = reviewer(stand_in, POD)
+        calls = [asyncio.create_task(tokens.authenticate("bound")) for _ in range(100)]
+        await asyncio.sleep(0)
+        calls[0].cancel()
+        found = await asyncio.gather(*calls[1:])
+        assert set(found) == {Identity("uid-1", "mail", "mta-0")}
+        assert len(stand_in.requests) == 1
+
+
+async def test_calls_of_a_pod_that_never_comes_do_not_pile_up() -> None:
+    async with api_stand_in(answers) as stand_in:
+        tokens = reviewer(stand_in)
+        calls = [asyncio.create_task(tokens.authenticate("bound")) for _ in range(100)]
+        done: set[asyncio.Task[Identity]] = set()
+        async with asyncio.timeout(10):
+            while len(done) < 100 - WAITING:
+                done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.sleep(0.01)
+        assert {type(call.exception()) for call in done} == {AuthenticationFailed}
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)

@@ -13,6 +13,7 @@ from postwarden_operator.controlplane.registry import Registry
 from postwarden_operator.controlplane.server import ScreeningServer
 from postwarden_operator.controlplane.tls import CertificateFiles, CertificateUnusable
 from postwarden_operator.controlplane.wanted import Held
+from postwarden_operator.kube.certificates import Pair, make_authority, make_server_certificate
 from postwarden_operator.kube.self_signed import ensure_certificate
 
 
@@ -77,3 +78,70 @@ def test_certificate_and_key_that_do_not_belong_together_are_refused(tmp_path: P
         CertificateFiles(one, other)
     with pytest.raises(CertificateUnusable, match="absent"):
         CertificateFiles(tmp_path / "absent", other)
+
+
+DAY = 86400.0
+
+
+class IssuerFiles:
+    """What cert-manager writes into a Secret's volume: a leaf and its CA, both replaced at the same time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = folder / "tls.crt", folder / "tls.key", folder / "ca.crt"
+
+    def write(self, authority: Pair, now: float) -> bytes:
+        """The leaf."""
+        leaf = make_server_certificate(authority, ["localhost"], now, 90 * DAY)
+        for path, content in zip(
+            self.paths, (leaf.certificate, leaf.key, authority.certificate), strict=True
+        ):
+            path.write_bytes(content)
+        return leaf.certificate
+
+
+def test_certificate_by_a_new_ca_waits_until_sidecars_have_heard_of_the_ca(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = [1_700_000_000.0]
+    issuer = IssuerFiles(tmp_path)
+    old, new = (make_authority(clock[0], 365 * DAY) for _ in range(2))
+    first = issuer.write(old, clock[0])
+    files = CertificateFiles(*issuer.paths, clock=lambda: clock[0])
+    assert (bundle := files.trust_bundle()) is not None
+    assert bundle.pem == old.certificate
+    clock[0] += DAY
+    renewed = issuer.write(old, clock[0])
+    assert files.pair()[1] == renewed != first  # by the same CA: at once
+    clock[0] += DAY
+    by_new = issuer.write(new, clock[0])
+    assert files.pair()[1] == renewed
+    assert (bundle := files.trust_bundle()) is not None
+    assert bundle.pem == new.certificate + old.certificate
+    clock[0] += 6.9 * DAY
+    for _ in range(3):
+        assert files.pair()[1] == renewed
+    assert caplog.text.count("waits: its CA is not known") == 1
+    clock[0] += 0.2 * DAY
+    assert files.pair()[1] == by_new
+    clock[0] = old.expires + 1
+    assert (bundle := files.trust_bundle()) is not None
+    assert bundle.pem == new.certificate
+
+
+def test_certificate_about_to_end_gives_way_to_one_by_a_new_ca(tmp_path: Path) -> None:
+    clock = [1_700_000_000.0]
+    issuer = IssuerFiles(tmp_path)
+    issuer.write(make_authority(clock[0], 365 * DAY), clock[0])
+    files = CertificateFiles(*issuer.paths, clock=lambda: clock[0])
+    clock[0] += 89.5 * DAY
+    by_new = issuer.write(make_authority(clock[0], 365 * DAY), clock[0])
+    assert files.pair()[1] == by_new
+
+
+def test_ca_file_that_is_damaged_leaves_the_last_one(tmp_path: Path) -> None:
+    issuer = IssuerFiles(tmp_path)
+    issuer.write(make_authority(1_700_000_000.0, 365 * DAY), 1_700_000_000.0)
+    files = CertificateFiles(*issuer.paths)
+    before = files.trust_bundle()
+    issuer.paths[2].write_text("half a cert")
+    assert files.trust_bundle() == before

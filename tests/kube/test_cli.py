@@ -39,13 +39,40 @@ def run(*arguments: str | Path, **environment: str) -> Result:
 def test_certificate_is_needed(arguments: tuple[str, ...]) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
-    assert "give --tls-cert and --tls-key, or --self-signed-dir" in result.output
+    assert "give --ca-secret, or --tls-cert and --tls-key, or --self-signed-dir" in result.output
 
 
-def test_two_sources_of_a_certificate_are_one_too_many(tmp_path: Path) -> None:
-    result = run("--tls-cert", "a", "--tls-key", "b", "--self-signed-dir", tmp_path)
+@pytest.mark.parametrize(
+    "other", [("--tls-cert", "a", "--tls-key", "b"), ("--tls-ca", "a"), ("--ca-secret", "a/b")]
+)
+def test_two_sources_of_a_certificate_are_one_too_many(tmp_path: Path, other: tuple[str, ...]) -> None:
+    result = run(*other, "--self-signed-dir", tmp_path)
     assert result.exit_code == 2
-    assert "excludes" in result.output
+    assert "exclude each other" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--ca-secret", "postwarden-ca"), "--ca-secret 'postwarden-ca': write NAMESPACE/NAME"),
+        (("--ca-secret", "a/b", "--ca-notice", "7d"), "--ca-notice '7d' is no duration"),
+        (("--ca-secret", "a/b", "--ca-lifetime", "168h"), "six times as long as its successor is published"),
+        (("--ca-secret", "a/b", "--server-lifetime", "8760h"), "at most a sixth as long as its CA"),
+    ],
+)
+def test_ca_that_can_not_work_is_refused_with_what_would(arguments: tuple[str, ...], said: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_ca_file_without_certificates_is_named(tmp_path: Path) -> None:
+    assert run("--self-signed-dir", tmp_path, KUBECONFIG=str(tmp_path / "absent")).exit_code == 2
+    (tmp_path / "empty.crt").write_text("")
+    files = ("--tls-cert", tmp_path / "tls.crt", "--tls-key", tmp_path / "tls.key")
+    result = run(*files, "--tls-ca", tmp_path / "empty.crt")
+    assert result.exit_code == 2
+    assert f"{tmp_path / 'empty.crt'} holds no certificates in PEM" in result.output
 
 
 def test_certificate_that_is_not_there_is_named_also_from_the_environment(tmp_path: Path) -> None:

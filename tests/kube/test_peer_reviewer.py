@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kube.api_stand_in import Request, api_stand_in
 from postwarden_operator.controlplane.identity import AuthenticationFailed, Refusal
-from postwarden_operator.kube.peer_reviewer import AUDIENCE, PeerReviewer
+from postwarden_operator.kube.peer_reviewer import AUDIENCE, MOST_WAITING, PeerReviewer
 
 OPERATOR = "system:serviceaccount:postwarden-system:postwarden-operator"
 USERS = {"own": OPERATOR, "other-replicas": OPERATOR, "mallorys": "system:serviceaccount:mail:default"}
@@ -64,3 +65,15 @@ async def test_api_server_that_is_away_says_nothing_against_a_token(tmp_path: Pa
         with pytest.raises(AuthenticationFailed) as refused:
             await PeerReviewer(stand_in.api, own_token(tmp_path)).authenticate_peer("other-replicas")
     assert refused.value.code is Refusal.UNAVAILABLE
+
+
+async def test_flood_of_bad_tokens_is_sent_away_without_asking_the_api_server_of_each(tmp_path: Path) -> None:
+    async with api_stand_in(reviews) as stand_in:
+        reviewer = PeerReviewer(stand_in.api, own_token(tmp_path))
+        await reviewer.authenticate_peer("other-replicas")
+        flood = (reviewer.authenticate_peer(f"nonsense-{number}") for number in range(MOST_WAITING + 20))
+        ended = await asyncio.gather(*flood, return_exceptions=True)
+        codes = [each.code for each in ended if isinstance(each, AuthenticationFailed)]
+        assert codes.count(Refusal.PERMISSION_DENIED) == MOST_WAITING
+        assert codes.count(Refusal.UNAVAILABLE) == 20
+        await reviewer.authenticate_peer("other-replicas")

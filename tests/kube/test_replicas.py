@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from controlplane.sidecar_model import wish
 from eventually import until
-from kube.api_stand_in import api_stand_in
+from kube.api_stand_in import Request, api_stand_in
 from postwarden_operator.controlplane.identity import Identity
 from postwarden_operator.controlplane.peers_client import PeerAddress, PeerCredentials
 from postwarden_operator.controlplane.registry import Registry
 from postwarden_operator.controlplane.subscription import Subscription
-from postwarden_operator.kube.replicas import Peers, Replicas, look_up
+from postwarden_operator.kube.replicas import Peers, Replicas, ReplicaSettings, look_up
+from postwarden_operator.reconcile.plan import Plan
 
 
 def peers(tmp_path: Path, *addresses: tuple[str, int]) -> Peers:
@@ -71,3 +74,25 @@ async def test_only_replica_leads_without_asking_anybody_and_sees_its_own_sideca
         assert replicas.state("pod-1") is not None  # it may be on its way to another stream
         await until(lambda: replicas.state("pod-1") is None, 5.0)
         assert stand_in.requests == []
+
+
+async def test_replica_does_not_ask_for_the_lease_before_it_knows_what_to_write() -> None:
+    def leases(request: Request) -> tuple[int, dict[str, Any]]:
+        if request.method == "GET":
+            return 404, {}
+        return 201, {**request.body, "metadata": {"resourceVersion": "1"}}
+
+    async with api_stand_in(leases) as stand_in:
+        replicas = Replicas(
+            stand_in.api, ReplicaSettings("mail", "operator"), lambda: registry, lambda uid: None
+        )
+        registry = Registry(replicas.sink)
+        running = [asyncio.create_task(part) for part in replicas.parts()]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert stand_in.requests == []
+        replicas.publish(Plan((), {}))
+        await until(lambda: replicas.leading)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

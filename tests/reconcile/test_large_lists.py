@@ -13,9 +13,9 @@ from postwarden_operator.compiler import BadList, BlobContent, CompiledList, Lis
 from postwarden_operator.compiler.list_table import ListSource, digest_of
 from postwarden_operator.controlplane.registry import Registry
 from postwarden_operator.controlplane.subscription import State, SyncState
-from postwarden_operator.controlplane.wanted import Held, Managed
+from postwarden_operator.controlplane.wanted import Managed, Undecided
 from postwarden_operator.policy.vocabulary import ListFormat
-from postwarden_operator.reconcile import compilation
+from postwarden_operator.reconcile import compilation, list_process
 from postwarden_operator.reconcile.compilation import Compilation, Compiler
 from postwarden_operator.reconcile.list_process import ListProcess, ProcessLost
 from postwarden_operator.reconcile.list_tables import SMALL, ListTables
@@ -251,6 +251,47 @@ async def test_a_process_that_is_killed_is_started_again_and_the_list_compiled_a
     assert "ended" in caplog.text
 
 
+async def test_a_process_that_can_not_be_started_is_said_in_one_sentence(
+    process: ListProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_process(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(list_process, "ProcessPoolExecutor", no_process)
+    with pytest.raises(ProcessLost, match=r"can't be started: \[Errno 12\] Cannot allocate memory"):
+        await process.compile(text_of(b"192.0.2.1\n"), {})
+
+
+async def test_lists_are_compiled_though_one_before_them_was_given_up(process: ListProcess) -> None:
+    await process.compile(text_of(b"192.0.2.1\n"), {})
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    first = asyncio.create_task(process.compile(text_of(b"192.0.2.2\n"), {}))
+    others = [asyncio.create_task(process.compile(text_of(b"192.0.2.%d\n" % n), {})) for n in range(3, 9)]
+    await asyncio.sleep(0.05)
+    first.cancel()
+    os.kill(process.pid, signal.SIGCONT)
+    assert len(await asyncio.gather(*others)) == 6
+
+
+async def test_a_process_that_hangs_is_ended_and_another_does_its_work(
+    process: ListProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await process.compile(text_of(b"192.0.2.1\n"), {})
+    hangs = process.pid
+    assert hangs is not None
+    os.kill(hangs, signal.SIGSTOP)
+    monkeypatch.setattr(list_process, "LONGEST", 0.2)
+
+    def close() -> None:
+        monkeypatch.setattr(list_process, "LONGEST", 20.0)
+        ListProcess.close(process)
+
+    monkeypatch.setattr(process, "close", close)
+    assert (await process.compile(text_of(b"192.0.2.2\n"), {})).table.ipv4
+    assert process.pid != hangs
+
+
 async def test_the_reconciler_serves_a_small_policy_while_the_process_starts_and_ends_it() -> None:
     class Silent:
         def state_changed(self, pod_uid: str) -> None: ...
@@ -266,7 +307,7 @@ async def test_the_reconciler_serves_a_small_policy_while_the_process_starts_and
     try:
         reconciler.mark_dirty()
         await until(lambda: plans)
-        assert isinstance(plans[0].wanted["pod-0"], Held)
+        assert plans[0].wanted["pod-0"] == Undecided("mail/large: its lists are being compiled")
         assert isinstance(plans[0].wanted["pod-1"], Managed)
         await until(lambda: isinstance(plans[-1].wanted["pod-0"], Managed))
     finally:

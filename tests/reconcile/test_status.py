@@ -59,6 +59,12 @@ def test_programmed_is_true_only_if_every_sidecar_is_synced(
     assert condition(status(*states), "Programmed") == expected
 
 
+def test_what_sidecars_wait_for_is_told_of_the_first_few() -> None:
+    conditions = status(SYNCED, *[PENDING] * 5, None)["conditions"]
+    (message,) = [each["message"] for each in conditions if each["type"] == "Programmed"]
+    assert message == "of 7 sidecars 5 pending, 1 disconnected; mta-1: sent; mta-2: sent; mta-3: sent"
+
+
 def test_every_matched_sidecar_is_counted_once() -> None:
     assert status(SYNCED, SYNCED, PENDING, REJECTED, None)["sidecars"] == {
         "matched": 5,
@@ -73,6 +79,16 @@ def test_every_matched_sidecar_is_counted_once() -> None:
 def test_rejection_names_the_pod_and_the_reason() -> None:
     (programmed,) = [each for each in status(SYNCED, REJECTED)["conditions"] if each["type"] == "Programmed"]
     assert programmed["message"] == "mta-1: unknown feature"
+
+
+def test_lost_addresses_of_clients_are_a_detail_of_programmed() -> None:
+    losing = SyncState(State.SYNCED, lost_address="99 % come from 10.0.0.1")
+    (programmed,) = [each for each in status(SYNCED, losing)["conditions"] if each["type"] == "Programmed"]
+    assert (programmed["status"], programmed["reason"]) == ("True", "Synced")
+    assert programmed["message"] == (
+        "in force in every sidecar; 1 of 2 sidecars do not see their clients' addresses (mta-1: 99 % come from 10.0.0.1): "
+        "keep them with externalTrafficPolicy: Local or the PROXY protocol"
+    )
 
 
 @pytest.mark.parametrize(

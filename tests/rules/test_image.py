@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from engine.scene import make_rules
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from postwarden_sidecar.rules import image
 from postwarden_sidecar.rules.intervals import AddressTable
@@ -23,7 +23,8 @@ RULES = make_rules(
 
 
 @given(rules())
-@settings(max_examples=50)
+# Rules have many fields, and drawing them takes a while on a busy machine.
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_rules_come_out_as_they_went_in(value: Rules) -> None:
     encoded = image.encode(value)
     assert image.decode(encoded) == value

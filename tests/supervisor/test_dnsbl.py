@@ -9,7 +9,7 @@ from controlclient.control_server import control_server
 from controlclient.snapshots import snapshot
 from dnsbl.name_server import NameServer, Zone
 from postwarden.screening.v1 import screening_pb2 as pb
-from postwarden_sidecar.controlclient import dnsbl_reports
+from postwarden_sidecar.controlclient import reports
 from supervisor.scripted_mta import scripted_mta
 from supervisor.sidecars import plain, sidecar, visit
 
@@ -40,7 +40,7 @@ def listing(resolver: str) -> pb.Snapshot:
 async def test_a_zone_that_is_not_to_be_believed_drops_nobody_and_its_health_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: dict[str, list[str]], state: int
 ) -> None:
-    monkeypatch.setattr(dnsbl_reports, "JITTER", 0.0)
+    monkeypatch.setattr(reports, "JITTER", 0.0)
     with NameServer({f"{KEY}.bl.example": Zone(listed)}) as names:
         async with (
             control_server(tmp_path) as server,

@@ -154,7 +154,7 @@ def test_tests_within_the_dialogue_and_limits_have_postscreens_words() -> None:
         f"ALLOWLIST VETO {peer}",
         f"DNSBL rank 4 for {peer}",
         f"COMMAND PIPELINING from {peer} after RCPT: QUIT\\r\\n",
-        f"NON-SMTP COMMAND from {peer} after CONNECT: ?NOOP ?",
+        f"NON-SMTP COMMAND from {peer} after CONNECT: ?NOOP \\377",
         f"BARE NEWLINE from {peer} after EHLO x\\001",
         f"NOQUEUE: reject: CONNECT from {peer}: too many connections",
         f"NOQUEUE: reject: CONNECT from {peer}: all server ports busy",

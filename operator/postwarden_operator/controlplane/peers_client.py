@@ -50,16 +50,19 @@ class PeerAddress:
 
 @dataclass(frozen=True, slots=True)
 class PeerCredentials:
-    """Asked anew for each watch: kubelet renews the token's file. trust: PEM of who signs the replicas' certificates."""
+    """Asked anew for each watch: kubelet renews the token's file. trust: PEM of who signs the replicas' certificates; None: to be set
+    to what sidecars are told to trust."""
 
     token: Path
-    trust: Callable[[], bytes]
+    trust: Callable[[], bytes] | None
 
     def read(self) -> tuple[str, bytes]:
         """Raises OSError, ValueError."""
         token = self.token.read_text("ascii").strip()
         if not token:
             raise ValueError(f"{self.token} is empty")
+        if self.trust is None:
+            raise ValueError("no CA is known yet")
         return token, self.trust()
 
 

@@ -6,13 +6,14 @@ ends.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
 from postwarden_operator.controlplane.identity import Identity
-from postwarden_operator.controlplane.subscription import Subscription, SyncState
+from postwarden_operator.controlplane.subscription import State, Subscription, SyncState
+from postwarden_operator.controlplane.trust import SidecarTrust, TrustBundle
 from postwarden_operator.controlplane.wanted import Wanted, same
 
 
@@ -28,22 +29,27 @@ class End(Enum):
     REPLACED = "a newer stream of this pod replaces this one"
     POD_GONE = "the pod is deleted, or no longer labelled for screening"
     SHUTDOWN = "the operator shuts down"
+    EXPIRED = "the time of this stream is over: come again, with the token of then"
 
 
 @dataclass(eq=False)
 class Stream:
-    """One live stream. `wake` is set when there may be something to send, or when `end` was set."""
+    """One live stream. `wake` is set when there may be something to send, or when `end` was set; `on_end` is called then, too."""
 
     identity: Identity
     subscription: Subscription
+    trust: SidecarTrust
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     end: End | None = None
+    on_end: Callable[[], None] | None = None
 
     def finish(self, end: End) -> None:
         """The first reason counts."""
         if self.end is None:
             self.end = end
             self.wake.set()
+            if self.on_end is not None:
+                self.on_end()
 
 
 class Registry:
@@ -53,6 +59,7 @@ class Registry:
         self._sink = sink
         self._wanted: Mapping[str, Wanted] = {}
         self._streams: dict[str, Stream] = {}
+        self._bundle: TrustBundle | None = None
         self.ready = False
 
     def set_wanted(self, wanted: Mapping[str, Wanted]) -> None:
@@ -71,12 +78,32 @@ class Registry:
                 stream.wake.set()
                 self._sink.state_changed(uid)
 
-    def subscribe(self, identity: Identity, subscription: Subscription) -> Stream:
-        """A new stream of this pod.
+    def set_trust(self, bundle: TrustBundle) -> None:
+        """What sidecars are to trust from now on."""
+        if bundle == self._bundle:
+            return
+        self._bundle = bundle
+        for uid, stream in self._streams.items():
+            stream.trust.want(bundle)
+            stream.wake.set()
+            self._sink.state_changed(uid)
+
+    @property
+    def trust_bundle(self) -> TrustBundle | None:
+        """What sidecars, other replicas and the API server are to trust now. None: whoever set the certificate cares for that."""
+        return self._bundle
+
+    def subscribe(
+        self, identity: Identity, subscription: Subscription, trust_expires: float | None = None
+    ) -> Stream:
+        """A new stream of this pod. trust_expires: until when it trusts the operator, by its own account.
 
         An older one ends. A pod not planned for yet waits for the next `set_wanted`.
         """
-        stream = Stream(identity, subscription)
+        stream = Stream(identity, subscription, SidecarTrust(trust_expires))
+        if self._bundle is not None:
+            stream.trust.want(self._bundle)
+            stream.wake.set()
         if older := self._streams.get(identity.pod_uid):
             older.finish(End.REPLACED)
         self._streams[identity.pod_uid] = stream
@@ -104,9 +131,14 @@ class Registry:
         return None if stream is None else stream.subscription
 
     def state(self, pod_uid: str) -> SyncState | None:
-        """None: no live stream."""
-        subscription = self.subscription(pod_uid)
-        return None if subscription is None else subscription.state
+        """None: no live stream. One that would miss the change of the CA is not synced."""
+        stream = self._streams.get(pod_uid)
+        if stream is None:
+            return None
+        state = stream.subscription.state
+        if state.state is State.SYNCED and (stale := stream.trust.stale):
+            return replace(state, state=State.PENDING, reason=stale)
+        return state
 
     def blob(self, pod_uid: str, digest: str) -> bytes | None:
         """A table of the snapshot last sent to that pod, else None."""

@@ -7,7 +7,6 @@ gets the newest wish next.
 """
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections.abc import AsyncIterator
@@ -16,22 +15,19 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
+from google.protobuf.timestamp_pb2 import Timestamp
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
 from postwarden_operator.controlplane.identity import AuthenticationFailed, Authenticator, Identity, Refusal
+from postwarden_operator.controlplane.limits import MESSAGES, CallLimits, Pace, TooMany
 from postwarden_operator.controlplane.registry import End, Registry, Stream
-from postwarden_operator.controlplane.subscription import Subscription
-from postwarden_operator.controlplane.tls import CertificateFiles
+from postwarden_operator.controlplane.subscription import LONGEST_REASON, Subscription, shown
+from postwarden_operator.controlplane.tls import Certificate
 
 CHUNK = 64 * 1024
 """Bytes of a BlobChunk: the .proto's limit."""
-
-TRANSFERS = 32
-"""FetchBlob calls served at a time.
-
-The others wait. It bounds memory when a list changes for thousands of pods.
-"""
 
 RECEIVE_LIMIT = 256 * 1024
 """Bytes of a message from a sidecar: the longest, a Nack with its reason, is far below."""
@@ -42,6 +38,15 @@ ADMITTED = "postwarden-admitted"
 HELLO_TIMEOUT = 10.0
 """Seconds in which the Hello must come."""
 
+STREAM_LIFE = 45 * 60.0
+"""Seconds after which a stream ends here: a token that was revoked must not hold one for ever. Sidecars end theirs after 36 min at most."""
+
+WRITE_GRACE = 5.0
+"""Seconds that a message under way may still take once the stream is to end: one that is never read is cut off."""
+
+TRANSFER_TIMEOUT = 180.0
+"""Seconds for a FetchBlob, its waiting included; a sidecar gives up after 120."""
+
 OPTIONS = (
     ("grpc.max_receive_message_length", RECEIVE_LIMIT),
     # Sidecars ping every 30 s; the default of 5 min would send them away (too_many_pings, measured).
@@ -50,14 +55,24 @@ OPTIONS = (
     # A node that vanished is noticed within 40 s; else its sidecars would count as synced for ever.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # A ping beside nearly every message, to measure the line: a fifth of the CPU of a change that goes to a thousand sidecars (measured).
+    ("grpc.http2.bdp_probe", 0),
+    # A sidecar has one Subscribe, two for a moment, and its FetchBlobs on a connection.
+    ("grpc.max_concurrent_streams", 100),
+    # A connection that shows no TLS, or asks for nothing.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 60_000),
     # Two operators on one port would share the sidecars by chance.
     ("grpc.so_reuseport", 0),
 )
+
+MALFORMED = grpc.StatusCode.INVALID_ARGUMENT, "what was sent is no message of this service"
 
 _ENDS = {
     End.REPLACED: grpc.StatusCode.ABORTED,
     End.POD_GONE: grpc.StatusCode.PERMISSION_DENIED,
     End.SHUTDOWN: grpc.StatusCode.UNAVAILABLE,
+    End.EXPIRED: grpc.StatusCode.UNAVAILABLE,
 }
 
 _REFUSALS = {refusal: grpc.StatusCode[refusal.value] for refusal in Refusal}
@@ -77,13 +92,13 @@ class ScreeningServer:
     def __init__(self, registry: Registry, authenticator: Authenticator) -> None:
         self._registry = registry
         self._server = grpc.aio.server(options=OPTIONS)
-        pb_grpc.add_ScreeningControlServicer_to_server(_Servicer(registry, authenticator), self._server)
+        self._server.add_generic_rpc_handlers((_handlers(_Servicer(registry, authenticator)),))
 
     def serve_peers(self, servicer: pb_grpc.PeersServicer) -> None:
         """Serve other replicas, too; before `start`."""
         pb_grpc.add_PeersServicer_to_server(servicer, self._server)
 
-    def listen_tls(self, address: str, certificate: CertificateFiles) -> int:
+    def listen_tls(self, address: str, certificate: Certificate) -> int:
         """Serve on HOST:PORT; the port, where 0 asked for any. Raises ListenFailed."""
         return self._listen(address, certificate.server_credentials())
 
@@ -108,71 +123,100 @@ class ScreeningServer:
         await self._server.stop(grace=1.0)
 
 
-class _Servicer(pb_grpc.ScreeningControlServicer):
+class _Servicer:
+    """Coroutines that write, not generators: only so can a write that nobody reads be given up with a status."""
+
     def __init__(self, registry: Registry, authenticator: Authenticator) -> None:
         self._registry = registry
         self._authenticator = authenticator
-        self._transfers = asyncio.Semaphore(TRANSFERS)
+        self._limits = CallLimits()
 
-    async def Subscribe(
-        self, request_iterator: AsyncIterator[pb.SidecarMessage], context: _Context
-    ) -> AsyncIterator[pb.ControlMessage]:
+    async def Subscribe(self, request_iterator: AsyncIterator[pb.SidecarMessage], context: _Context) -> None:
         identity = await self._identify(context)
+        loop = asyncio.get_running_loop()
+        try:
+            self._limits.new_stream(identity.pod_uid, loop.time())
+        except TooMany as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         await context.send_initial_metadata(((ADMITTED, "true"),))
         hello = await _hello(request_iterator, context)
         subscription = Subscription(revision=hello.revision, version=hello.version, complete=hello.complete)
-        stream = self._registry.subscribe(identity, subscription)
+        told = _seconds(hello.trust_expires) if hello.HasField("trust_expires") else None
+        stream = self._registry.subscribe(identity, subscription, told)
         name = f"{identity.namespace}/{identity.name}"
-        _log.info("%s is here (%s), version %s", name, hello.sidecar_version, hello.version or "none")
+        _log.info(
+            "%s is here (%s), version %s", name, shown(hello.sidecar_version), shown(hello.version) or "none"
+        )
         reader = asyncio.create_task(self._read(stream, request_iterator))
         reader.add_done_callback(lambda _: stream.wake.set())
+        life = loop.call_later(STREAM_LIFE, stream.finish, End.EXPIRED)
         try:
             while stream.end is None and not reader.done():
                 stream.wake.clear()
                 # The newest wish at this moment; those that came and went during the last write are not sent.
-                message = subscription.next_message(secrets.token_hex(8))
+                message = stream.trust.next_message() or subscription.next_message(secrets.token_hex(8))
                 if message is not None:
-                    yield message
+                    await _write(stream, message, context)
                 else:
                     await stream.wake.wait()
         finally:
+            life.cancel()
             self._registry.unsubscribe(stream)
             reader.cancel()
-            # Its exception, if any, is the end of this very call, which gRPC reports to the sidecar.
-            await asyncio.gather(reader, return_exceptions=True)
+            # Its exception, but for one, is the end of this very call, which gRPC reports to the sidecar.
+            (fault,) = await asyncio.gather(reader, return_exceptions=True)
             _log.info("the stream of %s is over", name)
         if stream.end is not None:
             await context.abort(_ENDS[stream.end], stream.end.value)
+        if isinstance(fault, DecodeError):
+            await context.abort(*MALFORMED)
 
     async def _read(self, stream: Stream, messages: AsyncIterator[pb.SidecarMessage]) -> None:
         """Until the sidecar ends its side."""
         subscription, pod = stream.subscription, stream.identity
+        loop, pace = asyncio.get_running_loop(), Pace(*MESSAGES)
         async for message in messages:
+            # Who says too much is read slowly: what it sends waits at its end.
+            await asyncio.sleep(pace.take(loop.time()))
             match message.WhichOneof("message"):
                 case "ack":
                     subscription.receive_ack(message.ack.nonce, message.ack.version)
                 case "nack":
-                    _log.warning("%s/%s refuses its rules: %s", pod.namespace, pod.name, message.nack.reason)
+                    reason = shown(message.nack.reason, LONGEST_REASON)
+                    _log.warning("%s/%s refuses its rules: %s", pod.namespace, pod.name, reason)
                     subscription.receive_nack(message.nack.nonce, message.nack.reason, message.nack.version)
                 case "handoff":
                     subscription.receive_handoff(message.handoff.state, message.handoff.detail)
                 case "dnsbl":
                     report = message.dnsbl
                     subscription.receive_dnsbl(report.zone, report.state, report.detail)
+                case "lost_address":
+                    subscription.receive_lost_address(
+                        message.lost_address.address, message.lost_address.detail
+                    )
+                case "trust":
+                    stream.trust.receive_report(_seconds(message.trust.trust_expires))
                 case _:
                     continue  # a newer sidecar's: it means nothing to us
             self._registry.answered(stream)
 
-    async def FetchBlob(self, request: pb.BlobRequest, context: _Context) -> AsyncIterator[pb.BlobChunk]:
+    async def FetchBlob(self, request: pb.BlobRequest | None, context: _Context) -> None:
+        """request None: what came is none."""
         identity = await self._identify(context)
+        if request is None:
+            await context.abort(*MALFORMED)
         data = self._registry.blob(identity.pod_uid, request.hash)
         if data is None:
             await context.abort(
                 grpc.StatusCode.PERMISSION_DENIED, "no such blob in the snapshot last sent to this pod"
             )
-        async with self._transfers:
-            for start in range(0, len(data), CHUNK):
-                yield pb.BlobChunk(data=data[start : start + CHUNK])
+        try:
+            async with asyncio.timeout(TRANSFER_TIMEOUT), self._limits.transfer(identity.pod_uid):
+                for start in range(0, len(data), CHUNK):
+                    await context.write(pb.BlobChunk(data=data[start : start + CHUNK]))
+        except TimeoutError:
+            # Whoever does not read has made room for others by now.
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the transfer took too long")
 
     async def _identify(self, context: _Context) -> Identity:
         """Ends the call where the token is not good."""
@@ -185,17 +229,70 @@ class _Servicer(pb_grpc.ScreeningControlServicer):
                 grpc.StatusCode.UNAUTHENTICATED, "no token: metadata `authorization: Bearer TOKEN` is needed"
             )
         try:
-            return await self._authenticator.authenticate(token)
+            with self._limits.unproven(context.peer()):
+                return await self._authenticator.authenticate(token)
+        except TooMany as error:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         except AuthenticationFailed as failure:
             _log.warning("refused a sidecar: %s", failure)
             await context.abort(_REFUSALS[failure.code], str(failure))
 
 
+def _handlers(servicer: _Servicer) -> grpc.GenericRpcHandler:
+    """As the generated code registers them, but that a malformed request for a blob gets our status, and no traceback in the log."""
+    return grpc.method_handlers_generic_handler(
+        "postwarden.screening.v1.ScreeningControl",
+        {
+            "Subscribe": grpc.stream_stream_rpc_method_handler(
+                servicer.Subscribe,
+                request_deserializer=pb.SidecarMessage.FromString,
+                response_serializer=pb.ControlMessage.SerializeToString,
+            ),
+            "FetchBlob": grpc.unary_stream_rpc_method_handler(
+                servicer.FetchBlob,
+                request_deserializer=_blob_request,
+                response_serializer=pb.BlobChunk.SerializeToString,
+            ),
+        },
+    )
+
+
+def _blob_request(data: bytes) -> pb.BlobRequest | None:
+    try:
+        return pb.BlobRequest.FromString(data)
+    except DecodeError:
+        return None
+
+
 async def _hello(messages: AsyncIterator[pb.SidecarMessage], context: _Context) -> pb.Hello:
     """The first message, or the call ends."""
     message = pb.SidecarMessage()
-    with contextlib.suppress(TimeoutError, StopAsyncIteration):
+    try:
         message = await asyncio.wait_for(anext(messages), HELLO_TIMEOUT)
+    except TimeoutError:
+        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no Hello came within {HELLO_TIMEOUT:.0f} s")
+    except StopAsyncIteration:
+        pass
+    except DecodeError:
+        await context.abort(*MALFORMED)
     if not message.HasField("hello"):
         await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the first message must be Hello")
     return message.hello
+
+
+async def _write(stream: Stream, message: pb.ControlMessage, context: _Context) -> None:
+    """Until it is on its way; given up WRITE_GRACE after the stream is to end, for a sidecar that never reads."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(None) as limit:
+            stream.on_end = lambda: limit.reschedule(loop.time() + WRITE_GRACE)
+            await context.write(message)
+    except TimeoutError:
+        _log.info("%s/%s does not read", stream.identity.namespace, stream.identity.name)
+    finally:
+        stream.on_end = None
+
+
+def _seconds(time: Timestamp) -> float:
+    """Since the epoch; whole seconds, as certificates have them."""
+    return float(time.seconds)

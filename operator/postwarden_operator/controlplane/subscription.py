@@ -12,7 +12,7 @@ from enum import Enum
 
 from postwarden.screening.v1 import screening_pb2 as pb
 
-from postwarden_operator.controlplane.wanted import Held, Managed, Unmanaged, Wanted, same
+from postwarden_operator.controlplane.wanted import Held, Managed, Undecided, Unmanaged, Wanted, same
 
 
 class State(Enum):
@@ -41,7 +41,8 @@ class SyncState:
     """`reason` is one sentence for a person.
 
     Empty if synced. `unproved`: rejected for the proof of its hand-off, whatever the revision; `open_relay`: the MTA would relay for
-    anyone. `zones`: what it reported of DNSBL zones.
+    anyone. `zones`: what it reported of DNSBL zones. `lost_address`: why it thinks that clients' addresses are lost on their way to it,
+    "" if it does not.
     """
 
     state: State
@@ -49,6 +50,7 @@ class SyncState:
     unproved: bool = False
     open_relay: bool = False
     zones: tuple[ZoneReport, ...] = ()
+    lost_address: str = ""
 
 
 DISCONNECTED = SyncState(State.DISCONNECTED, "no stream to this sidecar")
@@ -73,6 +75,15 @@ MOST_ZONES = 64
 
 LONGEST_DETAIL = 256
 """Characters of a report's detail."""
+
+LONGEST_REASON = 1024
+"""Characters of a Nack's reason: the field paths of a few errors."""
+
+
+def shown(text: str, longest: int = LONGEST_DETAIL) -> str:
+    """What a sidecar says, fit for logs and status: on one line, and not endless."""
+    cut = text if len(text) <= longest else f"{text[: longest - 1]}…"
+    return "".join(letter if letter.isprintable() else "?" for letter in cut)
 
 
 @dataclass(slots=True)
@@ -104,6 +115,7 @@ class Subscription:
         """The reason of the Hold last sent, while the hold lasts."""
         self._handoff = SyncState(State.SYNCED)
         self._zones: dict[str, ZoneReport] = {}
+        self._lost_address = ""
 
     def want(self, wanted: Wanted) -> None:
         """From now on this is wanted; `next_message` says whether that needs a message."""
@@ -117,7 +129,7 @@ class Subscription:
         None: nothing.
         """
         wanted = self._wanted
-        if wanted is None or not self._is_due(wanted):
+        if wanted is None or isinstance(wanted, Undecided) or not self._is_due(wanted):
             return None
         message = pb.ControlMessage()
         if isinstance(wanted, Held):
@@ -133,7 +145,7 @@ class Subscription:
             message.unmanaged.nonce = nonce
         return message
 
-    def _is_due(self, wanted: Wanted) -> bool:
+    def _is_due(self, wanted: Managed | Unmanaged | Held) -> bool:
         if isinstance(wanted, Held):
             return self._held != wanted.reason
         if self._sent is not None and same(self._sent.wanted, wanted):
@@ -159,7 +171,7 @@ class Subscription:
         expected = sent.wanted.snapshot.version if isinstance(sent.wanted, Managed) else ""
         if version != expected:
             # It breaks the contract; to send the same again would only make it do so for ever.
-            sent.refused = f"acknowledged version {version!r} in place of {expected!r}"
+            sent.refused = f"acknowledged version {shown(version, 80)!r} in place of {expected!r}"
         self._settle(version)
 
     def receive_nack(self, nonce: str, reason: str, version: str) -> None:
@@ -168,7 +180,7 @@ class Subscription:
         if sent is None or sent.answered or sent.nonce != nonce:
             return
         sent.answered = True
-        sent.refused = reason or "refused without a reason"
+        sent.refused = shown(reason, LONGEST_REASON) or "refused without a reason"
         self._settle("" if version == self._incomplete else version)
 
     def _settle(self, version: str) -> None:
@@ -191,7 +203,7 @@ class Subscription:
             reason = _FAILED_PROOFS[state]
             self._handoff = SyncState(
                 State.REJECTED,
-                f"{reason}: {detail}" if detail else reason,
+                f"{reason}: {shown(detail, LONGEST_REASON)}" if detail else reason,
                 unproved=True,
                 open_relay=state == pb.HANDOFF_STATE_OPEN_RELAY,
             )
@@ -200,16 +212,21 @@ class Subscription:
         """How a zone is doing (DnsblState); the last report counts. A state that we do not know is dropped."""
         if state not in _ZONE_STATES:
             return
-        shown = "".join(letter if letter.isprintable() else "?" for letter in detail[:LONGEST_DETAIL])
+        zone = shown(zone)
         self._zones.pop(zone, None)
-        self._zones[zone] = ZoneReport(zone, _ZONE_STATES[state], shown)
+        self._zones[zone] = ZoneReport(zone, _ZONE_STATES[state], shown(detail))
         if len(self._zones) > MOST_ZONES:
             del self._zones[next(iter(self._zones))]
+
+    def receive_lost_address(self, address: str, detail: str) -> None:
+        """Nearly all of its connections come from there; "": they do not any more."""
+        self._lost_address = shown(detail or address) if address else ""
 
     @property
     def state(self) -> SyncState:
         """Never Synced before the sidecar has said that the wanted revision is in force."""
-        return replace(self._sync_state(), zones=tuple(self._zones.values()))
+        zones = tuple(self._zones.values())
+        return replace(self._sync_state(), zones=zones, lost_address=self._lost_address)
 
     def _sync_state(self) -> SyncState:
         wanted, sent = self._wanted, self._sent
@@ -217,7 +234,7 @@ class Subscription:
             return self._handoff
         if wanted is None:
             return SyncState(State.PENDING, "the operator has not decided yet")
-        if isinstance(wanted, Held):
+        if isinstance(wanted, Held | Undecided):
             return SyncState(State.PENDING, wanted.reason)
         if (refusal := self.refusal) is not None:
             return SyncState(State.REJECTED, refusal)

@@ -49,7 +49,14 @@ class Held:
     reason: str
 
 
-Wanted = Managed | Unmanaged | Held
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """A policy matches, and is being compiled for the first time: nothing is said to the sidecar until then."""
+
+    reason: str
+
+
+Wanted = Managed | Unmanaged | Held | Undecided
 
 
 def same(one: Wanted | None, other: Wanted | None) -> bool:

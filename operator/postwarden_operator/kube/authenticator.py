@@ -10,6 +10,7 @@ there. What the API server can't be asked is UNAVAILABLE: a sidecar must not thi
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable
 
 from postwarden_operator.controlplane.identity import AuthenticationFailed, Identity, Refusal
@@ -36,6 +37,9 @@ POD_LAG = 5.0
 POLL = 0.1
 """Seconds between two looks for that pod."""
 
+WAITING = 4
+"""Calls of one pod that wait for that: a pod that is never to come must not fill the operator with its calls."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -47,34 +51,55 @@ class TokenReviewer:
         self._pod = pod
         self._reviews = asyncio.Semaphore(CONCURRENT)
         self._cache: dict[bytes, tuple[float, Identity | None]] = {}
+        self._under_way: dict[bytes, asyncio.Task[Identity | None]] = {}
+        self._waiting: Counter[str] = Counter()
 
     async def authenticate(self, token: str) -> Identity:
-        """Raises AuthenticationFailed."""
+        """Raises AuthenticationFailed. A token that was revoked is good for as long as its answer is kept, but not beyond its pod."""
         now = asyncio.get_running_loop().time()
         digest = hashlib.sha256(token.encode()).digest()
         cached = self._cache.get(digest)
         if cached is not None and cached[0] > now:
             identity = cached[1]
         else:
-            identity = await self._review(token)
-            if len(self._cache) >= CACHE_LIMIT:
-                self._cache.clear()
-            self._cache[digest] = (now + CACHE_SECONDS, identity)
+            identity = await self._review_once(digest, token)
         if identity is None:
             raise AuthenticationFailed(Refusal.PERMISSION_DENIED, "the token is bound to no pod")
         await self._known(identity)
         return identity
 
+    async def _review_once(self, digest: bytes, token: str) -> Identity | None:
+        """However many calls bring the token at the same time."""
+        review = self._under_way.get(digest)
+        if review is None:
+            review = self._under_way[digest] = asyncio.create_task(self._review(token))
+            review.add_done_callback(lambda done: self._reviewed(digest, done))
+        return await asyncio.shield(review)  # who hangs up must not end it for the others
+
+    def _reviewed(self, digest: bytes, review: asyncio.Task[Identity | None]) -> None:
+        del self._under_way[digest]
+        if review.cancelled() or review.exception() is not None:
+            return
+        if len(self._cache) >= CACHE_LIMIT:
+            self._cache.clear()
+        self._cache[digest] = (asyncio.get_running_loop().time() + CACHE_SECONDS, review.result())
+
     async def _known(self, identity: Identity) -> None:
-        loop = asyncio.get_running_loop()
+        uid, loop = identity.pod_uid, asyncio.get_running_loop()
         end = loop.time() + POD_LAG
-        while self._pod(identity.pod_uid) is None:
-            if loop.time() >= end:
+        while self._pod(uid) is None:
+            if loop.time() >= end or self._waiting[uid] >= WAITING:
                 raise AuthenticationFailed(
                     Refusal.PERMISSION_DENIED,
                     f"pod {identity.namespace}/{identity.name} is gone or lacks the label postwarden.dev/inject: true",
                 )
-            await asyncio.sleep(POLL)
+            self._waiting[uid] += 1
+            try:
+                await asyncio.sleep(POLL)
+            finally:
+                self._waiting[uid] -= 1
+                if not self._waiting[uid]:
+                    del self._waiting[uid]
 
     async def _review(self, token: str) -> Identity | None:
         """None: a good token without a pod."""

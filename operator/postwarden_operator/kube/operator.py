@@ -7,15 +7,16 @@ that no policy matches a pod, the later ones notice what a watch that began anew
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from postwarden_operator.controlplane.registry import Registry
 from postwarden_operator.controlplane.server import ScreeningServer
-from postwarden_operator.controlplane.tls import CertificateFiles
+from postwarden_operator.controlplane.tls import Certificate, CertificateFiles, CertificateInMemory
 from postwarden_operator.kube.api import ApiRefused, ApiUnavailable, ClusterApi
 from postwarden_operator.kube.authenticator import TokenReviewer
+from postwarden_operator.kube.authority_keeper import AuthorityKeeper, OwnAuthority
 from postwarden_operator.kube.objects import INJECT_LABEL, WATCH_LABEL
 from postwarden_operator.kube.references import References, Unwatched
 from postwarden_operator.kube.replicas import Replicas, ReplicaSettings
@@ -34,6 +35,9 @@ RETRY = 1.0
 SECRETS_TICK = 5.0
 """Seconds between two looks at which Secrets are to be asked for again."""
 
+TRUST_TICK = 5.0
+"""Seconds between two looks at the CA's file: kubelet needs a minute to write a changed Secret into a volume."""
+
 _GROUP = "/apis/postwarden.dev/v1alpha1"
 
 _LISTS = {
@@ -47,13 +51,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
-    """listen: HOST:PORT of the control plane. liveness: `http://HOST:PORT/PATH` for kubelet's probe.
+    """listen: HOST:PORT of the control plane. identity: where its certificate comes from. liveness: `http://HOST:PORT/PATH` for
+    kubelet's probe.
 
     replicas: how this one and others share the work; None: there are no others.
     """
 
     listen: str
-    certificate: CertificateFiles
+    identity: CertificateFiles | OwnAuthority
     liveness: str | None = None
     replicas: ReplicaSettings | None = None
 
@@ -65,9 +70,14 @@ class KubeOperator:
         self._settings = settings
         self._api = api
         self._store = Store()
-        self._replicas = Replicas(api, settings.replicas, lambda: self._registry, self._store.policy_status)
+        self._replicas = Replicas(
+            api,
+            _trusting(settings.replicas, self._trusted),
+            lambda: self._registry,
+            self._store.policy_status,
+        )
         self._registry = Registry(self._replicas.sink)
-        self._reconciler = Reconciler(self._read, self._registry, self._replicas.writer.publish)
+        self._reconciler = Reconciler(self._read, self._registry, self._replicas.publish)
         self._references = References()
         self._unwatched = Unwatched(api, self._references)
         self._secrets = Secrets(api, self._references)
@@ -83,9 +93,16 @@ class KubeOperator:
     async def run(self, *, on_watching: Callable[[], None]) -> None:
         """on_watching: called once kopf runs, which takes SIGTERM and SIGINT for itself.
 
-        Raises ListenFailed; or what made a part of it end.
+        Raises ListenFailed, AuthorityUnusable; or what made a part of it end.
         """
-        port = self._server.listen_tls(self._settings.listen, self._settings.certificate)
+        stopping = asyncio.create_task(self._stop.wait())
+        preparing = asyncio.create_task(self._prepare())
+        await asyncio.wait((stopping, preparing), return_when=asyncio.FIRST_COMPLETED)
+        if not preparing.done():
+            preparing.cancel()
+            return
+        certificate, follow_trust = preparing.result()
+        port = self._server.listen_tls(self._settings.listen, certificate)
         await self._server.start()
         _log.info("serving sidecars on %s (port %d)", self._settings.listen, port)
         parts = [
@@ -95,10 +112,10 @@ class KubeOperator:
                 *self._replicas.parts(),
                 self._list(),
                 self._follow_secrets(),
+                follow_trust(),
                 self._watch_cluster(on_watching),
             )
         ]
-        stopping = asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait((*parts, stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -110,6 +127,30 @@ class KubeOperator:
         if not self._stop.is_set():
             faults = [each for each in ended if isinstance(each, Exception)]
             raise faults[0] if faults else RuntimeError("the watch of the cluster ended")
+
+    async def _prepare(self) -> tuple[Certificate, Callable[[], Coroutine[None, None, None]]]:
+        """What the server shows, and what then keeps it and the trust bundle as they are to be."""
+        identity = self._settings.identity
+        if isinstance(identity, OwnAuthority):
+            certificate = CertificateInMemory()
+            keeper = AuthorityKeeper(self._api, identity, certificate, self._registry.set_trust)
+            await keeper.begin()
+            return certificate, keeper.run
+        if (bundle := identity.trust_bundle()) is not None:
+            self._registry.set_trust(bundle)
+        return identity, lambda: self._follow_trust(identity)
+
+    def _trusted(self) -> bytes:
+        """PEM of who signs the replicas' certificates. Raises ValueError."""
+        if (bundle := self._registry.trust_bundle) is None:
+            raise ValueError("no CA is known yet")
+        return bundle.pem
+
+    async def _follow_trust(self, files: CertificateFiles) -> None:
+        while True:
+            await asyncio.sleep(TRUST_TICK)
+            if (bundle := files.trust_bundle()) is not None:
+                self._registry.set_trust(bundle)
 
     async def _watch_cluster(self, on_watching: Callable[[], None]) -> None:
         """kopf looks once for the resources that it watches: they must be there when it starts."""
@@ -169,3 +210,11 @@ class KubeOperator:
             {**unlabelled, **self._store.config_maps()},
             secrets,
         )
+
+
+def _trusting(settings: ReplicaSettings | None, trust: Callable[[], bytes]) -> ReplicaSettings | None:
+    """Settings that name no CA for the other replicas trust what sidecars are told to."""
+    peers = None if settings is None else settings.peers
+    if settings is None or peers is None or peers.credentials.trust is not None:
+        return settings
+    return replace(settings, peers=replace(peers, credentials=replace(peers.credentials, trust=trust)))

@@ -21,6 +21,9 @@ CACHE_SECONDS = 60.0
 CONCURRENT = 4
 """Reviews under way at a time: replicas are few, and a flood of bad tokens must not keep sidecars' reviews waiting."""
 
+MOST_WAITING = 50
+"""Callers whose token is not reviewed yet: more are sent away. Replicas call once in their life."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -33,6 +36,7 @@ class PeerReviewer:
         self._own = ""
         self._good: dict[bytes, float] = {}
         self._reviews = asyncio.Semaphore(CONCURRENT)
+        self._waiting = 0
 
     async def authenticate_peer(self, token: str) -> None:
         """Raises AuthenticationFailed."""
@@ -69,6 +73,9 @@ class PeerReviewer:
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": [AUDIENCE]},
         }
+        if self._waiting >= MOST_WAITING:
+            raise AuthenticationFailed(Refusal.UNAVAILABLE, "too many callers at once")
+        self._waiting += 1
         try:
             async with self._reviews:
                 answer = await self._api.request("POST", REVIEWS, review)
@@ -76,6 +83,8 @@ class PeerReviewer:
             raise AuthenticationFailed(
                 Refusal.UNAVAILABLE, "the API server can't be asked about the token"
             ) from error
+        finally:
+            self._waiting -= 1
         status = answer.get("status") or {}
         if not status.get("authenticated") or AUDIENCE not in (status.get("audiences") or ()):
             return ""

@@ -23,6 +23,7 @@ from postwarden_operator.kube.leadership import Leadership
 from postwarden_operator.kube.lease import Timing
 from postwarden_operator.kube.peer_reviewer import PeerReviewer
 from postwarden_operator.kube.status_writer import Current, StatusWriter
+from postwarden_operator.reconcile.plan import Plan
 
 DISCOVERY = 2.0
 """Seconds between two looks for replicas: one DNS question."""
@@ -82,6 +83,7 @@ class Replicas:
         self._leadership: Leadership | None = None
         self._watches: PeerWatches | None = None
         self._led = asyncio.Event()
+        self._published = asyncio.Event()
         self.servicer: PeersServicer | None = None
         """To be served beside the sidecars; None: there are no others."""
         if settings is not None:
@@ -101,11 +103,21 @@ class Replicas:
         """Of a sidecar, as far as is known here; None: it has no stream."""
         return self._view.word(pod_uid, asyncio.get_running_loop().time())
 
+    def publish(self, plan: Plan) -> None:
+        """What became of all policies."""
+        self._published.set()
+        self.writer.publish(plan)
+
+    async def _take_part(self, leadership: Leadership) -> None:
+        """Not before it knows what there is to be written: one that can't read the cluster must not keep others from it."""
+        await self._published.wait()
+        await leadership.run()
+
     def parts(self) -> list[Coroutine[Any, Any, None]]:
         """To be run until the end."""
         parts = [self.writer.run()]
         if self._leadership is not None:
-            parts.append(self._leadership.run())
+            parts.append(self._take_part(self._leadership))
         if self._watches is not None:
             parts.append(self._follow())
         return parts

@@ -22,11 +22,13 @@ class Session(Part):
     command_count_limit: Annotated[int, Strict(), Field(ge=1, le=1000)] = 20
     """How many commands a client may send; then 421."""
     line_length_limit: Annotated[int, Strict(), Field(ge=64, le=4096)] = 2048
-    """Bytes of a command line, without its end."""
+    """A command line, without its end, has to be shorter than so many bytes."""
     hello_required: Annotated[bool, Strict()] = False
     """Whether MAIL is refused before HELO or EHLO."""
     reject_footer: Footer = ""
-    """A second line for every 4xx and 5xx reply, to tell people whom to ask. "" for none."""
+    """A second line for every 4xx and 5xx reply, to tell people whom to ask. "" for none. `\\n` begins a further line, `\\c` at the
+    start goes on with the reply's own. Filled in are `$client_address`, `$client_port`, `$server_name` and `$localtime`; `$$` is
+    a `$`."""
     hidden_extensions: Annotated[tuple[ExtensionKeyword, ...], Field(max_length=32)] = ()
     """What EHLO does not offer although the mail server does, like STARTTLS."""
     soft_fail: Annotated[bool, Strict()] = False

@@ -153,7 +153,8 @@ class Compiler:
         namespace = policy.metadata.namespace
         lists = {key: world.list_content(namespace, key) for key in config_map_references(policy)}
         secrets = {key: world.secret_content(namespace, key) for key in secret_references(policy)}
-        wanted = _Input(compared, policy, lists, secrets)
+        # The same document is the same object: it need not be compared again.
+        wanted = _Input(compared if known is None else known.document, policy, lists, secrets)
         if last is not None and last.input == wanted:
             self._abandon(identity)  # a change that was taken back
             return last.result

@@ -36,16 +36,19 @@ class ListProcess:
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
+        self._one_at_a_time = asyncio.Lock()
         self.pid: int | None = None
         """Of the running process."""
 
     async def compile(self, text: ListText, known: dict[str, BlobContent]) -> CompiledList:
         """known: blobs by hash, which need not come back over the pipe. Raises BadList, ProcessLost."""
-        try:
-            made = await self._attempt(text, frozenset(known))
-        except ProcessLost as lost:
-            _log.error("%s; it is started again", lost)
-            made = await self._attempt(text, frozenset(known))
+        # A list that waits for others has not begun to take its time.
+        async with self._one_at_a_time:
+            try:
+                made = await self._attempt(text, frozenset(known))
+            except ProcessLost as lost:
+                _log.error("%s; it is started again", lost)
+                made = await self._attempt(text, frozenset(known))
         return CompiledList(
             made.table,
             {
@@ -65,9 +68,9 @@ class ListProcess:
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def _attempt(self, text: ListText, known: frozenset[str]) -> CompiledList:
-        pool = self._pool or self._make_pool()
         try:
             async with asyncio.timeout(LONGEST):
+                pool = self._pool or self._make_pool()
                 if self.pid is None:
                     self.pid = await asyncio.wrap_future(await asyncio.to_thread(pool.submit, os.getpid))
                     _log.info("lists are compiled by process %d", self.pid)
@@ -75,16 +78,17 @@ class ListProcess:
                 future = await asyncio.to_thread(pool.submit, _compile, text, known)
                 return await asyncio.wrap_future(future)
         except BrokenProcessPool:
-            if self._pool is pool:  # else another call has noticed
-                self._pool = self.pid = None
-                pool.shutdown(wait=False)
+            self.pid = None  # it has ended
+            self.close()
             raise ProcessLost(
                 "the process that compiles lists ended; is there enough memory for it?"
             ) from None
         except TimeoutError:
-            if self._pool is pool:
-                self.close()
+            self.close()
             raise ProcessLost(f"a list is not compiled within {LONGEST:.0f} s") from None
+        except (OSError, NotImplementedError) as error:  # no memory, no process, no semaphores
+            self.close()
+            raise ProcessLost(f"the process that compiles lists can't be started: {error}") from error
 
     def _make_pool(self) -> ProcessPoolExecutor:
         spawn = multiprocessing.get_context("spawn")

@@ -2,14 +2,15 @@
 
 Contract: level-triggered: it depends on nothing but the World; what is remembered only saves work, for of 1,000 policies one changes.
 A pod is Unmanaged only if no policy of its namespace matches it. A policy that matches and is invalid, or does not compile, holds its
-pods: what is in force there stays, and no other policy gets them by somebody's typo.
+pods: what is in force there stays, and no other policy gets them by somebody's typo. One that is being compiled for the first time
+says nothing until then.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from postwarden_operator.compiler import Candidate, SelectedPod, Selection, Standing, Winners
-from postwarden_operator.controlplane.wanted import Held, Managed, Unmanaged, Wanted
+from postwarden_operator.controlplane.wanted import Held, Managed, Undecided, Unmanaged, Wanted
 from postwarden_operator.policy.selector import LabelSelector
 from postwarden_operator.reconcile.compilation import Compilation, Compiler, Reason
 from postwarden_operator.reconcile.world import World
@@ -163,10 +164,12 @@ def _outcome(
     )
 
 
-def _wish(outcome: Outcome) -> Managed | Held:
+def _wish(outcome: Outcome) -> Managed | Held | Undecided:
     compilation = outcome.compilation
     if compilation.managed is not None:
         return compilation.managed
+    if compilation.compiling:
+        return Undecided(f"{outcome.namespace}/{outcome.name}: {compilation.resolved.message}")
     # `resolved` has the reason of a valid policy that does not compile.
     problem = compilation.accepted if compilation.accepted.reason == "Invalid" else compilation.resolved
     return Held(f"{outcome.namespace}/{outcome.name}: {problem.message}")

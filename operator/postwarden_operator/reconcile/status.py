@@ -5,6 +5,7 @@ lastTransitionTime until its status changes. Counts and the first few reasons on
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from postwarden_operator.controlplane.subscription import DISCONNECTED, State, SyncState
@@ -39,15 +40,19 @@ def status_of(
     states = {uid: state or DISCONNECTED for uid, state in found.items()}
     if outcome.compilation.compiling:
         # In force is what the policy was before.
-        waiting = SyncState(State.PENDING, outcome.compilation.resolved.message)
-        states = {uid: waiting if each.state is State.SYNCED else each for uid, each in states.items()}
+        states = {
+            uid: replace(each, state=State.PENDING, reason=outcome.compilation.resolved.message)
+            if each.state is State.SYNCED
+            else each
+            for uid, each in states.items()
+        }
     counts = {state: sum(each.state is state for each in states.values()) for state in State}
     accepted = "False" if outcome.accepted.reason in ("Invalid", "Conflicted") else "True"
     resolved = outcome.compilation.resolved
     resolved_status = {"Resolved": "True", "Invalid": "Unknown", "Pending": "Unknown"}.get(
         resolved.reason, "False"
     )
-    programmed = _programmed(outcome, states, counts)
+    programmed = _with_lost_addresses(_programmed(outcome, states, counts), outcome, states)
     health = dnsbl_health(outcome, states.values(), previous, now)
     programmed_status = "True" if programmed.reason == "Synced" else "False"
     if unheard:
@@ -110,7 +115,26 @@ def _programmed(outcome: Outcome, states: Mapping[str, SyncState], counts: Mappi
         ]
         return Reason("OpenRelay" if relay else "Rejected", "; ".join(rejected[:SHOWN_ERRORS]))
     pending, disconnected = counts[State.PENDING], counts[State.DISCONNECTED]
-    return Reason("Pending", f"of {len(states)} sidecars {pending} pending, {disconnected} disconnected")
+    waiting = [
+        f"{outcome.screened[uid]}: {state.reason}"
+        for uid, state in states.items()
+        if state.state is State.PENDING
+    ]
+    message = f"of {len(states)} sidecars {pending} pending, {disconnected} disconnected"
+    return Reason("Pending", "; ".join([message, *waiting[:SHOWN_ERRORS]]))
+
+
+def _with_lost_addresses(programmed: Reason, outcome: Outcome, states: Mapping[str, SyncState]) -> Reason:
+    """With a sentence on sidecars that do not see their clients' addresses: screening them by address is of little use."""
+    losing = [uid for uid, state in states.items() if state.lost_address]
+    if not losing:
+        return programmed
+    first = losing[0]
+    sentence = (
+        f"{len(losing)} of {len(states)} sidecars do not see their clients' addresses "
+        f"({outcome.screened[first]}: {states[first].lost_address}): keep them with externalTrafficPolicy: Local or the PROXY protocol"
+    )
+    return Reason(programmed.reason, f"{programmed.message}; {sentence}")
 
 
 def _condition(

@@ -41,4 +41,11 @@ def normalise(address: str) -> tuple[str, bytes]:
         return text, packed
     v6 = ipaddress.IPv6Address(address.partition("%")[0])
     mapped = v6.ipv4_mapped
-    return (str(v6), v6.packed) if mapped is None else (str(mapped), mapped.packed)
+    if mapped is not None:
+        return str(mapped), mapped.packed
+    packed = v6.packed
+    if not any(packed[:12]) and any(
+        packed[12:14]
+    ):  # as inet_ntop has it, which names the other end of a socket
+        return "::" + ".".join(map(str, packed[12:])), packed
+    return str(v6), packed

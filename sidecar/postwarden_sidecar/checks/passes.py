@@ -13,6 +13,9 @@ from postwarden_sidecar.checks import deep, dnsbl, pregreet
 from postwarden_sidecar.rules.settings import Rules
 
 NEVER = 0.0
+CLOCK_JITTER = (
+    1.0  # seconds that the wall clocks of two connections may be apart: each is read once, under load late
+)
 NOT_ENABLED = 1.0
 TESTS = (pregreet.TEST, dnsbl.TEST, *deep.TESTS)
 EARLY = frozenset((pregreet.TEST, dnsbl.TEST))
@@ -36,11 +39,20 @@ def ttl(rules: Rules, test: str) -> float:
     return max(own, rules.dnsbl.ttl_max) if rules.dnsbl.allow_threshold < 0 else own
 
 
+def least_ttl(rules: Rules) -> float:
+    """How long a test that failed under Ignore is not tested again: the least that any pass may last, seconds, as postscreen has it."""
+    protocol = rules.protocol
+    tests = (protocol.pipelining, protocol.non_smtp_command, protocol.bare_newline)
+    return min(rules.pregreet.ttl, rules.dnsbl.ttl_min, *(test.ttl for test in tests))
+
+
 def due(rules: Rules, known: Mapping[str, float], wall: float) -> frozenset[str]:
     """The enabled tests without a pass at wall (epoch seconds). One that lasts longer than a pass stored now would is a broken
     clock's, and counts as expired."""
     return frozenset(
-        test for test in enabled(rules) if not wall < known.get(test, NEVER) <= wall + ttl(rules, test)
+        test
+        for test in enabled(rules)
+        if not wall < known.get(test, NEVER) <= wall + ttl(rules, test) + CLOCK_JITTER
     )
 
 

@@ -17,9 +17,10 @@ from postwarden.screening.v1 import screening_pb2 as pb
 
 from postwarden_sidecar.controlclient.backoff import LARGEST, Backoff
 from postwarden_sidecar.controlclient.blobs import Blobs
-from postwarden_sidecar.controlclient.dnsbl_reports import DnsblReports
+from postwarden_sidecar.controlclient.reports import Reports
 from postwarden_sidecar.controlclient.stream import RulesSink, Stream, StreamLost, hello
 from postwarden_sidecar.controlclient.target import ControlTarget, TokenUnreadable
+from postwarden_sidecar.controlclient.trust import Trust
 from postwarden_sidecar.handoff.proof import OPEN_RELAY, PROVED, UNPROVED, WRONG_ANSWER
 
 STREAM_LIFE = 30 * 60.0  # seconds (design)
@@ -58,8 +59,8 @@ class ControlClient:
         self._blobs = Blobs(uniform)
         self._stream: Stream | None = None
         self._report: pb.HandoffReport | None = None
-        self.dnsbl = DnsblReports(self._send_dnsbl, uniform)
-        self.extra_trust = extra_trust
+        self.reports = Reports(self._send_report, uniform)
+        self.trust = Trust(target, extra_trust)
         self.connected = False
 
     async def report(self, state: str, detail: str) -> None:
@@ -73,14 +74,14 @@ class ControlClient:
             with contextlib.suppress(StreamLost):  # the next stream tells it
                 await self._stream.send(pb.SidecarMessage(handoff=report))
 
-    async def _send_dnsbl(self, report: pb.DnsblReport) -> None:
+    async def _send_report(self, report: pb.SidecarMessage) -> None:
         if self._stream is not None:
             with contextlib.suppress(StreamLost):  # the next stream tells it
-                await self._stream.send(pb.SidecarMessage(dnsbl=report))
+                await self._stream.send(report)
 
     async def run(self) -> None:
         """For ever."""
-        reports = asyncio.create_task(self.dnsbl.run())
+        reports = asyncio.create_task(self.reports.run())
         try:
             await self._keep_connected()
         finally:
@@ -126,17 +127,22 @@ class ControlClient:
     async def _connect(self) -> Stream:
         stream = await Stream.connect(
             self._target,
-            self.extra_trust,
+            self.trust,
             self._sink,
             self._blobs,
-            hello(version("postwarden"), self._sink.in_force, complete=self._sink.complete),
-            self.dnsbl.tell_all,
+            hello(
+                version("postwarden"),
+                self._sink.in_force,
+                complete=self._sink.complete,
+                trust_expires=self.trust.expires,
+            ),
+            self.reports.tell_all,
         )
         self._stream, self.connected = stream, True
         if self._report is not None:
             with contextlib.suppress(StreamLost):  # running the stream tells why
                 await stream.send(pb.SidecarMessage(handoff=self._report))
-        await self.dnsbl.tell_all()
+        await self.reports.tell_all()
         return stream
 
     async def _serve(self, stream: asyncio.Task[None], life: float | None = None) -> str:

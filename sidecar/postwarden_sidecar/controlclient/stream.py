@@ -21,6 +21,7 @@ from postwarden_sidecar.controlclient.blobs import Blobs
 from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, decode
 from postwarden_sidecar.controlclient.decode_values import Undecodable
 from postwarden_sidecar.controlclient.target import ControlTarget
+from postwarden_sidecar.controlclient.trust import Trust, TrustUnusable
 from postwarden_sidecar.rules.intervals import Buffer
 from postwarden_sidecar.rules.settings import PolicyRef, Rules
 
@@ -77,7 +78,7 @@ class RulesSink(Protocol):
         """Keep what is in force."""
 
     def trust(self, pem: bytes) -> None:
-        """Certificates to trust besides those of the start-up setting, from the next connection on."""
+        """Keep these certificates: they are trusted from the next connection on, besides those of the start-up setting."""
 
 
 class Stream:
@@ -87,12 +88,14 @@ class Stream:
         self,
         channel: grpc.aio.Channel,
         target: ControlTarget,
+        trust: Trust,
         sink: RulesSink,
         blobs: Blobs,
         applied: Callable[[], Awaitable[None]] | None,
     ) -> None:
         self._channel = channel
         self._target = target
+        self._trust = trust
         self._sink = sink
         self._blobs = blobs
         self._applied = applied
@@ -107,7 +110,7 @@ class Stream:
     async def connect(
         cls,
         target: ControlTarget,
-        extra_trust: bytes,
+        trust: Trust,
         sink: RulesSink,
         blobs: Blobs,
         hello: pb.Hello,
@@ -115,12 +118,13 @@ class Stream:
     ) -> Stream:
         """Connect and say Hello. applied: called after each acknowledged snapshot. Raises StreamLost, TokenUnreadable."""
         target.read_token()  # before a channel is made
-        if target.ca_pem is None:
+        roots = trust.pem
+        if roots is None:
             channel = grpc.aio.insecure_channel(target.address, options=CHANNEL_OPTIONS)
         else:
-            credentials = grpc.ssl_channel_credentials(target.ca_pem + b"\n" + extra_trust)
+            credentials = grpc.ssl_channel_credentials(roots)
             channel = grpc.aio.secure_channel(target.address, credentials, options=CHANNEL_OPTIONS)
-        stream = cls(channel, target, sink, blobs, applied)
+        stream = cls(channel, target, trust, sink, blobs, applied)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await stream._admitted()
@@ -192,9 +196,23 @@ class Stream:
             case "hold":
                 await self._sink.hold(message.hold.reason)
             case "trust_bundle":
-                self._sink.trust(message.trust_bundle.pem)
+                await self._take_trust(message.trust_bundle.pem)
             case _:
                 _log.warning("the operator sent a message of a kind that this release does not know")
+
+    async def _take_trust(self, pem: bytes) -> None:
+        try:
+            self._trust.add(pem)
+        except TrustUnusable as error:
+            _log.warning("the operator's trust bundle is of no use, what was trusted stays: %s", error)
+        else:
+            self._sink.trust(pem)
+            _log.info("the operator sent the certificates that it is to be trusted by from now on")
+        report = pb.TrustReport()
+        if (expires := self._trust.expires) is not None:
+            report.trust_expires.FromSeconds(int(expires))
+            with contextlib.suppress(StreamLost):  # `run` says why
+                await self.send(pb.SidecarMessage(trust=report))
 
     async def _begin(self, nonce: str, version: str, work: Callable[[], Coroutine[None, None, None]]) -> None:
         await self._abandon_work()
@@ -238,12 +256,16 @@ class Stream:
         )
 
 
-def hello(sidecar_version: str, policy: PolicyRef | None, *, complete: bool) -> pb.Hello:
-    """Who we are, what is in force, and whether that is all of it."""
+def hello(
+    sidecar_version: str, policy: PolicyRef | None, *, complete: bool, trust_expires: float | None = None
+) -> pb.Hello:
+    """Who we are, what is in force, whether that is all of it, and until when we can trust an operator's certificate."""
     message = pb.Hello(sidecar_version=sidecar_version, formats=FORMATS, features=FEATURES, complete=complete)
     if policy is not None:
         message.revision = policy.revision
         message.version = policy.version
+    if trust_expires is not None:
+        message.trust_expires.FromSeconds(int(trust_expires))
     return message
 
 

@@ -15,13 +15,14 @@ class ControlTarget:
     """address: `HOST:PORT` or `unix:PATH`. Exactly one of token and token_file.
 
     ca_pem: certificates that are trusted to sign the server's; None: no TLS, for a unix socket only (the
-    one-machine mode): a token must not cross a network in the clear.
+    one-machine mode): a token must not cross a network in the clear. ca_file: where they came from, if they may change there.
     """
 
     address: str
     token: str | None = None
     token_file: Path | None = None
     ca_pem: bytes | None = None
+    ca_file: Path | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for a combination that can't work."""
@@ -29,6 +30,10 @@ class ControlTarget:
             raise ValueError("a control target has either a token or a file with it")
         if self.ca_pem is None and not self.address.startswith("unix:"):
             raise ValueError(f"the control address {self.address} is no unix socket and needs a CA")
+
+    def read_ca(self) -> bytes | None:
+        """ca_pem as it is in its file now. Raises OSError."""
+        return self.ca_pem if self.ca_file is None else self.ca_file.read_bytes()
 
     def read_token(self) -> str:
         """The token as it is now: kubelet writes a projected one anew before it expires. Raises

@@ -18,6 +18,7 @@ class Interest(enum.Enum):
     PEEK = "peek"  # recv(MSG_PEEK) and call receive_peek; discard as many bytes as it returns
     READ = "read"  # recv and call receive_bytes
     HANGUP = "hangup"  # do not read; only a hang-up or an error matters (EPOLLRDHUP)
+    NOTHING = "nothing"  # an answer of ours comes in a moment: bytes, and an end behind them, are to be told in their order
 
 
 @dataclass(frozen=True, slots=True)

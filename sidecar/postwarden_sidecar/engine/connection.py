@@ -40,6 +40,7 @@ from postwarden_sidecar.engine.actions import (
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.conversation import Conversation, Turn
 from postwarden_sidecar.engine.journal import Journal
+from postwarden_sidecar.engine.last_word import LastWord
 from postwarden_sidecar.engine.outcome import final_record
 from postwarden_sidecar.engine.proxy_header import Announced, BadHeader, HeaderParser
 from postwarden_sidecar.engine.record import MAX_TEXT, EventKind, Verdict
@@ -56,22 +57,9 @@ class Connection:
     """A client's connection, decided by its context to its end. interest: what the driver is to watch for."""
 
     __slots__ = (
-        "_actions",
-        "_context",
-        "_conversation",
-        "_deadline",
-        "_elsewhere",
-        "_endpoints",
-        "_greeting_open",
-        "_header",
-        "_journal",
-        "_last_word",
-        "_read",
-        "_rules",
-        "_screening",
-        "_state",
-        "interest",
-    )
+        "_actions", "_context", "_conversation", "_deadline", "_elsewhere", "_endpoints", "_greeting_open", "_header", "_journal",
+        "_last_word", "_read", "_rules", "_screening", "_state", "interest",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -103,7 +91,7 @@ class Connection:
         self._conversation: Conversation | None = None
         self._header = None if announced is None else HeaderParser(announced)
         self._greeting_open = False  # a teaser is out, and no line yet that completes the greeting
-        self._last_word = replies.NO_RESOURCES
+        self._last_word: LastWord | None = None
         self._read = 0  # bytes read in DIALOG or LAST_WORD
         self._elsewhere = elsewhere
         if announced is None and rules is not None and rules.proxy_trusted.lookup(facts.packed) is not None:
@@ -132,13 +120,13 @@ class Connection:
 
     def receive_bytes(self, data: bytes, now: float) -> None:
         """What was read from the client's socket (interest READ)."""
+        self._read += len(data)
         if self._state == _DIALOG and self._conversation is not None:
-            self._read += len(data)
             self._go_on(self._conversation, self._conversation.receive(data, now), now)
-        elif self._state == _LAST_WORD:
-            self._read += len(data)
-            if b"\n" in data or self._read > self._screening.session.line_length_limit:
-                self._turn_away(self._last_word, now)
+        elif self._state == _LAST_WORD and self._last_word is not None:
+            answer = self._last_word.receive(data)
+            if answer is not None:
+                self._turn_away(answer, now)
 
     def receive_eof(self, now: float) -> None:
         """The client sent FIN: it counts as gone, for a mail client never closes one half only. In a hand-off the MTA decides what
@@ -188,14 +176,13 @@ class Connection:
         self._journal.event(EventKind.HANDOFF_FAILED, now, outcome.value)
         self._screening.judge(Verdict.DEFERRED, f"the hand-off failed ({outcome.value}): {detail[:MAX_TEXT]}")
         refused = outcome is HandoffOutcome.REFUSED and replies.REFUSAL.fullmatch(detail) is not None
-        if refused:
-            self._last_word = f"{detail}\r\n".encode("ascii")
+        word = f"{detail}\r\n".encode("ascii") if refused else self._dressed(replies.NO_RESOURCES)
         if self._greeting_open and not greeting_ended:
-            # A greeting that was begun is always completed; its failure answers the first command (measured on postscreen).
             self._complete_greeting(now)
+            self._last_word = LastWord(word, self._screening.session.line_length_limit)
             self._enter(_LAST_WORD, Interest.READ, now + self._screening.time_limit)
         else:
-            self._turn_away(self._last_word if greeting_ended or refused else replies.PORTS_BUSY, now)
+            self._turn_away(word if greeting_ended or refused else self._dressed(replies.PORTS_BUSY), now)
 
     def shut_down(self, now: float) -> None:
         """Draining: whoever is in screening or in our dialogue gets 421 4.3.2; so does a new client, if this is called before its
@@ -211,7 +198,7 @@ class Connection:
             self._complete_greeting(now)
         talk = self._conversation
         self._screening.judge_drained(told=talk is not None and bool(talk.dialog.refused))
-        self._turn_away(replies.dressed(replies.DRAINING, self._screening.session), now)
+        self._turn_away(self._dressed(replies.DRAINING), now)
 
     def next_deadline(self) -> float | None:
         """When to call handle_timer, CLOCK_MONOTONIC seconds; None: in a hand-off, and when all is over."""
@@ -228,7 +215,8 @@ class Connection:
         elif self._state == _DIALOG and self._conversation is not None:
             self._go_on(self._conversation, self._conversation.too_slow(now), now)
         elif self._state == _LAST_WORD:
-            self._turn_away(self._last_word, now)
+            self._journal.event(EventKind.COMMAND_TIME_LIMIT, now, "CONNECT")
+            self._turn_away(self._dressed(replies.timeout(naming.hostname(self._context))), now)
         else:
             self.receive_pass({}, now)
 
@@ -273,7 +261,7 @@ class Connection:
         if announced is not None:  # the client is whom the proxy speaks for
             self._screening.facts, peer = Facts(announced.client_address), self._endpoints
             self._endpoints = Endpoints(*announced, peer.peer_address, peer.peer_port)
-        self._take(self._screening.begin(Facts(self._endpoints.server_address).packed, now), now)
+        self._take(self._screening.begin(self._endpoints, now), now)
 
     def _step_on(self, step: Step | None, now: float) -> None:
         """None: the wait goes on. A client that has spoken has nothing more to say that matters."""
@@ -285,7 +273,7 @@ class Connection:
     def _take(self, step: Step, now: float) -> None:
         rules, screening = self._rules, self._screening
         if step is Step.DROP:
-            self._send(replies.dressed(screening.standing.drop, self._screening.session))
+            self._send(self._dressed(screening.standing.drop))
             # Straight from accept nothing is known to wait: no time is spent on looking.
             self._close(now, linger=self._header is not None or self._state != _LOOKUP)
         elif step is Step.HAND_OFF:
@@ -296,9 +284,9 @@ class Connection:
         elif step is Step.LOOK_UP:
             self._actions.append(LookupPass(screening.lookup_key))
             again = screening.early is not None
-            self._enter(_RECHECK if again else _LOOKUP, Interest.HANGUP, now + LOOKUP_LIMIT)
+            self._enter(_RECHECK if again else _LOOKUP, Interest.NOTHING, now + LOOKUP_LIMIT)
         elif rules is None or step is Step.TURN_AWAY:
-            self._turn_away(replies.dressed(screening.busy, self._screening.session), now)
+            self._turn_away(self._dressed(screening.busy), now)
         elif step is Step.WAIT:
             early = screening.begin_early(rules, now)
             banner = naming.known_banner(self._context)
@@ -318,9 +306,10 @@ class Connection:
         self._journal.dialog_start = now - self._journal.began
 
     def _open_dialog(self, rules: Rules, now: float) -> None:
-        """A client that is to be tested further, or refused. One that spoke into a begun greeting gets no second line of it (as
-        postscreen does)."""
-        self._complete_greeting(now, silent=self._greeting_open and bool(self._screening.facts.said))
+        """A client that is to be tested further, or refused. One that is refused for speaking into a begun greeting gets no second
+        line of it (as postscreen does)."""
+        early = self._screening.early
+        self._complete_greeting(now, silent=self._greeting_open and early is not None and early.refused)
         self._conversation = Conversation(self._context, rules, self._screening, self._journal, now)
         self._enter(_DIALOG, Interest.READ, self._conversation.deadline)
 
@@ -341,6 +330,9 @@ class Connection:
     def _send(self, data: bytes) -> None:
         if data:
             self._actions.append(Send(data))
+
+    def _dressed(self, reply: bytes) -> bytes:
+        return replies.dressed(reply, self._screening.session)
 
     def _turn_away(self, reply: bytes, now: float) -> None:
         self._send(reply)

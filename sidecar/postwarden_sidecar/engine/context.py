@@ -12,10 +12,12 @@ class Context:
     """rules: None: no policy; then defer says whether clients are turned away with 421 or handed over unscreened.
 
     banner: the first two words of the upstream's greeting (`mx.example.org ESMTP`), "" while not learned. ehlo: the keywords that the
-    upstream offers after EHLO, with their parameters, None while not learned.
+    upstream offers after EHLO, with their parameters, None while not learned. suspect: the address of clients whose own is lost, "" if
+    there is none: it gets no limit and no pass.
     """
 
     rules: Rules | None
     defer: bool
     banner: str
     ehlo: tuple[str, ...] | None
+    suspect: str = ""

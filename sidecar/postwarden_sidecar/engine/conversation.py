@@ -72,7 +72,7 @@ class Conversation:
             naming.hostname(context),
             context.ehlo,
             refusal,
-            rules.session,
+            screening.session,
             DeepTests(rules, screening.deep_due, screening.standing, journal, now),
             enforced=not screening.fit,
             observe=self._observe,

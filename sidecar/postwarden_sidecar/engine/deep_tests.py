@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from postwarden_sidecar.checks import deep
+from postwarden_sidecar.checks import deep, passes
 from postwarden_sidecar.checks.action import Standing
 from postwarden_sidecar.engine.journal import Journal
 from postwarden_sidecar.engine.record import EventKind
 from postwarden_sidecar.rules.settings import Action, Rules
 
+MAX_PART = 100  # characters of a non-SMTP command's first word, and of what follows it, that are kept; as postscreen logs
+
 
 class DeepTests:
     """A test that failed is over for this session. passed: test -> epoch seconds when its pass ends; what failed under Ignore counts as
-    passed (as postscreen has it: not tested again before its time), but not what only mode Observe made an Ignore of.
+    passed for a while (as postscreen has it: not tested again in the next session), but not what only mode Observe made an Ignore of.
     """
 
     __slots__ = ("_began", "_failed", "_journal", "_rules", "_running", "_standing", "passed")
@@ -43,7 +45,8 @@ class DeepTests:
             return None
         if not deep.is_non_smtp(word, self._rules.protocol.forbidden_commands):
             return None
-        text = line.decode("latin-1")
+        rest = line[len(word) + 1 :]
+        text = (word[:MAX_PART] + b" " + rest[:MAX_PART] if rest else word[:MAX_PART]).decode("latin-1")
         return self._fail(deep.NON_SMTP_COMMAND, EventKind.NON_SMTP_COMMAND, text, before, now)
 
     def pipelining(self, command: str, waiting: bytes, now: float) -> Action | None:
@@ -78,7 +81,7 @@ class DeepTests:
         if setting.action is not Action.IGNORE:
             self._failed.add(test)
         else:
-            self.passed[test] = self._journal.wall_at(now) + setting.ttl
+            self.passed[test] = self._journal.wall_at(now) + passes.least_ttl(self._rules)
         return acted
 
 

@@ -19,7 +19,7 @@ from postwarden_sidecar.engine import replies
 from postwarden_sidecar.engine.actions import Replay
 from postwarden_sidecar.engine.deep_tests import DeepTests
 from postwarden_sidecar.engine.journal import Refused
-from postwarden_sidecar.engine.path import address_of
+from postwarden_sidecar.engine.mail_address import logged_address
 from postwarden_sidecar.engine.record import MAX_TEXT
 from postwarden_sidecar.rules.settings import Action, Session
 
@@ -115,8 +115,7 @@ class Dialog:
         self._sender_given = False
         self._exempt = exempt
         self._exempt_taken = 0  # exempt recipients of this transaction that the MTA has taken
-        self._chunking_offered = False
-        self._farewell = False
+        self._chunking_offered = self._farewell = False
         self.replay: Replay | None = None
         self.ending: Ending | None = None
         self.commands = 0
@@ -164,14 +163,14 @@ class Dialog:
             if len(answers) >= ANSWERS_AT_ONCE:
                 self.paused = True
                 return answers
-            end = self._buffer.find(b"\n", 0, limit + 2)
+            end = self._buffer.find(b"\n", 0, limit + 1)  # with the CR before it
             if end < 0:
                 break
             self._raw, self._buffer = self._buffer[: end + 1], self._buffer[end + 1 :]
             answers += self.dressed(self._line(now))
         if self.ending is not None:
             self._buffer = b""
-        elif self.replay is None and len(self._buffer) > limit + 1:  # a whole line and the CR of its end
+        elif self.replay is None and len(self._buffer) > limit:
             self._buffer = b""
             return answers + self._too_long()
         return answers
@@ -187,7 +186,9 @@ class Dialog:
 
     def _line(self, now: float) -> bytes:
         line = self._raw[:-1].removesuffix(b"\r")
-        if len(line) > self._session.line_length_limit:
+        if (
+            len(line) >= self._session.line_length_limit
+        ):  # a line is shorter than the limit, as postscreen has it
             self.over_limit.setdefault(Ending.LENGTH, self.last)
             if not self.observe:
                 self.ending = Ending.LENGTH
@@ -256,16 +257,14 @@ class Dialog:
     def _helo(self, arguments: str) -> bytes:
         if not arguments:
             return replies.HELO_SYNTAX
-        self._greeted_by(
-            arguments, self.proto or "SMTP"
-        )  # HELO after EHLO: still ESMTP, as postscreen has it
+        self._greeted_by(arguments, self.proto or "SMTP")  # after EHLO: still ESMTP, as postscreen has it
         return replies.hello(self.hostname)
 
     def _ehlo(self, arguments: str) -> bytes:
         if not arguments:
             return replies.EHLO_SYNTAX
         self._greeted_by(arguments, "ESMTP")
-        if self.offered is None:
+        if self.offered is None and (self._exempt or not self.refusal):  # the MTA may get this session
             self.ending = Ending.NOT_LEARNED
             return replies.NO_RESOURCES
         self.greeted = True
@@ -273,7 +272,8 @@ class Dialog:
         if self.enforced:
             hidden += ("STARTTLS", "CHUNKING") if self._exempt else ("STARTTLS",)
         self._chunking_offered = "CHUNKING" not in hidden
-        return replies.extended_hello(self.hostname, replies.without(self.offered, hidden))
+        offered = replies.HARMLESS if self.offered is None else self.offered
+        return replies.extended_hello(self.hostname, replies.without(offered, hidden))
 
     def _greeted_by(self, name: str, proto: str) -> None:
         self.helo = name.partition(" ")[0][:MAX_TEXT]  # further words are left out, as postscreen does
@@ -291,7 +291,7 @@ class Dialog:
             return replies.HELO_FIRST
         if self._sender_given:
             return replies.NESTED_MAIL
-        address = address_of(arguments)
+        address = logged_address(arguments)
         if address is None:
             return replies.MAIL_SYNTAX
         self._sender_given = True
@@ -303,7 +303,7 @@ class Dialog:
     def _rcpt(self, arguments: str) -> bytes:
         if not self._sender_given:
             return replies.NEED_MAIL
-        address = address_of(arguments)
+        address = logged_address(arguments)
         if address is None:
             return replies.RCPT_SYNTAX
         self.recipient = address
@@ -348,10 +348,10 @@ class Dialog:
         self.ending = Ending.DATA
         if self._exempt_taken:  # 4xx to who was offered it before it failed a test: it may use DATA next time
             return replies.NO_RESOURCES if self._chunking_offered else replies.NOT_IMPLEMENTED
-        if "CHUNKING" in self._session.hidden_extensions:
+        # Only EHLO tells a client what it may not use, and the count is not looked at (measured).
+        if self.greeted and "CHUNKING" in self._session.hidden_extensions:
             return replies.NOT_IMPLEMENTED
-        count, _, last = arguments.partition(" ")
-        if not (count.isascii() and count.isdigit()) or last.strip(" ").upper() not in ("", "LAST"):
+        if not arguments:
             return replies.BDAT_SYNTAX
         return replies.NO_RECIPIENTS if self._sender_given else replies.BDAT_NEEDS_MAIL
 

@@ -14,14 +14,19 @@ from postwarden_sidecar.engine.journal import Journal
 from postwarden_sidecar.engine.record import MAX_TEXT, EventKind
 from postwarden_sidecar.rules.settings import Action, Rules
 
+SILENT = "timeout"  # the outcome of a look-up that nobody answered (`dns.outcome`)
+MAX_PREGREET = 1023  # bytes of what is said too early that are counted; as much as postscreen looks at
+
 
 class EarlyTests:
-    """due: the tests to be passed, deep ones too. passed: test -> epoch seconds when its pass ends. over: nothing more can come."""
+    """due: the tests to be passed, deep ones too. passed: test -> epoch seconds when its pass ends. over: nothing more can come. refused:
+    the client spoke too early, and is not let through for it: it gets no greeting."""
 
     __slots__ = (
         "_answers",
         "_began",
         "_due",
+        "_earns",
         "_facts",
         "_journal",
         "_pending",
@@ -30,6 +35,7 @@ class EarlyTests:
         "_standing",
         "deadline",
         "passed",
+        "refused",
     )
 
     def __init__(
@@ -41,8 +47,11 @@ class EarlyTests:
         due: frozenset[str],
         wait: float,
         now: float,
+        *,
+        earns: bool = True,
     ) -> None:
-        """wait: seconds. The client is to keep silent from now on."""
+        """wait: seconds. The client is to keep silent from now on. earns: it may be let off the other tests."""
+        self._earns = earns
         self._rules = rules
         self._facts = facts
         self._standing = standing
@@ -53,7 +62,8 @@ class EarlyTests:
         self._pending = set(dnsbl.zones(rules.dnsbl)) if self.asks else set()
         self._silence_over = not self.listens
         self.passed: dict[str, float] = {}
-        self.deadline = now + (wait if self.listens else min(wait, rules.dnsbl.timeout))
+        self.refused = False
+        self.deadline = now + wait
 
     @property
     def listens(self) -> bool:
@@ -76,34 +86,40 @@ class EarlyTests:
         self._silence_over = True
         facts = self._facts
         facts.said = data[:MAX_TEXT]
-        self._journal.event(EventKind.PREGREET, now, facts.said.decode("latin-1"), len(data))
+        self._journal.event(
+            EventKind.PREGREET, now, facts.said.decode("latin-1"), min(len(data), MAX_PREGREET)
+        )
         reason = (
             f"{facts.address} spoke before the greeting was complete, {now - self._began:.1f} s into the wait"
         )
         setting = self._rules.pregreet
         acted = self._standing.fail(self._rules.mode, pregreet.TEST, setting.action, reason)
         self._journal.test(pregreet.TEST, False, acted, self._began, now)
+        self.refused = acted is not Action.IGNORE
         return acted
 
     def answered(self, answer: DnsblAnswer, now: float) -> None:
         """A list has answered; an answer that comes twice, or of a zone that was not asked, is left out."""
-        if answer.zone not in self._pending:
-            return
+        if answer.zone not in self._pending or answer.outcome == SILENT:
+            return  # one that is silent is waited for till the end (measured)
         self._pending.discard(answer.zone)
         template = next(site.template for site in self._rules.dnsbl.sites if site.zone == answer.zone)
         self._journal.lookup(template, answer.outcome, answer.start, answer.end)
         if not answer.failed:
             self._answers[answer.zone] = dnsbl.Answer(answer.addresses, answer.ttl)
-        if not self._pending and not self._standing.refusal and not self._facts.said:
-            score = dnsbl.score(self._rules.dnsbl, self._answers)
-            if dnsbl.allows(self._rules.dnsbl, score.total):
-                self._allow(score.ttl, now)
+        if not self._pending and not self._facts.said:
+            self._allow(dnsbl.score(self._rules.dnsbl, self._answers), now)
 
-    def _allow(self, seconds: float, now: float) -> None:
-        """The lists know the client for a good one: all that is due is passed, as long as their answers last."""
+    def _allow(self, score: dnsbl.Score, now: float) -> None:
+        """If the lists know the client for a good one: all other tests are passed as long as their answers last, or longer."""
+        if self._standing.refusal or not self._earns or not dnsbl.allows(self._rules.dnsbl, score.total):
+            return
         self._silence_over = True
-        expiry = self._journal.wall_at(now) + seconds
-        self.passed = {test: expiry for test in self._due if test != dnsbl.TEST}
+        expiry = self._journal.wall_at(now) + score.ttl
+        for test in passes.enabled(self._rules) - {dnsbl.TEST}:
+            known = self.passed.get(test, self._facts.passes.get(test, passes.NEVER))
+            if test in self._due or known < expiry:
+                self.passed[test] = max(known, expiry)
 
     def conclude(self, now: float) -> Action | None:
         """The wait is over. Returns the action acted upon where a list has the client, else None."""
@@ -116,10 +132,15 @@ class EarlyTests:
         if not self.asks:
             return None
         score = dnsbl.score(rules.dnsbl, self._answers)
+        if self._pending:  # some are silent: what the others said counts
+            self._allow(score, now)
         detail = f"score {score.total}"
         if score.total < rules.dnsbl.threshold:
             self.passed[dnsbl.TEST] = wall + score.ttl
-            self._journal.test(dnsbl.TEST, True, "", self._began, now, detail)
+            known = (
+                True if self._answers else None
+            )  # no list gave a usable answer: nothing is known against it
+            self._journal.test(dnsbl.TEST, known, "", self._began, now, detail)
             return None
         self._journal.event(EventKind.DNSBL, now, score.label, score.total)
         reason = f"{facts.address} is listed by {score.label}, with a score of {score.total}"

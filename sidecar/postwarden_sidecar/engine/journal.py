@@ -77,9 +77,11 @@ class Journal:
         offset = now - self.began
         self.events.append(Event(EventKind.REJECT, offset, text, 0, sender, recipient, helo, proto or "SMTP"))
 
-    def test(self, test: str, passed: bool, action: str, start: float, now: float, detail: str = "") -> None:
-        """Note what a test found; start and now are CLOCK_MONOTONIC seconds."""
-        outcome = "pass" if passed else "fail"
+    def test(
+        self, test: str, passed: bool | None, action: str, start: float, now: float, detail: str = ""
+    ) -> None:
+        """Note what a test found; passed None: it could not be run. start and now are CLOCK_MONOTONIC seconds."""
+        outcome = "unknown" if passed is None else "pass" if passed else "fail"
         began = self.began
         self.tests.append(TestResult(test, outcome, action, start - began, now - began, detail))
 

@@ -14,14 +14,12 @@ from typing import NamedTuple
 from postwarden_sidecar.checks.facts import normalise
 
 MAX_V1 = 107  # bytes of a version 1 header with its CRLF (proxy-protocol.txt, 2.1)
-MAX_V2_LENGTH = (
-    512  # bytes behind the fixed 16; addresses take 36, the fields that balancers add some hundred
-)
+MAX_V2_LENGTH = 520  # bytes behind the fixed 16, as Postfix; addresses take 36, the fields that balancers add some hundred
 MAX_COMPLAINT = 120  # characters that we repeat of what is wrong with an address; two whole addresses fit
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"  # of version 2 (proxy-protocol.txt, 2.2)
 _FIXED = 16  # bytes of version 2's fixed part
 _V1 = b"PROXY "
-_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+_PORT = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
 
 
 class BadHeader(ValueError):
@@ -112,12 +110,13 @@ class HeaderParser:
 
 
 def _parse_v1(line: bytes) -> Announced:
-    words = line.decode("latin-1").split(" ")
+    # As Postfix: several blanks are one, TCP4 in any case, and what comes behind the ports is left alone.
+    words = [word for word in line.decode("latin-1").replace("\r", " ").split(" ") if word]
     family: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]
-    match words:
-        case ["PROXY", "TCP4", client, server, client_port, server_port]:
+    match [word.upper() for word in words[1:2]] + words[2:6]:
+        case ["TCP4", client, server, client_port, server_port]:
             family = ipaddress.IPv4Address
-        case ["PROXY", "TCP6", client, server, client_port, server_port]:
+        case ["TCP6", client, server, client_port, server_port]:
             family = ipaddress.IPv6Address
         case _:
             raise BadHeader("its PROXY header is not `PROXY TCP4|TCP6 CLIENT SERVER PORT PORT`")

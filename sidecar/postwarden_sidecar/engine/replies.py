@@ -55,6 +55,10 @@ DRAINING = b"421 4.3.2 Service currently unavailable\r\n"
 EXTENSIONS = frozenset(
     ("SIZE", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "CHUNKING", "STARTTLS", "VRFY", "ETRN")
 )
+HARMLESS = (
+    "ENHANCEDSTATUSCODES",
+    "8BITMIME",
+)  # what we offer a client whose every recipient we refuse, not knowing the MTA's
 
 
 def dressed(reply: bytes, session: Session) -> bytes:
@@ -98,13 +102,19 @@ def softened(reply: bytes) -> bytes:
 
 
 def with_footer(reply: bytes, footer: str) -> bytes:
-    """A one-line 4xx or 5xx with further lines that repeat its code (RFC 5321, 4.2.1), and its enhanced code if it has one."""
+    """A one-line 4xx or 5xx with further lines that repeat its code (RFC 5321, 4.2.1), and its enhanced code if it has one. In the
+    footer `\\n` begins a further line, and `\\c` at its start goes on with the reply's own (postconf(5), postscreen_reject_footer)."""
     if not footer or reply[:1] not in (b"4", b"5"):
         return reply
     enhanced = _ENHANCED.match(reply, 4)
     code, prefix = reply[:3], b"" if enhanced is None else enhanced[0]
     lines = [reply[4:].removesuffix(b"\r\n")]
-    lines += [prefix + line.encode("ascii", "replace") for line in footer.splitlines() if line]
+    first, *others = footer.encode("ascii", "replace").split(b"\\n")
+    if first.startswith(b"\\c"):
+        lines[0] += first[2:]
+    else:
+        others.insert(0, first)
+    lines += [prefix + line for line in others]
     return b"".join(code + b"-" + line + b"\r\n" for line in lines[:-1]) + code + b" " + lines[-1] + b"\r\n"
 
 

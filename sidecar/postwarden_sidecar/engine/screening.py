@@ -10,8 +10,8 @@ from postwarden_sidecar.checks import access, dnsbl, passes, prefix
 from postwarden_sidecar.checks.action import Standing
 from postwarden_sidecar.checks.deep import TESTS as DEEP_TESTS
 from postwarden_sidecar.checks.facts import Facts
-from postwarden_sidecar.engine import replies
-from postwarden_sidecar.engine.actions import IDLE, DnsblAnswer, Load, StorePass
+from postwarden_sidecar.engine import footer, naming, replies
+from postwarden_sidecar.engine.actions import IDLE, DnsblAnswer, Endpoints, Load, StorePass
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.early import EarlyTests
 from postwarden_sidecar.engine.journal import Journal
@@ -56,6 +56,7 @@ class Screening:
         "lookup_key",
         "passed",
         "reason",
+        "session",
         "standing",
         "verdict",
         "vetoed",
@@ -70,6 +71,8 @@ class Screening:
         self._server_packed = b""
         self._asked: dict[str, float] = {}
         self._stored: tuple[str, ...] = ()
+        # The policy's word on our dialogue; `$name`s of its footer are still to be filled in.
+        self.session = NO_SESSION if context.rules is None else context.rules.session
         self.facts = facts
         self.standing = Standing()
         self.verdict = Verdict.UNSCREENED
@@ -100,9 +103,16 @@ class Screening:
         rules = self._context.rules
         return rules is not None and rules.mode is Mode.OBSERVE
 
-    def begin(self, server: bytes, now: float) -> Step:
-        """The client is known (a PROXY header is read). server: the address it connected to, packed."""
-        self._server_packed = server
+    @property
+    def suspect(self) -> bool:
+        """Its address stands for many clients: no limit per client holds, and no pass."""
+        return self.facts.address == self._context.suspect
+
+    def begin(self, endpoints: Endpoints, now: float) -> Step:
+        """The client is known (a PROXY header is read), and where it connected to."""
+        self._server_packed = Facts(endpoints.server_address).packed
+        hostname = naming.hostname(self._context)
+        self.session = footer.filled_in(self.session, endpoints, hostname, self._journal.wall)
         self._journal.event(EventKind.CONNECT, now)
         rules = self._context.rules
         if rules is None:
@@ -111,12 +121,11 @@ class Screening:
                 return Step.HAND_OFF
             self.verdict = Verdict.DEFERRED
             return Step.TURN_AWAY
-        limits = rules.limits
-        self.load = self._load(prefix.key(self.facts, limits.prefix_ipv4, limits.prefix_ipv6))
+        self.load = self._load(self._limits_key())
         step = self._admit(rules, now) or self._consult(rules, now)
         if step is not None:
             return step
-        if self.standing.refusal or not passes.enabled(rules):  # a pass would change nothing
+        if self.standing.refusal or self.suspect or not passes.enabled(rules):  # a pass would change nothing
             return self._known(rules, {}, now)
         return self._look_up(rules)
 
@@ -124,7 +133,7 @@ class Screening:
         """The limits that hold for everybody. Under Observe they only are recorded."""
         limits, load = rules.limits, self.load
         acts = rules.mode is not Mode.OBSERVE
-        if 0 < limits.connections_per_client < load.client:
+        if 0 < limits.connections_per_client < load.client and not self.suspect:
             self._journal.event(EventKind.TOO_MANY_CONNECTIONS, now)
             if acts:
                 reason = f"{self.facts.address} has more than {limits.connections_per_client} connections"
@@ -222,7 +231,9 @@ class Screening:
         """The wait begins: from now on the client is to keep silent, if the greeting test is due."""
         stressed = self.load.stress and rules.stress_wait is not None
         wait = rules.stress_wait if stressed and rules.stress_wait is not None else rules.pregreet.wait
-        self.early = EarlyTests(rules, self.facts, self.standing, self._journal, self.due, wait, now)
+        self.early = EarlyTests(
+            rules, self.facts, self.standing, self._journal, self.due, wait, now, earns=not self.vetoed
+        )
         return self.early
 
     def spoke(self, rules: Rules, data: bytes, now: float) -> Step | None:
@@ -246,7 +257,7 @@ class Screening:
             return self._drop()
         self.facts.waited = True
         self.passed = dict(early.passed)
-        if self.fit and not early.unpassed:
+        if self.fit and not early.unpassed and not self.suspect:
             return self._look_up(rules)
         return self._after_early(rules, now)
 
@@ -294,6 +305,8 @@ class Screening:
         return self._stores(rules, passes.record(rules, self.facts.passes, self.passed))
 
     def _stores(self, rules: Rules, fields: Mapping[str, float]) -> tuple[StorePass, ...]:
+        if self.suspect:
+            return ()
         *others, address = self._keys(rules)
         if not others:
             return (StorePass(address, dict(fields)),) if fields else ()
@@ -302,17 +315,18 @@ class Screening:
         return tuple(StorePass(key, part) for key, part in ((others[0], shared), (address, own)) if part)
 
     @property
-    def session(self) -> Session:
-        """The policy's word on our dialogue."""
-        rules = self._context.rules
-        return NO_SESSION if rules is None else rules.session
-
-    @property
     def time_limit(self) -> float:
         """Seconds for a whole command."""
         session = self.session
-        limit = session.stress_command_time_limit if self.load.stress else session.command_time_limit
-        return limit + TIME_LIMIT_GRACE
+        normal, short = session.command_time_limit, session.stress_command_time_limit
+        # What counts is how it is when the command is waited for (measured); whoever is known has been counted.
+        stressed = short != normal and self.load is not IDLE and self._load(self._limits_key()).stress
+        return (short if stressed else normal) + TIME_LIMIT_GRACE
+
+    def _limits_key(self) -> str:
+        rules = self._context.rules
+        assert rules is not None
+        return prefix.key(self.facts, rules.limits.prefix_ipv4, rules.limits.prefix_ipv6)
 
     def judge(self, verdict: Verdict, reason: str) -> None:
         """What becomes of the client is known, or is known better; after its one mail to exempt recipients nothing changes that."""

@@ -44,7 +44,6 @@ RELAY_RECIPIENT = b"x@relay-test.invalid"  # a domain that is no one's (RFC 6761
 # The domain was refused, not the relay: bad destination system address, null MX (RFC 3463, RFC 7505). Proves
 # nothing.
 _DOMAIN_REFUSED = ("1.2", "1.10")
-_NOT_UNDERSTOOD = (500, 502, 503)  # what an MTA says of a header that it took for a command
 _MAX_BANNER = 200  # characters of the learned banner
 _MAX_KEYWORD = 100  # characters of one learned EHLO line
 
@@ -204,7 +203,7 @@ class Proof:
                 self._ask(_Step.MAIL, b"MAIL FROM:<>")
             else:
                 self._ask(_Step.QUIT, b"QUIT")
-        elif reply.code in _NOT_UNDERSTOOD or reply.positive:
+        elif reply.out_of_step or reply.positive:
             what = "" if self._header is _Header.NONE else f" after {self._header.value} (it expects none?)"
             self._finish(WRONG_ANSWER, f"the MTA answered EHLO{what} with {reply}")
         else:

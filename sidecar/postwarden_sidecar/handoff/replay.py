@@ -19,6 +19,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from postwarden_sidecar.engine.actions import HandoverOutcome, Replay
+from postwarden_sidecar.handoff.offers import promises_chunks, refuses_our_offer
 from postwarden_sidecar.handoff.proof import offered_keywords
 from postwarden_sidecar.handoff.replies import BadReply, Reply, ReplyParser
 from postwarden_sidecar.handoff.reply_watch import is_plain_hello, is_sane
@@ -28,23 +29,9 @@ NOT_TAKEN = b"450 4.3.0 Error: the mail system is not ready for this session, tr
 NOT_TAKEN_TLS = b"454 4.3.0 TLS not available due to a temporary reason\r\n"  # RFC 3207, section 4
 UNAVAILABLE = b"450 4.3.2 Service currently unavailable\r\n"
 UNAVAILABLE_TLS = b"454 4.3.2 TLS not available due to a temporary reason\r\n"
-LOST = b"421 4.3.2 Service currently unavailable\r\n"
-TALKED_BEHIND_STARTTLS = b"421 4.3.2 Service currently unavailable\r\n"
+TALKED_BEHIND_STARTTLS = LOST = b"421 4.3.2 Service currently unavailable\r\n"
 
-_NOT_UNDERSTOOD = (500, 502, 503)
-# RFC 5321, 4.2.3 and 4.1.1.11 (Postfix); measured: Exim 4.96 says 501, OpenSMTPD 7.6 says 503.
-_BAD_PARAMETER = (500, 501, 502, 503, 504, 555)
 _CLOSING = 421
-# Which keyword of EHLO a parameter of MAIL or RCPT belongs to: RFC 1870, 6152, 6531, 3461.
-_PARAMETERS = {
-    b"SIZE": "SIZE",
-    b"BODY": "8BITMIME",
-    b"SMTPUTF8": "SMTPUTF8",
-    b"RET": "DSN",
-    b"ENVID": "DSN",
-    b"NOTIFY": "DSN",
-    b"ORCPT": "DSN",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +127,7 @@ class MtaDialog:
             self._answer(self._refused or self._not_taken)
         elif replay.mail and self._refused_mail is not None and self._refused_mail[0] == self._transaction:
             self._answer(self._refused_mail[1], kept=self.alive)
-        elif self._open == self._transaction and self._taken and not self.alive:
-            self._lose()
-        elif self._open == self._transaction and self.alive:
+        elif self._open == self._transaction and (self.alive or self._taken):
             self._say_request(now)
         elif self.alive and self._open is not None:
             self._open, self._taken = None, False
@@ -233,7 +218,7 @@ class MtaDialog:
                 )
                 self.learned = offered_keywords(reply)
             self._say_next(now)
-        elif reply.code in _NOT_UNDERSTOOD:
+        elif reply.out_of_step:
             plain = is_plain_hello(self._replay.hello)
             self._refuse_client(b"", f"the MTA answered HELO or EHLO with {reply}" if plain else "")
         elif reply.code < 400:
@@ -263,7 +248,7 @@ class MtaDialog:
         elif reply.code < 400:
             self._lose(f"the MTA answered MAIL with {reply}")
         else:
-            ours = reply.code in _NOT_UNDERSTOOD or self._lacked(reply, self._replay.mail)
+            ours = reply.out_of_step or self._lacked(reply, self._replay.mail)
             answer = NOT_TAKEN if ours else reply.wire
             self._refused_mail = (self._transaction, answer)
             self._answer(answer, kept=True)
@@ -285,8 +270,7 @@ class MtaDialog:
             self._lose(f"the MTA answered RCPT with {reply}")
         else:
             self._taken = self._taken or reply.positive
-            lacked = self._lacked(reply, self._replay.request)
-            self._answer(NOT_TAKEN if lacked else reply.wire, kept=True)
+            self._answer(NOT_TAKEN if self._lacked(reply, self._replay.request) else reply.wire, kept=True)
 
     def _receive_data(self, reply: Reply) -> None:
         if reply.code == 354 and self._parser.empty:
@@ -309,19 +293,8 @@ class MtaDialog:
         else:
             self._answer(reply.wire, kept=True)
 
-    @property
-    def _promised_chunks(self) -> bool:
-        """We offered CHUNKING, and the MTA does not offer it to this client (Exim: chunking_advertise_hosts)."""
-        return "CHUNKING" in self._offered and self._keywords is not None and "CHUNKING" not in self._keywords
-
     def _lacked(self, reply: Reply, line: bytes) -> bool:
-        """The reply refuses a parameter that the client uses because we offered its keyword, and the MTA does not offer it to this
-        client."""
-        if reply.code not in _BAD_PARAMETER or not self._extended or self._keywords is None:
-            return False
-        names = {word.partition(b"=")[0].upper() for word in line.split()}
-        used = {keyword for name, keyword in _PARAMETERS.items() if name in names}
-        return bool(used & self._offered - self._keywords)
+        return self._extended and refuses_our_offer(reply.code, line, self._offered, self._keywords)
 
     # What is said, and how it ends
 
@@ -342,8 +315,9 @@ class MtaDialog:
         replay = self._replay
         if replay.hello and replay.hello != self._said_hello:
             self._say(_Step.HELLO, replay.hello, now + self._limits.hello)
-        elif replay.mail and self._promised_chunks:
+        elif replay.mail and promises_chunks(self._offered, self._keywords) and not replay.exempt:
             # Its BDAT would be refused for good when we only relay. It passed: when it comes back it hears the MTA's own offer.
+            # (To exempt recipients no BDAT goes.)
             self._refuse_client(b"", "")
         elif replay.mail:
             self._say(_Step.MAIL, replay.mail, now + self._limits.mail)
@@ -351,8 +325,10 @@ class MtaDialog:
             self._say(_Step.STARTTLS, replay.request, now + self._limits.mail)
 
     def _say_request(self, now: float) -> None:
-        """In a transaction: RCPT, or DATA after exempt recipients."""
-        if self._replay.request == b"DATA\r\n":
+        """In a transaction: RCPT, or DATA after exempt recipients. Lost with recipients that it took, the MTA's session can't go on."""
+        if not self.alive:
+            self._lose()
+        elif self._replay.request == b"DATA\r\n":
             self._say(_Step.DATA, self._replay.request, now + self._limits.data)
         else:
             self._say(_Step.RCPT, self._replay.request, now + self._limits.rcpt)
@@ -380,8 +356,7 @@ class MtaDialog:
     def _lose(self, wrong_answer: str = "") -> None:
         """No connection, silence, garbage: the dialogue goes on, and the next request tries again. A client whose own command is odd
         can't call the hand-off into question."""
-        if not self._sane:
-            wrong_answer = ""
+        wrong_answer = wrong_answer if self._sane else ""
         self.alive = False
         if self._replay.exempt and self._taken:
             self._end(ReplayResult(HandoverOutcome.CLOSE, LOST, wrong_answer=wrong_answer))

@@ -39,7 +39,7 @@ class Reply:
 
     @property
     def out_of_step(self) -> bool:
-        """As a greeting: the MTA took what it was sent for talk that came too early, or for no command at all."""
+        """As a greeting, or to a command that any MTA knows: a PROXY header was taken for talk that came too early, or for no command."""
         return self.code in (500, 502, 503) or (
             self.code == 554 and _OUT_OF_STEP.search(self.lines[0]) is not None
         )

@@ -23,7 +23,6 @@ _SANE = re.compile(rb"([\x20-\x7e]{1,510})\r?\n\Z")
 _HELO = re.compile(
     rb"(?i:HELO|EHLO) [A-Za-z0-9._:\[\]-]{1,255}\r?\n\Z"
 )  # with a name or an address literal, which none refuses as syntax
-_NOT_UNDERSTOOD = (500, 502, 503)
 # characters of the greeting that are given to the client (RFC 5321, 4.5.3.1.5: 512 with the end)
 _MAX_REFUSAL = 500
 _UNASKED = 421  # a server may say it at any time (RFC 5321, 3.8)
@@ -96,7 +95,7 @@ class ReplyWatch:
             self.stage = Stage.OVER
         elif self.stage is Stage.COMMAND:
             raise WrongAnswer(f"the MTA sent a second reply before the first command: {reply}")
-        elif self._helo and reply.code in _NOT_UNDERSTOOD:
+        elif self._helo and reply.out_of_step:
             raise WrongAnswer(f"the MTA answered the first HELO or EHLO with {reply}")
         else:
             self.stage = Stage.OVER

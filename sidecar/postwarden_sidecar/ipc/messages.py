@@ -93,6 +93,12 @@ class ZoneProbed(msgspec.Struct, tag="zone_probed", frozen=True):
     state: str
 
 
+class Suspect(msgspec.Struct, tag="suspect", frozen=True):
+    """Supervisor -> worker: nearly all clients seem to come from this address, so theirs are lost; "": from none."""
+
+    address: str
+
+
 class Drain(msgspec.Struct, tag="drain", frozen=True):
     """Supervisor -> worker. New clients and sessions in our dialogue get 421 4.3.2; relays may go on for so
     many seconds; then the worker exits. Sent again with 0 to end at once."""
@@ -163,6 +169,7 @@ ToWorker = (
     | PassAnswer
     | Resolvers
     | ZoneProbed
+    | Suspect
     | Drain
 )
 ToSupervisor = Ready | Applied | PassQuery | PassStored | ProbeWanted | UpstreamFault | Stress

@@ -49,6 +49,7 @@ LOOKUP_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0,
 HEARTBEAT = "heartbeat_ms"  # gauge: CLOCK_MONOTONIC, milliseconds
 SCREENING = "screening"  # gauge: connections in our hands, not yet given to the MTA
 UPSTREAM = "upstream"  # gauge: clients given to the MTA, which has not answered them yet
+SUSPECT = "suspect"  # gauge: 1 while clients' addresses seem to be lost
 # gauge, the supervisor's: 1 while clients are not steered to the workers as they should be: one worker serves, or an older way is in force
 STEERING_FAILED = "steering_failed"
 # This worker's last decision on stress mode: twice CLOCK_MONOTONIC nanoseconds, plus 1 if it began. The newest of all is in force, so
@@ -89,7 +90,7 @@ def active(stage: str) -> str:
     return f"active/{stage}"
 
 
-GAUGES = (HEARTBEAT, SCREENING, UPSTREAM, STEERING_FAILED, *(active(stage) for stage in STAGES))
+GAUGES = (HEARTBEAT, SCREENING, UPSTREAM, SUSPECT, STEERING_FAILED, *(active(stage) for stage in STAGES))
 COUNTERS = (
     *(connections(verdict) for verdict in Verdict),
     *(tests(test, outcome, action) for test in TESTS for outcome in OUTCOMES for action in ACTIONS),

@@ -45,7 +45,8 @@ class ClientSocket:
 
     def take_end(self, events: int, interest: Interest) -> bool:
         """Whether the engine is to be told now that the client has ended, once: unless it reads, for then the end comes after the bytes."""
-        if not events & select.EPOLLRDHUP or self.unsent or self._eof_told or interest is Interest.READ:
+        told_later = interest in (Interest.READ, Interest.NOTHING)
+        if not events & select.EPOLLRDHUP or self.unsent or self._eof_told or told_later:
             return False
         self._eof_told = True
         return True

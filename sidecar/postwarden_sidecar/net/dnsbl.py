@@ -1,7 +1,7 @@
 """Look-ups in block lists: one question a zone, shared by all who ask for the same address at the same time.
 
-Answers are not kept: a client that passes is remembered by its pass, and the resolver has a cache. A look-up that nobody waits for
-any more is dropped.
+An answer is kept as long as one of those who got it is still in its wait, and no longer: a client that passes is remembered by its pass,
+and the resolver has a cache. A look-up that nobody waits for any more is dropped.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class DnsblClient:
         self._random = Random16()
         self._resolvers: dict[SocketAddress, UdpResolver] = {}
         self._lookups: dict[tuple[str, str], Lookup] = {}
+        self._answered: dict[tuple[str, str], Answered] = {}
 
     @property
     def open_lookups(self) -> int:
@@ -59,6 +60,11 @@ class DnsblClient:
             lookup = self._lookups.get((address, zone))
             if lookup is not None:
                 lookup.join(waiting)
+                continue
+            answered = self._answered.get((address, zone))
+            if answered is not None:
+                waiting.hold(answered)
+                answer(zone, answered.finding, answered.start, answered.end)
                 continue
             try:
                 asked = question(client, zone_labels(zone)) if client is not None else None
@@ -89,6 +95,12 @@ class DnsblClient:
         """The look-up is over."""
         del self._lookups[key]
 
+    def keep(self, key: tuple[str, str], finding: Finding, start: float, waiting: Sequence[Waiting]) -> None:
+        """For who asks while one of waiting is not done yet."""
+        answered = self._answered[key] = Answered(self._answered, key, finding, start, self.loop.now)
+        for one in waiting:
+            one.hold(answered)
+
     def close(self) -> None:
         """End all without an answer."""
         for lookup in list(self._lookups.values()):
@@ -96,14 +108,46 @@ class DnsblClient:
         self.keep_only(())
 
 
-class Waiting:
-    """Who waits for one address's answers."""
+class Answered:
+    """What a look-up found, while somebody holds it. start, end: CLOCK_MONOTONIC seconds."""
 
-    __slots__ = ("_answer", "_lookups")
+    __slots__ = ("_all", "_holders", "_key", "end", "finding", "start")
+
+    def __init__(
+        self,
+        everything: dict[tuple[str, str], Answered],
+        key: tuple[str, str],
+        finding: Finding,
+        start: float,
+        end: float,
+    ) -> None:
+        self._all = everything
+        self._key = key
+        self._holders = 0
+        self.finding = finding
+        self.start = start
+        self.end = end
+
+    def take(self) -> None:
+        """One more holds it."""
+        self._holders += 1
+
+    def release(self) -> None:
+        """One of them does not any more; with the last one it is forgotten."""
+        self._holders -= 1
+        if not self._holders and self._all.get(self._key) is self:
+            del self._all[self._key]
+
+
+class Waiting:
+    """Who waits for one address's answers. It is to be cancelled in the end, whether they came or not."""
+
+    __slots__ = ("_answer", "_held", "_lookups")
 
     def __init__(self, answer: Answer) -> None:
         self._answer: Answer | None = answer
         self._lookups: list[Lookup] = []
+        self._held: list[Answered] = []
 
     def cancel(self) -> None:
         """No answer is wanted any more."""
@@ -111,6 +155,15 @@ class Waiting:
         lookups, self._lookups = self._lookups, []
         for lookup in lookups:
             lookup.leave(self)
+        held, self._held = self._held, []
+        for answered in held:
+            answered.release()
+
+    def hold(self, answered: Answered) -> None:
+        """Keep it for others who may ask until this one is done."""
+        if self._answer is not None:
+            answered.take()
+            self._held.append(answered)
 
     def join(self, lookup: Lookup) -> None:
         """Wait for this one, too."""
@@ -272,6 +325,8 @@ class Lookup:
         waiting, self._waiting = self._waiting, []
         self.abandon()
         self._client.finished(finding.outcome, self.loop.now - self.start_time)
+        if not finding.failed and waiting:
+            self._client.keep(self._key, finding, self.start_time, waiting)
         for one in waiting:
             one.receive(self, finding)
 

@@ -10,6 +10,8 @@ from postwarden_sidecar.engine.actions import Interest
 def wanted_events(interest: Interest, *, peeked: bool, eof_told: bool, at_end: bool) -> int:
     """peeked: the engine has seen what waits, and left it there. eof_told: it knows that the client has ended. at_end: recv has returned
     the end, so that reading on would spin."""
+    if interest is Interest.NOTHING:
+        return 0
     hangup = 0 if eof_told else select.EPOLLRDHUP
     if interest is Interest.READ:
         return 0 if at_end else select.EPOLLIN

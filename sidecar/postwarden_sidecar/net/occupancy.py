@@ -79,10 +79,11 @@ class Presence:
         occupancy.cells[_SCREENING] += 1
 
     def load(self, client: str) -> Load:
-        """The client is known now, and counted. client: its address, cut to limits.prefix_*."""
-        clients = self._occupancy.clients
-        self._client = client
-        clients[client] = clients.get(client, 0) + 1
+        """The client is known now, and counted once, however often this is called. client: its address, cut to limits.prefix_*."""
+        if self._client != client:
+            clients = self._occupancy.clients
+            self._client = client
+            clients[client] = clients.get(client, 0) + 1
         return self._occupancy.load(self._limits, client)
 
     def hand_over(self) -> None:

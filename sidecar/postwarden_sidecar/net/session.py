@@ -225,6 +225,8 @@ class Session:
         if engine.stage != self._stage:
             self._environment.meter.move(self._stage, engine.stage)
             self._stage = engine.stage
+            if engine.stage != "screening":
+                self._forget_dnsbl()  # the wait is over, and who asks from now on asks anew
 
     def handle_deadline(self) -> None:
         """The engine's deadline, or a client that does not read its last reply."""

@@ -157,8 +157,8 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Of our own dialogue. Time limits: seconds for a whole command; line_length_limit: bytes without the line's end. reject_footer: ""
-    for none. hidden_extensions: upper case. soft_fail: every 5xx of ours becomes 4xx."""
+    """Of our own dialogue. Time limits: seconds for a whole command; line_length_limit: bytes without the line's end; a line is shorter.
+    reject_footer: "" for none. hidden_extensions: upper case. soft_fail: every 5xx of ours becomes 4xx."""
 
     command_time_limit: float = 300.0
     stress_command_time_limit: float = 10.0

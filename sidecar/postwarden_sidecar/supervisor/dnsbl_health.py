@@ -37,7 +37,9 @@ class DnsblHealth:
         self._probes.set_rules(settings)
         client = self._client()
         if client is not None:
-            client.dnsbl.keep_only(set() if settings is None else {site.template for site in settings.sites})
+            client.reports.keep_only(
+                set() if settings is None else {site.template for site in settings.sites}
+            )
 
     async def run(self) -> None:
         """For ever."""
@@ -48,4 +50,4 @@ class DnsblHealth:
     def _report(self, template: str, state: str, detail: str) -> None:
         client = self._client()
         if client is not None:
-            client.dnsbl.tell(template, state, detail)
+            client.reports.tell_zone(template, state, detail)

@@ -41,7 +41,8 @@ class SidecarSettings:
     policy's, else the machine's own. log_format:
     None is the policy's. strict_relay: an MTA that would relay for the world is not used; else it is warned
     of once. try_unproved: while the MTA is down or silent each client is tried all the same (`up`). pod_ip:
-    the address on which the MTA's port must not answer in the PROXY modes; None: not checked.
+    the address on which the MTA's port must not answer in the PROXY modes; None: not checked. node_ip: of the pod's node, from which no
+    client comes that has not lost its own address; None: not known.
     """
 
     listen: tuple[str, int]
@@ -61,6 +62,7 @@ class SidecarSettings:
     strict_relay: bool = True
     try_unproved: bool = False
     pod_ip: str | None = None
+    node_ip: str | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number of workers that can't be."""

@@ -31,6 +31,7 @@ from postwarden_sidecar.supervisor.applied_rules import AppliedRules
 from postwarden_sidecar.supervisor.closing import close_when_empty
 from postwarden_sidecar.supervisor.dnsbl_health import DnsblHealth
 from postwarden_sidecar.supervisor.endpoints import EndpointFailed, Endpoints
+from postwarden_sidecar.supervisor.lost_address import LostAddress
 from postwarden_sidecar.supervisor.settings import SidecarSettings, WithoutRules
 from postwarden_sidecar.supervisor.state_directory import ADMIN_SOCKET, PASSES, Learned, StateDirectory
 from postwarden_sidecar.supervisor.upstreams import Upstreams, choose
@@ -83,6 +84,7 @@ class Supervisor:
         self._workers: Workers | None = None
         self._upstreams: Upstreams | None = None
         self._dnsbl: DnsblHealth | None = None
+        self._seen: Callable[[Sequence[Record]], None] = lambda records: None
         self._rules: AppliedRules | None = None
         self._client: ControlClient | None = None
         self._endpoints: Endpoints | None = None
@@ -213,6 +215,7 @@ class Supervisor:
         )
         self._dnsbl = dnsbl = DnsblHealth(self._workers, settings.resolver, lambda: self._client)
         dnsbl.begin()
+        self._seen = LostAddress(self._workers, settings.node_ip, lambda: self._client).observe
         self._upstreams = upstreams = self._make_upstreams(self._workers)
         self._rules = AppliedRules(
             self._workers,
@@ -317,6 +320,7 @@ class Supervisor:
     def _recorded(self, records: Sequence[Record]) -> None:
         assert self._upstreams is not None
         assert self._telemetry is not None
+        self._seen(records)
         if any(record.handoff and record.verdict not in _NOT_HANDED_OVER for record in records):
             self._upstreams.handed_over()
         self._telemetry.observe(records)
@@ -356,8 +360,6 @@ class Supervisor:
             await asyncio.to_thread(self._state.save_learned, learned)
 
     def _trust(self, pem: bytes) -> None:
-        assert self._client is not None
-        self._client.extra_trust = pem
         if self._state is not None:
             self._state.save_trust(pem)
 

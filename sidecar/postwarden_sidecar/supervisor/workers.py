@@ -28,6 +28,7 @@ from postwarden_sidecar.ipc.messages import (
     Resolvers,
     RulesInForce,
     Stress,
+    Suspect,
     ToSupervisor,
     UpstreamFault,
     UpstreamInForce,
@@ -94,6 +95,7 @@ class Workers:
         self._serial = 0
         self._upstream: UpstreamInForce | None = None
         self._resolvers: Resolvers | None = None
+        self._suspect = Suspect("")
         self._ending = False
         self._changed = asyncio.Event()
         self._refusal = ""
@@ -131,6 +133,12 @@ class Workers:
         self._resolvers = resolvers
         for worker in self._running.values():
             worker.send(resolvers)
+
+    def set_suspect(self, suspect: Suspect) -> None:
+        """Tell all, and those to come."""
+        self._suspect = suspect
+        for worker in self._running.values():
+            worker.send(suspect)
 
     def tell_probed(self, probed: ZoneProbed) -> None:
         """Tell all."""
@@ -262,6 +270,7 @@ class Workers:
         self._shares.started(worker)
         if self._resolvers is not None:
             worker.send(self._resolvers)
+        worker.send(self._suspect)
         if self._upstream is not None:
             worker.send(self._upstream)
         if self._rules is not None:

@@ -33,9 +33,9 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def octal(text: str, limit: int) -> str:
+def octal(text: str, limit: int | None = None) -> str:
     r"""As postscreen shows what came before the greeting: `\r\n`, and `\ooo` for binary (recorded case v-pregreet-14). limit:
-    characters of the result, as postscreen counts."""
+    characters of the result, as postscreen counts; None: all."""
     return "".join(_OCTAL[byte] for byte in text.encode("latin-1", "replace"))[:limit]
 
 

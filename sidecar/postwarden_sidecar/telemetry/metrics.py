@@ -92,6 +92,12 @@ DROPPED = Metric(
     "Telemetry that was lost: records of connections, log lines, or spans and log records that the OTLP endpoint did not take.",
     ("postwarden.signal",),
 )
+LOST_ADDRESS = Metric(
+    "postwarden.client_address.lost",
+    Kind.LEVEL,
+    "1",
+    "1 while nearly all connections come from one address that is the node's, a gateway's or a proxy's; else 0.",
+)
 METRICS = (
     CONNECTIONS,
     TESTS,
@@ -102,6 +108,7 @@ METRICS = (
     UPSTREAM,
     STRESS,
     STEERING_FAILED,
+    LOST_ADDRESS,
     DROPPED,
 )
 
@@ -147,6 +154,7 @@ def read(page: Page, dropped: Mapping[str, int]) -> list[Reading]:
         Reading(UPSTREAM, (Point((), page.total(cells.UPSTREAM)),)),
         Reading(STRESS, (Point((), page.newest(cells.STRESS) & 1),)),
         Reading(STEERING_FAILED, (Point((), page.total(cells.STEERING_FAILED)),)),
+        Reading(LOST_ADDRESS, (Point((), page.newest(cells.SUSPECT)),)),
         Reading(DROPPED, tuple(Point((signal,), count) for signal, count in sorted(lost.items()))),
     ]
 

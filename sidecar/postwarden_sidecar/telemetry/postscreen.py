@@ -44,7 +44,7 @@ _TURNED_AWAY = {
     EventKind.SERVER_PORTS_BUSY: ("NOQUEUE: reject: CONNECT", "all server ports busy"),
     EventKind.SCREENING_PORTS_BUSY: ("reject: connect", "all screening ports busy"),
 }
-MAX_DEEP = 100  # characters of what failed a test within the dialogue; postscreen prints %.100s
+MAX_DEEP = 100  # bytes of what failed a test within the dialogue, before they are escaped (measured)
 _LIMITS = {
     EventKind.COMMAND_TIME_LIMIT: "TIME",
     EventKind.COMMAND_COUNT_LIMIT: "COUNT",
@@ -98,12 +98,13 @@ def _event(record: Record, event: Event, client: str, legacy: bool) -> str:
             return f"DNSBL rank {event.count} for {client}"
         case EventKind.COMMAND_PIPELINING:
             command = question_marks(event.command, MAX_DEEP)
-            return f"COMMAND PIPELINING from {client} after {command}: {octal(event.text, MAX_DEEP)}"
+            return f"COMMAND PIPELINING from {client} after {command}: {octal(event.text[:MAX_DEEP])}"
         case EventKind.NON_SMTP_COMMAND:
-            said = question_marks(event.text, MAX_DEEP)
+            word, _, rest = event.text.partition(" ")
+            said = f"{question_marks(word, MAX_DEEP)} {octal(rest[:MAX_DEEP])}".rstrip()
             return f"NON-SMTP COMMAND from {client} after {question_marks(event.command)}: {said}"
         case EventKind.BARE_NEWLINE:
-            return f"BARE NEWLINE from {client} after {octal(event.text, MAX_DEEP)}"
+            return f"BARE NEWLINE from {client} after {octal(event.text[:MAX_DEEP])}"
         case EventKind.CONNECT:
             return f"CONNECT from {client} to [{question_marks(record.server_address)}]:{record.server_port}"
         case EventKind.PREGREET:

@@ -95,6 +95,12 @@ class Blocklists:
         if probe is None or (finding.failed and not probe.holds(self.loop.now)):
             self.want_probe(zone)
 
+    def prepare(self, zone: str) -> None:
+        """Ask for a probe if none holds."""
+        probe = self._probes.get(zone)
+        if probe is None or not probe.holds(self.loop.now):
+            self.want_probe(zone)
+
     def want_probe(self, zone: str) -> bool:
         """Whether one may come."""
         asked = self._wanted.get(zone)
@@ -136,7 +142,9 @@ class BlocklistInquiry:
     def start(
         self, address: str, zones: tuple[str, ...], resolvers: tuple[SocketAddress, ...], timeout: float
     ) -> None:
-        """Ask."""
+        """Ask, and for the probes that a listing would need beside it: one asked for afterwards would cost a slow list its word."""
+        for zone in zones:
+            self._lists.prepare(zone)
         self._waiting = self._lists.client.query(address, zones, resolvers, timeout, self._receive)
         if self._answer is None:  # cancelled by what the first answers led to
             self._waiting.cancel()

@@ -33,11 +33,12 @@ from postwarden_sidecar.ipc.messages import (
     RulesInForce,
     SteeringInForce,
     Stress,
+    Suspect,
     UpstreamFault,
     UpstreamInForce,
     ZoneProbed,
 )
-from postwarden_sidecar.ipc.page import Page
+from postwarden_sidecar.ipc.page import CELLS, SUSPECT, Page
 from postwarden_sidecar.ipc.pair import ChannelClosed, ChannelFault, close_all
 from postwarden_sidecar.ipc.records import RecordSender
 from postwarden_sidecar.net.driver import Driver
@@ -75,6 +76,8 @@ class Worker:
         self._channel = channel
         self._records = records
         self._passes = Passes(self._loop, channel)
+        self._cells = cells
+        self._suspect = ""
         self._driver = Driver(
             self._loop, listener, self, page, cells, index=index, limit=limit, timeouts=timeouts
         )
@@ -199,6 +202,10 @@ class Worker:
                 self._blocklists.set_resolvers(message)
             case ZoneProbed():
                 self._blocklists.receive_probe(message)
+            case Suspect(address=address):
+                self._suspect = address
+                self._cells[CELLS[SUSPECT]] = bool(address)
+                self._renew_context()
             case Drain(timeout=timeout):
                 self._driver.drain(timeout, self._loop.stop)
             case _:
@@ -237,7 +244,7 @@ class Worker:
     def _renew_context(self) -> None:
         banner = self._upstream.banner if self._upstream is not None else ""
         ehlo = self._upstream.ehlo if self._upstream is not None else None
-        self._context = Context(self._rules, self._defer, banner, ehlo)
+        self._context = Context(self._rules, self._defer, banner, ehlo, self._suspect)
 
     def _orphaned(self) -> None:
         """The supervisor is gone: no one could tell us anything new."""

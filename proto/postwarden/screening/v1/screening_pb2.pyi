@@ -170,7 +170,7 @@ class PeerUpdate(_message.Message):
     def __init__(self, replica: _Optional[str] = ..., changed: _Optional[_Iterable[_Union[PeerState, _Mapping]]] = ..., gone: _Optional[_Iterable[str]] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class PeerState(_message.Message):
-    __slots__ = ("pod_uid", "policy_uid", "revision", "state", "since", "reason", "unproved", "open_relay", "zones")
+    __slots__ = ("pod_uid", "policy_uid", "revision", "state", "since", "reason", "unproved", "open_relay", "zones", "lost_address")
     POD_UID_FIELD_NUMBER: _ClassVar[int]
     POLICY_UID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +180,7 @@ class PeerState(_message.Message):
     UNPROVED_FIELD_NUMBER: _ClassVar[int]
     OPEN_RELAY_FIELD_NUMBER: _ClassVar[int]
     ZONES_FIELD_NUMBER: _ClassVar[int]
+    LOST_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     pod_uid: str
     policy_uid: str
     revision: str
@@ -189,21 +190,26 @@ class PeerState(_message.Message):
     unproved: bool
     open_relay: bool
     zones: _containers.RepeatedCompositeFieldContainer[DnsblReport]
-    def __init__(self, pod_uid: _Optional[str] = ..., policy_uid: _Optional[str] = ..., revision: _Optional[str] = ..., state: _Optional[_Union[SyncState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., unproved: _Optional[bool] = ..., open_relay: _Optional[bool] = ..., zones: _Optional[_Iterable[_Union[DnsblReport, _Mapping]]] = ...) -> None: ...
+    lost_address: str
+    def __init__(self, pod_uid: _Optional[str] = ..., policy_uid: _Optional[str] = ..., revision: _Optional[str] = ..., state: _Optional[_Union[SyncState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., unproved: _Optional[bool] = ..., open_relay: _Optional[bool] = ..., zones: _Optional[_Iterable[_Union[DnsblReport, _Mapping]]] = ..., lost_address: _Optional[str] = ...) -> None: ...
 
 class SidecarMessage(_message.Message):
-    __slots__ = ("hello", "ack", "nack", "handoff", "dnsbl")
+    __slots__ = ("hello", "ack", "nack", "handoff", "dnsbl", "lost_address", "trust")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
     HANDOFF_FIELD_NUMBER: _ClassVar[int]
     DNSBL_FIELD_NUMBER: _ClassVar[int]
+    LOST_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    TRUST_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     ack: Ack
     nack: Nack
     handoff: HandoffReport
     dnsbl: DnsblReport
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., handoff: _Optional[_Union[HandoffReport, _Mapping]] = ..., dnsbl: _Optional[_Union[DnsblReport, _Mapping]] = ...) -> None: ...
+    lost_address: LostAddressReport
+    trust: TrustReport
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., handoff: _Optional[_Union[HandoffReport, _Mapping]] = ..., dnsbl: _Optional[_Union[DnsblReport, _Mapping]] = ..., lost_address: _Optional[_Union[LostAddressReport, _Mapping]] = ..., trust: _Optional[_Union[TrustReport, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("sidecar_version", "formats", "features", "revision", "version", "complete", "trust_expires")
@@ -281,6 +287,12 @@ class TrustBundle(_message.Message):
     pem: bytes
     def __init__(self, pem: _Optional[bytes] = ...) -> None: ...
 
+class TrustReport(_message.Message):
+    __slots__ = ("trust_expires",)
+    TRUST_EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    trust_expires: _timestamp_pb2.Timestamp
+    def __init__(self, trust_expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
 class Ack(_message.Message):
     __slots__ = ("nonce", "version")
     NONCE_FIELD_NUMBER: _ClassVar[int]
@@ -316,6 +328,14 @@ class DnsblReport(_message.Message):
     state: DnsblState
     detail: str
     def __init__(self, zone: _Optional[str] = ..., state: _Optional[_Union[DnsblState, str]] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class LostAddressReport(_message.Message):
+    __slots__ = ("address", "detail")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    detail: str
+    def __init__(self, address: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class Blob(_message.Message):
     __slots__ = ("hash", "format", "size", "data")

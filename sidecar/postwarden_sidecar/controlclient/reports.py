@@ -1,6 +1,5 @@
-"""What the operator is told of DNSBL zones: their states on change, at most one telling in 30 s, jittered.
-
-A list that fails fails for all pods at once; without the pause and the jitter a cluster would tell its operator at one moment.
+"""What the operator is told that can wait: states of DNSBL zones, and whether clients' addresses are lost. On change, at most one telling
+in 30 s, jittered: what fails for all pods at once would else be told by a whole cluster at one moment.
 """
 
 from __future__ import annotations
@@ -21,32 +20,41 @@ _STATES = {
     "ListsWorld": pb.DNSBL_STATE_LISTS_WORLD,
 }
 
-Send = Callable[[pb.DnsblReport], Awaitable[None]]
+Send = Callable[[pb.SidecarMessage], Awaitable[None]]
+_ADDRESS = ""  # key of the report on addresses: no zone's name
 
 
-class DnsblReports:
+class Reports:
     """`run` it as a task."""
 
     def __init__(self, send: Send, uniform: Callable[[float, float], float]) -> None:
         """send: to the operator, if there is a stream; never raises. uniform: the source of jitter."""
         self._send = send
         self._uniform = uniform
-        self._known: dict[str, pb.DnsblReport] = {}
-        self._untold: dict[str, None] = {}  # zones, in the order of their changes
+        self._known: dict[str, pb.SidecarMessage] = {}
+        self._untold: dict[str, None] = {}  # keys: zones or _ADDRESS, in the order of their changes
         self._changed = asyncio.Event()
 
-    def tell(self, zone: str, state: str, detail: str) -> None:
+    def tell_zone(self, zone: str, state: str, detail: str) -> None:
         """zone: the template, without a key. state: dns.zone_health.ZoneState's value."""
         report = pb.DnsblReport(zone=zone, state=_STATES[state], detail=detail[:MAX_DETAIL])
-        if self._known.get(zone) == report:
+        self._tell(zone, pb.SidecarMessage(dnsbl=report))
+
+    def tell_address(self, address: str, detail: str) -> None:
+        """Nearly all clients seem to come from there; "": they do not any more."""
+        report = pb.LostAddressReport(address=address, detail=detail[:MAX_DETAIL])
+        self._tell(_ADDRESS, pb.SidecarMessage(lost_address=report))
+
+    def _tell(self, key: str, report: pb.SidecarMessage) -> None:
+        if self._known.get(key) == report:
             return
-        self._known[zone] = report
-        self._untold[zone] = None
+        self._known[key] = report
+        self._untold[key] = None
         self._changed.set()
 
     def keep_only(self, zones: Collection[str]) -> None:
         """Others are asked no more."""
-        for zone in [zone for zone in self._known if zone not in zones]:
+        for zone in [zone for zone in self._known if zone not in zones and zone != _ADDRESS]:
             del self._known[zone]
             self._untold.pop(zone, None)
 
@@ -61,8 +69,8 @@ class DnsblReports:
             await self._changed.wait()
             await asyncio.sleep(self._uniform(0.0, JITTER))
             self._changed.clear()
-            zones, self._untold = tuple(self._untold), {}
-            for zone in zones:
-                if zone in self._known:
-                    await self._send(self._known[zone])
+            keys, self._untold = tuple(self._untold), {}
+            for key in keys:
+                if key in self._known:
+                    await self._send(self._known[key])
             await asyncio.sleep(PAUSE)
