@@ -44,12 +44,13 @@ e2e: setup  ## the tests with real Postfix and a real API server (builds them on
 bench-control: setup  ## measure the operator with 1,000 sidecars and policies and 10,000 pods; the last line is JSON (some 6 minutes)
 	PYTHONPATH=.:e2e $(BIN)/python -m bench.control $(ARGS)
 
-lint: setup  ## ruff, mypy, import contracts, generated files up to date
+lint: setup  ## ruff, mypy, import contracts, the wire contract, generated files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar cli/postwarden_cli tests fuzz
+	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar proto/postwarden/telemetry cli/postwarden_cli tests fuzz
 	$(BIN)/mypy e2e bench
 	$(BIN)/lint-imports
+	cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against ../tests/data/released
 	@$(MAKE) --no-print-directory check-generated
 
 # Into a folder laid out like this one: protobuf code, CRD, editors' schema, reference tables.
@@ -61,6 +62,7 @@ endef
 generate: setup  ## write anew what is generated: protobuf code, CRD, reference tables
 	$(call generate_into,.)
 	$(BIN)/python -m postwarden_sidecar.telemetry.reference docs/reference/telemetry.md
+	$(BIN)/python -m postwarden_operator.telemetry.reference docs/reference/operator-telemetry.md
 
 check-generated: setup  ## what is generated is up to date
 	@rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated/proto

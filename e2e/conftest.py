@@ -2,6 +2,7 @@
 
 from harness.cluster_fixtures import api_server, kubernetes_binaries, namespace, pytest_collection_finish
 from harness.mail_server_fixtures import exim_root, opensmtpd_root, start_exim
+from harness.older_release import older_programs
 from harness.operator_fixtures import operator
 from harness.postfix_fixtures import milter, msmtp, postfix_root, start_postfix, swaks
 from harness.replica_fixtures import replica_pair, replicas
@@ -16,6 +17,7 @@ __all__ = [
     "milter",
     "msmtp",
     "namespace",
+    "older_programs",
     "opensmtpd_root",
     "operator",
     "postfix_root",

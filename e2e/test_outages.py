@@ -3,12 +3,11 @@
 Rules in force stay in force, sessions go on, and what was changed meanwhile is enforced once all are back.
 """
 
-import threading
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from harness.cluster import ApiServer
 from harness.mail_attempt import first_reply, last_reply_to_mail
+from harness.mail_flow import RECIPIENT, MailFlow
 from harness.mail_sink import MailSink
 from harness.operator_process import OperatorProcess
 from harness.polling import poll
@@ -23,45 +22,7 @@ ENFORCED_WITHIN = 2.0
 BACK_WITHIN = 30.0
 """Seconds until a connection that was lost is made again: waits double from 1 s, with full jitter, for as long as the other was away."""
 
-PAUSE = 0.05
-"""Seconds between two mails: more would only cost CPU."""
-
-ZOMBIE, OTHER_ZOMBIE, FRIEND, SENDER = "127.66.6.6", "127.77.7.7", "127.0.9.9", "127.0.8.8"
-
-
-class MailFlow:
-    """One mail after the other from SENDER, in a thread, within the `with` block. `replies`: the last one to each."""
-
-    def __init__(self, sidecar: SidecarProcess) -> None:
-        self._address = sidecar.address
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._send, name="mail-flow")
-        self.replies: list[str] = []
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def wait_for(self, more: int) -> None:
-        """Until so many more mails have been tried."""
-        wanted = len(self.replies) + more
-        poll(lambda: len(self.replies) >= wanted, 20.0, lambda: f"mail does not flow: {self.replies[-3:]}")
-
-    def refused(self) -> list[str]:
-        return [reply for reply in self.replies if not reply.startswith("250 2.0.0")]
-
-    def _send(self) -> None:
-        while not self._over.wait(PAUSE):
-            try:
-                self.replies.append(last_reply_to_mail(self._address, SENDER, recipient="flow@example.org"))
-            except OSError as error:
-                self.replies.append(repr(error))
+ZOMBIE, OTHER_ZOMBIE, FRIEND = "127.66.6.6", "127.77.7.7", "127.0.9.9"
 
 
 def rejecting(*networks: str) -> dict[str, Any]:
@@ -105,7 +66,7 @@ def test_no_session_suffers_when_the_operator_is_killed_and_comes_back(
         flow.wait_for(5)
         session.deliver("someone@example.org")
     assert flow.refused() == []
-    assert mail_sink.recipients.count("flow@example.org") == len(flow.replies)
+    assert mail_sink.recipients.count(RECIPIENT) == len(flow.replies)
     wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
 
 

@@ -260,14 +260,17 @@ def intervals(bits: int, max_size: int = 30) -> st.SearchStrategy[list[Interval]
 
 @st.composite
 def tables(draw: st.DrawFn) -> AddressTable:
-    """Address tables of both families, each in up to three shards."""
+    """Address tables of both families, each in up to three shards, which may say how many lines come before them."""
     blobs: list[list[bytes]] = []
+    before: list[list[int]] = []
     for bits, encode in ((32, encode4), (128, encode6)):
         rows = draw(intervals(bits, 10))
         cuts = sorted(draw(st.lists(st.integers(0, len(rows)), max_size=2)))
         bounds = [0, *cuts, len(rows)]
         blobs.append([encode(rows[start:end]) for start, end in pairwise(bounds)])
-    return AddressTable(*blobs)
+        counts = st.lists(st.integers(0, 2**32), min_size=len(blobs[-1]), max_size=len(blobs[-1]))
+        before.append(draw(st.just([]) | counts))
+    return AddressTable(*blobs, lines_before4=before[0], lines_before6=before[1])
 
 
 policy_refs = st.builds(

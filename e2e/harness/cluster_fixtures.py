@@ -5,12 +5,14 @@ the first test runs, as a cold build takes longer than a test may, and with pyte
 progress is seen.
 """
 
+import contextlib
 from collections.abc import Iterator
 from itertools import count
 
 import pytest
 
 from harness.cluster import ApiServer
+from harness.older_release import older_release
 from harness.toolchain import KubernetesTools, kubernetes_tools
 
 __all__ = ["api_server", "kubernetes_binaries", "namespace", "pytest_collection_finish"]
@@ -20,16 +22,19 @@ _namespace_numbers = count(1)
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build what the chosen tests need, where it is not in the cache."""
-    chosen = any("kubernetes_binaries" in getattr(item, "fixturenames", ()) for item in session.items)
-    if not chosen or session.config.option.collectonly:
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if session.config.option.collectonly:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        try:
-            kubernetes_tools()
-        except (pytest.skip.Exception, pytest.fail.Exception):
-            # The fixture says it again, as the outcome of the tests that need it.
-            return
+    for fixture, build in (("kubernetes_binaries", kubernetes_tools), ("older_programs", older_release)):
+        if fixture not in wanted:
+            continue
+        # The fixture says a failure again, as the outcome of the tests that need it.
+        with (
+            capture.global_and_fixture_disabled(),
+            contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception),
+        ):
+            build()
 
 
 @pytest.fixture(scope="session")

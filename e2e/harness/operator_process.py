@@ -43,7 +43,11 @@ class OperatorProcess:
     """`process` is the running one; `restart` ends it and starts another at the same address.
 
     options: further ones of the command line. port: to listen on; None: any. tls: the folder of its certificates; None: its own.
+    `program`: that is started.
     """
+
+    host = "127.0.0.1"
+    program = Path(sys.executable).with_name("postwarden-operator")
 
     def __init__(
         self,
@@ -66,11 +70,11 @@ class OperatorProcess:
         # A new CRD is established before its storage is ready: then every request is answered 429 for a while.
         wait_for(self._policies_can_be_listed, START_TIMEOUT, "the storage of policies")
         self._api_server.apply(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}")
-        self._kubeconfig = self._api_server.kubeconfig_for(ACCOUNT, NAMESPACE)
+        self._kubeconfig = self._make_kubeconfig()
         self._api_server.apply(RBAC)
         self._tls_directory = self._tls or self._directory
         self.port = self._port or free_port()
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"{self.host}:{self.port}"
         try:
             self.start()
         except BaseException:
@@ -86,21 +90,34 @@ class OperatorProcess:
 
     def start(self) -> None:
         """Raises TimeoutError, with the end of its log."""
-        command: list[str | Path] = [
-            *(Path(sys.executable).parent / "postwarden-operator", "run", f"--listen={self.address}"),
-            *(f"--self-signed-dir={self._tls_directory}", "--self-signed-name=127.0.0.1"),
-            *self._options,
-        ]
+        self.launch()
+        self.wait_until_it_serves()
+
+    def launch(self) -> None:
+        """Start it, and do not wait for what it does."""
         environment = {
             "PATH": "/usr/bin:/bin",
             "HOME": str(self._directory),
             "KUBECONFIG": str(self._kubeconfig),
         }
+        command = self._command()
         self.process = LoggedProcess(command, self._directory / "operator.log", environment)
+
+    def wait_until_it_serves(self) -> None:
+        """Raises TimeoutError, with the end of its log."""
         try:
             wait_for(self._serves, START_TIMEOUT, "the operator to serve")
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.log()}") from error
+
+    def _command(self) -> list[str | Path]:
+        return [
+            *(self.program, "run", f"--listen={self.address}", f"--self-signed-dir={self._tls_directory}"),
+            *(f"--self-signed-name={self.host}", *self._options),
+        ]
+
+    def _make_kubeconfig(self) -> Path:
+        return self._api_server.kubeconfig_for(ACCOUNT, NAMESPACE)
 
     def restart(self) -> None:
         """Killed, not stopped: the harder case. Raises TimeoutError."""

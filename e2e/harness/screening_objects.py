@@ -99,8 +99,10 @@ def reasons(api_server: ApiServer, name: str, namespace: str) -> dict[str, str]:
     return {kind: f"{each['status']}/{each['reason']}" for kind, each in found.items()}
 
 
-def wait_for_reasons(api_server: ApiServer, name: str, namespace: str, **expected: str) -> None:
-    """Raises TimeoutError after 10 s, with what the status says."""
+def wait_for_reasons(
+    api_server: ApiServer, name: str, namespace: str, *, within: float = 10.0, **expected: str
+) -> None:
+    """Raises TimeoutError after `within` seconds, with what the status says."""
     seen: dict[str, str] = {}
 
     def as_expected() -> bool:
@@ -109,6 +111,6 @@ def wait_for_reasons(api_server: ApiServer, name: str, namespace: str, **expecte
         return expected.items() <= seen.items()
 
     try:
-        wait_for(as_expected, 10)
+        wait_for(as_expected, within)
     except TimeoutError as error:
         raise TimeoutError(f"status of {name}: expected {expected}, found {seen}") from error

@@ -37,6 +37,7 @@ class SidecarProcess:
     upstream  -- the MTA that the injection knows of, HOST:PORT; None: only a policy can name one
     operator, token -- where its rules come from, and the pod's token for it (None: the file is missing). Without an operator: no rules
     options   -- further ones of the command line; variables -- further ones of the environment
+    program   -- that is run; another release's, for instance
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class SidecarProcess:
         token: str | None = None,
         options: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
+        program: Path = COMMAND,
     ) -> None:
         self.state_dir = directory / "state"
         self.token_file = directory / "token"
@@ -58,7 +60,7 @@ class SidecarProcess:
         self.listen = ("127.0.0.1", port)
         self.address = f"127.0.0.1:{port}"
         self._command: list[str | Path] = [
-            *(COMMAND, "run", f"--listen={self.address}", f"--health=127.0.0.1:{self._health}"),
+            *(program, "run", f"--listen={self.address}", f"--health=127.0.0.1:{self._health}"),
             *(f"--metrics=127.0.0.1:{self.metrics_port}", f"--state-dir={self.state_dir}", *options),
         ]
         self._variables = {"PATH": os.environ["PATH"], **(variables or {})}
@@ -145,6 +147,11 @@ class SidecarProcess:
     def log(self) -> str:
         """All that it has said, over all starts."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def said(self) -> str:
+        """The end of its log, without the connections."""
+        lines = [line for line in self.log().splitlines() if not line.startswith("{")]
+        return "\n".join(lines[-20:])
 
     def log_tail(self) -> str:
         return self.process.tail() if self.process is not None else ""

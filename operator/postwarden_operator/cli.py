@@ -148,10 +148,22 @@ def main() -> None:
     help="Who signs the replicas' certificates, PEM. [what sidecars are told to trust; else ca.crt beside --tls-cert]",
 )
 @click.option(
-    "--liveness",
+    "--health",
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="Answer kubelet's probes there: /healthz (liveness) and /readyz (readiness), over plain HTTP.",
+)
+@click.option(
+    "--otlp-endpoint",
     show_envvar=True,
     metavar="URL",
-    help="Answer kubelet's probe there: http://0.0.0.0:8080/healthz.",
+    help="Where traces of policy changes and metrics go by OTLP: http://HOST:4317, or :4318 for OTLP/HTTP.",
+)
+@click.option(
+    "--metrics",
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="Serve Prometheus there, at /metrics.",
 )
 @click.option(
     "--log-level",
@@ -176,7 +188,9 @@ def run(
     peers: tuple[str, ...],
     peers_token: Path | None,
     peers_ca: Path | None,
-    liveness: str | None,
+    health: str | None,
+    otlp_endpoint: str | None,
+    metrics: str | None,
     log_level: str,
 ) -> None:
     """Watch the cluster and serve its sidecars, until SIGTERM.
@@ -189,15 +203,22 @@ def run(
     from postwarden_operator.kube.api import NoCluster
     from postwarden_operator.kube.authority import AuthorityUnusable
     from postwarden_operator.kube.authority_keeper import OwnAuthority
+    from postwarden_operator.kube.health import HealthUnavailable
     from postwarden_operator.kube.operator import OperatorSettings
     from postwarden_operator.kube.self_signed import ensure_certificate
+    from postwarden_operator.telemetry.service import MetricsUnservable, TelemetrySettings
 
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     if log_level != "debug":
-        # kopf tells at this level of every event that it has seen.
-        logging.getLogger("kopf").setLevel(logging.WARNING)
+        # kopf tells of every event that it has seen, and of every attempt while the API server is away: for hours
+        # the same lines. What they mean for us the follower says, once.
+        logging.getLogger("kopf").setLevel(logging.CRITICAL)
+    probes = None if health is None else _host_port("--health", health)
+    telemetry = TelemetrySettings(
+        otlp_endpoint, None if metrics is None else _host_port("--metrics", metrics)
+    )
     files = [each for each in (tls_cert, tls_key, tls_ca) if each is not None]
     if sum(each is not None for each in (self_signed_dir, ca_secret, files or None)) > 1:
         raise click.UsageError(
@@ -222,8 +243,15 @@ def run(
             if tls_ca is None:
                 peers_ca = peers_ca or tls_cert.with_name("ca.crt")
         replicas = _replicas(lease, lease_duration, peers, peers_token, peers_ca)
-        asyncio.run(_serve(OperatorSettings(listen, identity, liveness, replicas)))
-    except (CertificateUnusable, AuthorityUnusable, ListenFailed, NoCluster) as error:
+        asyncio.run(_serve(OperatorSettings(listen, identity, probes, replicas, telemetry)))
+    except (
+        CertificateUnusable,
+        AuthorityUnusable,
+        HealthUnavailable,
+        ListenFailed,
+        MetricsUnservable,
+        NoCluster,
+    ) as error:
         _fail(str(error))
 
 
@@ -278,15 +306,15 @@ def _replicas(
     for what, file in (("--peers-token", token), ("--peers-ca", ca)):
         if file is not None and not file.is_file():
             raise click.UsageError(f"{what}: there is no file {file}")
-    addresses = tuple(_host_port(each) for each in peers)
+    addresses = tuple(_host_port("--peers", each) for each in peers)
     trust = None if ca is None else ca.read_bytes
     return ReplicaSettings(namespace, name, duration, Peers(addresses, PeerCredentials(token, trust)))
 
 
-def _host_port(text: str) -> tuple[str, int]:
+def _host_port(option: str, text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise click.UsageError(f"--peers {text}: give HOST:PORT")
+        raise click.UsageError(f"{option} {text}: give HOST:PORT")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
@@ -302,12 +330,8 @@ async def _serve(settings: "OperatorSettings") -> None:
     api = await ClusterApi.connect()
     try:
         operator = KubeOperator(settings, api)
-
-        def take_signals() -> None:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, operator.stop)
-
-        take_signals()
-        await operator.run(on_watching=take_signals)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, operator.stop)
+        await operator.run()
     finally:
         await api.close()

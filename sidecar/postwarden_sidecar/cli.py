@@ -21,6 +21,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from postwarden_sidecar.controlclient.target import SHORTEST_KEEPALIVE
 from postwarden_sidecar.controlclient.trust import TrustUnusable, expiry
 from postwarden_sidecar.ipc.page import MAX_WORKERS
 from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, UpstreamTarget
@@ -92,6 +93,14 @@ def main() -> None:
     type=click.Path(path_type=Path),
     envvar="POSTWARDEN_CA_FILE",
     help="PEM of the CA that signs the operator's certificate; read anew for each connection.",
+)
+@click.option(
+    "--control-keepalive",
+    type=Duration(),
+    default="30s",
+    show_default=True,
+    envvar="POSTWARDEN_CONTROL_KEEPALIVE",
+    help="How long the operator may be silent before it is asked whether it is still there; at least 10s.",
 )
 @click.option(
     "--state-dir",
@@ -217,7 +226,9 @@ def _settings(context: click.Context, options: dict[str, Any]) -> SidecarSetting
         listen=options["listen"],
         flags=UpstreamChoice(**chosen[ParameterSource.COMMANDLINE]),
         bootstrap=UpstreamChoice(**chosen[ParameterSource.ENVIRONMENT]),
-        control=_control(options["control"], options["token_file"], options["ca_file"]),
+        control=_control(
+            options["control"], options["token_file"], options["ca_file"], options["control_keepalive"]
+        ),
         state_dir=options["state_dir"],
         workers=options["workers"] or workers_by_cpu_limit(),
         log_format=None if log_format is None else _LOG_FORMATS[log_format],
@@ -233,7 +244,9 @@ def _settings(context: click.Context, options: dict[str, Any]) -> SidecarSetting
     )
 
 
-def _control(address: str | None, token_file: Path | None, ca_file: Path | None) -> ControlTarget | None:
+def _control(
+    address: str | None, token_file: Path | None, ca_file: Path | None, keepalive: float
+) -> ControlTarget | None:
     if address is None:
         for option, value in (("--token-file", token_file), ("--ca-file", ca_file)):
             if value is not None:
@@ -241,10 +254,15 @@ def _control(address: str | None, token_file: Path | None, ca_file: Path | None)
         return None
     if token_file is None:
         raise click.UsageError("--control needs --token-file")
+    if keepalive < SHORTEST_KEEPALIVE:
+        raise click.UsageError(
+            f"--control-keepalive {keepalive:g}s: the operator sends away who pings more often than every "
+            f"{SHORTEST_KEEPALIVE:.0f}s"
+        )
     if ca_file is None:
         if not address.startswith("unix:"):
             raise click.UsageError("--control needs --ca-file, unless it is a unix socket")
-        return ControlTarget(address=address, token_file=token_file)
+        return ControlTarget(address=address, token_file=token_file, keepalive=keepalive)
     try:
         pem = ca_file.read_bytes()
     except OSError as error:
@@ -255,7 +273,9 @@ def _control(address: str | None, token_file: Path | None, ca_file: Path | None)
         expiry(pem)
     except TrustUnusable as error:
         raise click.UsageError(f"--ca-file {ca_file} is of no use: {error}") from error
-    return ControlTarget(address=address, token_file=token_file, ca_pem=pem, ca_file=ca_file)
+    return ControlTarget(
+        address=address, token_file=token_file, ca_pem=pem, ca_file=ca_file, keepalive=keepalive
+    )
 
 
 def _address(option: str, text: str | None) -> str | None:

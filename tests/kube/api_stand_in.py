@@ -21,7 +21,8 @@ class Request:
     body: Any
 
 
-Answer = Callable[[Request], tuple[int, dict[str, Any]]]
+Answer = Callable[[Request], tuple[int, Any]]
+"""HTTP's status, and what becomes JSON; a text is sent as it is."""
 
 
 @dataclass
@@ -37,6 +38,8 @@ class ApiStandIn:
         heard = Request(request.method, request.path, dict(request.query), body)
         self.requests.append(heard)
         status, answer = self.answer(heard)
+        if isinstance(answer, str):
+            return web.Response(text=answer, status=status)
         return web.json_response(answer, status=status)
 
 

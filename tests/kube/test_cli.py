@@ -105,6 +105,13 @@ def test_address_in_use_is_told(tmp_path: Path, kubeconfig: Path) -> None:
     assert f"can't listen on {address}" in result.output
 
 
+@pytest.mark.parametrize("address", ["8080", "http://0.0.0.0:8080/healthz", ":8080"])
+def test_address_for_probes_that_is_none_is_told(tmp_path: Path, address: str) -> None:
+    result = run("--self-signed-dir", tmp_path, "--health", address)
+    assert result.exit_code == 2
+    assert f"--health {address}: give HOST:PORT" in result.output
+
+
 def test_help_shows_examples_and_variables() -> None:
     result = run("--help")
     assert result.exit_code == 0

@@ -60,10 +60,37 @@ def test_every_flipped_bit_is_refused() -> None:
             image.decode(damaged)
 
 
+def test_an_image_from_before_shards_counted_lines_is_read() -> None:
+    content = bytes(4) + b"\x09\0\0\0" + b"\x07\0\0\0" + b"\x02"
+
+    def hook(value: object) -> object:
+        return [[(0, 13)], []] if isinstance(value, AddressTable) else value
+
+    header = msgspec.msgpack.encode(RULES, enc_hook=hook)
+    decoded = image.decode(sealed(header, content + bytes(3)))
+    assert decoded.access.my_networks.lookup(bytes(4)) == (2, 7)
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(image.ImageError):
         image.decode(data)
+
+
+def test_pieces_follow_each_other_and_hold_the_tables_as_they_are() -> None:
+    pieces = image.pieces(RULES)
+    assert b"".join(pieces) == image.encode(RULES)
+    shards = [shard for table in image.tables(RULES) for family in (table.v4, table.v6) for shard in family]
+    assert len(shards) > 2
+    assert [piece.obj for piece in pieces if isinstance(piece, memoryview)] == [shard.obj for shard in shards]
+
+
+def test_what_is_known_to_be_whole_is_not_read_for_its_checksum() -> None:
+    whole = bytearray(image.encode(RULES))
+    whole[8] ^= 1
+    with pytest.raises(image.ImageError, match="checksum"):
+        image.decode(whole)
+    assert image.decode(whole, checked=True) == RULES
 
 
 def sealed(header: bytes, data: bytes = b"") -> bytes:

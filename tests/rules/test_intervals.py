@@ -82,6 +82,17 @@ def test_bytes_that_are_no_whole_rows_are_refused(size: int) -> None:
         AddressTable(v6=[bytes(size)])
 
 
+def test_a_shard_counts_lines_from_its_own_first_one_and_line_0_is_none() -> None:
+    shards = [encode4([(1, 2, 1, 1)]), b"", encode4([(5, 6, 1, 1), (7, 7, 2, 0)])]
+    table = AddressTable(shards, lines_before4=[0, 9, 41])
+    assert [table.lookup(bytes([0, 0, 0, last])) for last in (1, 5, 7)] == [(1, 1), (1, 42), (2, 0)]
+    table = AddressTable((), [encode6([(1, 2, 1, 1)])], lines_before6=[10])
+    assert table.lookup(bytes(15) + b"\1") == (1, 11)
+    assert table.lines_before == ((), (10,))
+    with pytest.raises(BadTable, match="how many lines come before"):
+        AddressTable(shards, lines_before4=[0, 1])
+
+
 def test_shards_out_of_order_are_refused() -> None:
     low, high = encode4([(1, 2, 1, 1)]), encode4([(5, 6, 1, 1)])
     AddressTable([low, b"", high])

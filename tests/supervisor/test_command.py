@@ -200,6 +200,10 @@ def status(pid: str) -> str:
             ["--listen=:25", "--control=operator:443", "--token-file=/t", "--ca-file=/dev/null"],
             "--ca-file /dev/null holds no certificate in PEM",
         ),
+        (
+            ["--listen=:25", "--control=operator:443", "--token-file=/t", "--control-keepalive=2s"],
+            "--control-keepalive 2s: the operator sends away who pings more often than every 10s",
+        ),
         (["--listen=:25", "--pod-ip=pod"], "--pod-ip 'pod' is no IP address"),
     ],
 )

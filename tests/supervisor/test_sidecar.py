@@ -129,6 +129,30 @@ async def test_first_rules_that_workers_can_not_use_are_refused_and_clients_are_
     assert not (tmp_path / "state" / "rules.image").exists()
 
 
+async def test_tables_that_the_disk_has_are_not_fetched_again_after_a_restart(tmp_path: Path) -> None:
+    async with control_server(tmp_path) as operator, scripted_mta() as mta:
+        settings = {"flags": plain(mta.port), "control": operator.target, "state_dir": tmp_path / "state"}
+        async with sidecar(ready=False, **settings):
+            first = snapshot("v1", "n1")
+            operator.blobs |= add_rule(first, [("192.0.2.0/24", 2, 1)], inline=False)
+            stream = await operator.stream()
+            stream.snapshot(first)
+            await stream.next("ack")
+        operator.fetched.clear()
+        async with sidecar(ready=False, **settings) as running:
+            second = snapshot("v2", "n2")
+            operator.blobs |= add_rule(second, [("192.0.2.0/24", 2, 1)], inline=False)
+            (added,) = more = add_rule(second, [("127.0.0.0/8", 2, 2)], inline=False)
+            operator.blobs |= more
+            stream = await operator.stream()
+            assert stream.hello.version == "v1"
+            stream.snapshot(second)
+            await stream.next("ack")
+            assert operator.fetched == [added]
+            async with visit(running) as client:
+                assert (await client.reply()).startswith("521 ")
+
+
 async def test_an_open_session_keeps_its_rules_and_is_not_disturbed_by_a_hundred_pushes(
     tmp_path: Path,
 ) -> None:

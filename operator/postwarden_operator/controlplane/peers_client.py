@@ -29,6 +29,7 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A node that vanished is noticed within 20 s; the server permits a ping in 10 s.
     ("grpc.keepalive_time_ms", 15_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),  # what counts for a replica that is frozen: a minute by default
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),

@@ -14,7 +14,7 @@ from typing import Protocol
 from postwarden_operator.controlplane.identity import Identity
 from postwarden_operator.controlplane.subscription import State, Subscription, SyncState
 from postwarden_operator.controlplane.trust import SidecarTrust, TrustBundle
-from postwarden_operator.controlplane.wanted import Wanted, same
+from postwarden_operator.controlplane.wanted import Held, Unmanaged, Wanted, same
 
 
 class StatusSink(Protocol):
@@ -58,23 +58,26 @@ class Registry:
     def __init__(self, sink: StatusSink) -> None:
         self._sink = sink
         self._wanted: Mapping[str, Wanted] = {}
+        self._doubt: str | None = None
         self._streams: dict[str, Stream] = {}
         self._bundle: TrustBundle | None = None
         self.ready = False
 
-    def set_wanted(self, wanted: Mapping[str, Wanted]) -> None:
+    def set_wanted(self, wanted: Mapping[str, Wanted], *, doubt: str | None = None) -> None:
         """What every pod is to have, by pod uid.
 
-        The stream of a pod that was in the last one and is not in this ends.
+        The stream of a pod that was in the last one and is not in this ends. doubt: why it can't be relied on now that
+        a policy is absent, if so: a sidecar that was not told Unmanaged yet is then told to hold what it has.
         """
         before, self._wanted, self.ready = self._wanted, dict(wanted), True
+        self._doubt = doubt
         for uid, stream in list(self._streams.items()):
             now = self._wanted.get(uid)
             if now is None:
                 if uid in before:
                     stream.finish(End.POD_GONE)
-            elif not same(before.get(uid), now):
-                stream.subscription.want(now)
+            elif not same(stream.subscription.wanted, effective := self._effective(now, stream)):
+                stream.subscription.want(effective)
                 stream.wake.set()
                 self._sink.state_changed(uid)
 
@@ -108,10 +111,15 @@ class Registry:
             older.finish(End.REPLACED)
         self._streams[identity.pod_uid] = stream
         if (wanted := self._wanted.get(identity.pod_uid)) is not None:
-            subscription.want(wanted)
+            subscription.want(self._effective(wanted, stream))
             stream.wake.set()
         self._sink.state_changed(identity.pod_uid)
         return stream
+
+    def _effective(self, wanted: Wanted, stream: Stream) -> Wanted:
+        if self._doubt is None or not isinstance(wanted, Unmanaged) or stream.subscription.unmanaged:
+            return wanted
+        return Held(self._doubt)
 
     def unsubscribe(self, stream: Stream) -> None:
         """The stream is over. That of a newer stream of the same pod stays."""

@@ -252,6 +252,11 @@ class Subscription:
         return self._wanted
 
     @property
+    def unmanaged(self) -> bool:
+        """The sidecar was told last that no policy matches its pod."""
+        return self._sent is not None and isinstance(self._sent.wanted, Unmanaged)
+
+    @property
     def version_in_force(self) -> str:
         """By the sidecar's own account; empty: none."""
         return self._version

@@ -1,8 +1,7 @@
-"""The operator in a cluster: watch, reconcile, serve the sidecars, write status.
+"""The operator in a cluster: follow it, reconcile, serve the sidecars, write status.
 
-Contract: `run` serves until `stop` is called or a part of it gives up, which raises; a pod's restart is then
-the remedy. Each kind is listed at the start and every RESYNC seconds: the first lists are what allows to say
-that no policy matches a pod, the later ones notice what a watch that began anew did not tell of.
+Contract: `run` serves until `stop` is called or a part of it breaks, which raises; a pod's restart is then
+the remedy. An API server that is away, refuses or fails breaks nothing.
 """
 
 import asyncio
@@ -14,23 +13,20 @@ from typing import Any
 from postwarden_operator.controlplane.registry import Registry
 from postwarden_operator.controlplane.server import ScreeningServer
 from postwarden_operator.controlplane.tls import Certificate, CertificateFiles, CertificateInMemory
-from postwarden_operator.kube.api import ApiRefused, ApiUnavailable, ClusterApi
+from postwarden_operator.kube.api import ClusterApi
 from postwarden_operator.kube.authenticator import TokenReviewer
 from postwarden_operator.kube.authority_keeper import AuthorityKeeper, OwnAuthority
-from postwarden_operator.kube.objects import INJECT_LABEL, WATCH_LABEL
+from postwarden_operator.kube.follower import Follower
+from postwarden_operator.kube.health import Health
 from postwarden_operator.kube.references import References, Unwatched
 from postwarden_operator.kube.replicas import Replicas, ReplicaSettings
 from postwarden_operator.kube.secrets import Secrets
-from postwarden_operator.kube.store import Kind, Store
+from postwarden_operator.kube.store import Store
 from postwarden_operator.kube.watch import Watch
 from postwarden_operator.reconcile.loop import Reconciler
+from postwarden_operator.reconcile.plan import Plan
 from postwarden_operator.reconcile.world import World
-
-RESYNC = 300.0
-"""Seconds between two complete lists: a few pages each."""
-
-RETRY = 1.0
-"""Seconds until a list that failed is asked for again."""
+from postwarden_operator.telemetry.service import NO_TELEMETRY, Telemetry, TelemetrySettings
 
 SECRETS_TICK = 5.0
 """Seconds between two looks at which Secrets are to be asked for again."""
@@ -38,29 +34,22 @@ SECRETS_TICK = 5.0
 TRUST_TICK = 5.0
 """Seconds between two looks at the CA's file: kubelet needs a minute to write a changed Secret into a volume."""
 
-_GROUP = "/apis/postwarden.dev/v1alpha1"
-
-_LISTS = {
-    Kind.POLICY: (f"{_GROUP}/{Kind.POLICY.value}", ""),
-    Kind.POD: ("/api/v1/pods", INJECT_LABEL),
-    Kind.CONFIG_MAP: ("/api/v1/configmaps", WATCH_LABEL),
-}
-
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorSettings:
-    """listen: HOST:PORT of the control plane. identity: where its certificate comes from. liveness: `http://HOST:PORT/PATH` for
-    kubelet's probe.
+    """listen: HOST:PORT of the control plane. identity: where its certificate comes from. health: host and port for kubelet's probes;
+    None: none.
 
-    replicas: how this one and others share the work; None: there are no others.
+    replicas: how this one and others share the work; None: there are no others. telemetry: where traces and metrics go.
     """
 
     listen: str
     identity: CertificateFiles | OwnAuthority
-    liveness: str | None = None
+    health: tuple[str, int] | None = None
     replicas: ReplicaSettings | None = None
+    telemetry: TelemetrySettings = NO_TELEMETRY
 
 
 class KubeOperator:
@@ -69,7 +58,8 @@ class KubeOperator:
     def __init__(self, settings: OperatorSettings, api: ClusterApi) -> None:
         self._settings = settings
         self._api = api
-        self._store = Store()
+        self._telemetry = Telemetry(settings.telemetry)
+        self._store = Store(self._written)
         self._replicas = Replicas(
             api,
             _trusting(settings.replicas, self._trusted),
@@ -77,24 +67,50 @@ class KubeOperator:
             self._store.policy_status,
         )
         self._registry = Registry(self._replicas.sink)
-        self._reconciler = Reconciler(self._read, self._registry, self._replicas.publish)
+        self._reconciler = Reconciler(
+            self._read,
+            self._registry,
+            self._planned,
+            doubt=lambda: self._follower.doubt,
+            observer=self._telemetry.changes,
+        )
+        self._follower = Follower(api, self._store, Watch, self._reconciler.mark_dirty)
         self._references = References()
         self._unwatched = Unwatched(api, self._references)
         self._secrets = Secrets(api, self._references)
-        self._server = ScreeningServer(self._registry, TokenReviewer(api, self._store.pod))
+        self._server = ScreeningServer(
+            self._registry, TokenReviewer(api, self._store.pod), self._telemetry.changes
+        )
+        self._health = Health(self._alive, self._ready)
+        self._compiled = False
         if self._replicas.servicer is not None:
             self._server.serve_peers(self._replicas.servicer)
-        self._watch = Watch(self._heard, settings.liveness)
         self._stop = asyncio.Event()
+
+    def _written(self, policy: Mapping[str, Any]) -> None:
+        metadata = policy["metadata"]
+        # Status is written by us, and is no change of the policy.
+        fields = [each for each in metadata.get("managedFields") or () if not each.get("subresource")]
+        times = [str(each.get("time")) for each in fields]
+        version, generation = str(metadata.get("resourceVersion") or ""), metadata.get("generation")
+        self._telemetry.changes.wrote(metadata["uid"], generation or 0, version, times)
 
     def stop(self) -> None:
         self._stop.set()
 
-    async def run(self, *, on_watching: Callable[[], None]) -> None:
-        """on_watching: called once kopf runs, which takes SIGTERM and SIGINT for itself.
+    async def run(self) -> None:
+        """Raises ListenFailed, HealthUnavailable, MetricsUnservable, AuthorityUnusable; or what made a part of it end."""
+        # First of all: an API server that is away keeps us from serving, and is no reason to start anew.
+        if self._settings.health is not None:
+            await self._health.start(*self._settings.health)
+        try:
+            await self._telemetry.start()
+            await self._serve()
+        finally:
+            await self._telemetry.stop()
+            await self._health.stop()
 
-        Raises ListenFailed, AuthorityUnusable; or what made a part of it end.
-        """
+    async def _serve(self) -> None:
         stopping = asyncio.create_task(self._stop.wait())
         preparing = asyncio.create_task(self._prepare())
         await asyncio.wait((stopping, preparing), return_when=asyncio.FIRST_COMPLETED)
@@ -110,10 +126,9 @@ class KubeOperator:
             for part in (
                 self._reconciler.run(),
                 *self._replicas.parts(),
-                self._list(),
+                self._follower.run(),
                 self._follow_secrets(),
                 follow_trust(),
-                self._watch_cluster(on_watching),
             )
         ]
         try:
@@ -126,7 +141,12 @@ class KubeOperator:
             ended = await asyncio.gather(*parts, return_exceptions=True)
         if not self._stop.is_set():
             faults = [each for each in ended if isinstance(each, Exception)]
-            raise faults[0] if faults else RuntimeError("the watch of the cluster ended")
+            raise faults[0] if faults else RuntimeError("a part of the operator ended")
+
+    def _alive(self) -> str | None:
+        if self._follower.beyond_remedy:
+            return "the watch of the cluster tells nothing, however often it begins anew"
+        return None
 
     async def _prepare(self) -> tuple[Certificate, Callable[[], Coroutine[None, None, None]]]:
         """What the server shows, and what then keeps it and the trust bundle as they are to be."""
@@ -152,42 +172,12 @@ class KubeOperator:
             if (bundle := files.trust_bundle()) is not None:
                 self._registry.set_trust(bundle)
 
-    async def _watch_cluster(self, on_watching: Callable[[], None]) -> None:
-        """kopf looks once for the resources that it watches: they must be there when it starts."""
-        while True:
-            if await self._discovered():
-                break
-            await asyncio.sleep(RETRY)
-        watching = await self._watch.start()
-        on_watching()
-        await watching
+    def _ready(self) -> str | None:
+        return None if self._compiled else "the policies are not all compiled yet"
 
-    async def _discovered(self) -> bool:
-        """Whether the API server tells of our resource, to those who ask what it has."""
-        try:
-            served = await self._api.request("GET", _GROUP)
-        except (ApiUnavailable, ApiRefused) as error:
-            _log.error("the API server has no ScreeningPolicies, is their CRD installed? %s", error)
-            return False
-        return any(each.get("name") == Kind.POLICY.value for each in served.get("resources", ()))
-
-    def _heard(self, kind: Kind, body: Mapping[str, Any], deleted: bool) -> None:
-        if self._store.heard(kind, body, deleted=deleted):
-            self._reconciler.mark_dirty()
-
-    async def _list(self) -> None:
-        while True:
-            delay = RESYNC
-            for kind, (path, selector) in _LISTS.items():
-                try:
-                    listing = await self._api.list_all(path, selector)
-                except (ApiUnavailable, ApiRefused) as error:
-                    _log.error("%s can't be listed: %s", kind.value, error)
-                    delay = RETRY
-                else:
-                    if self._store.listed(kind, listing):
-                        self._reconciler.mark_dirty()
-            await asyncio.sleep(delay)
+    def _planned(self, plan: Plan) -> None:
+        self._compiled |= not any(outcome.compilation.compiling for outcome in plan.outcomes)
+        self._replicas.publish(plan)
 
     async def _follow_secrets(self) -> None:
         while True:

@@ -6,7 +6,7 @@ resource version counts (a number in the same etcd; compared as the API's own cl
 meanwhile. `complete` once each kind was listed: from then on, and only then, what is absent does not exist.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar
@@ -67,7 +67,9 @@ class _Objects(Generic[T]):
 class Store:
     """Used from one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, written: Callable[[Mapping[str, Any]], None] = lambda body: None) -> None:
+        """written: called with each policy that is new, or not as it was."""
+        self._written = written
         self._policies = _Objects[Policy]()
         self._pods = _Objects[Pod]()
         self._config_maps = _Objects[_NamedConfigMap]()
@@ -75,14 +77,17 @@ class Store:
     def heard(self, kind: Kind, body: Mapping[str, Any], *, deleted: bool) -> bool:
         """Whether anything changed that a reconcile looks at: a status that was written does not."""
         metadata = body["metadata"]
-        uid, version = metadata["uid"], _number(metadata.get("resourceVersion"))
+        uid, version = metadata["uid"], version_of(body)
         if deleted:
             return self._of(kind).remove(uid, version)
         match kind:
             case Kind.POLICY:
                 policy = policy_of(body)
                 before = self._policies.put(uid, version, policy)
-                return before is None or before.document != policy.document
+                changed = before is None or before.document != policy.document
+                if changed:
+                    self._written(body)
+                return changed
             case Kind.POD:
                 pod = pod_of(body)
                 return self._pods.put(uid, version, pod) != pod
@@ -132,6 +137,11 @@ class Store:
         """By namespace and name. A name made anew may be known twice for a moment: the younger counts."""
         ordered = sorted(self._config_maps.known.values(), key=lambda each: each[0])
         return {config_map.key: config_map.content for _, config_map in ordered}
+
+
+def version_of(body: Mapping[str, Any]) -> int:
+    """An object's resource version."""
+    return _number(body["metadata"].get("resourceVersion"))
 
 
 def _number(version: object) -> int:

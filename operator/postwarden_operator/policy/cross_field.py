@@ -124,24 +124,6 @@ STRESS_RULES = (
     ),
 )
 
-
-def _verdict_twice(telemetry: Mapping[str, object]) -> bool:
-    sampling = telemetry.get("sampling")
-    entries = sampling if isinstance(sampling, list | tuple) else ()
-    named = [str(entry["verdict"]) for entry in entries if isinstance(entry, Mapping) and "verdict" in entry]
-    return len(set(named)) < len(named)
-
-
-SAMPLING_RULES = (
-    across(
-        "!has(self.sampling) || self.sampling.all(a, self.sampling.exists_one(b, b.verdict == a.verdict))",
-        "names a verdict twice; give each once",
-        _verdict_twice,
-        field="sampling",
-        reason="FieldValueDuplicate",
-    ),
-)
-
 EXPRESSION_RULES = (
     across(
         "!(self.operator in ['In', 'NotIn']) || (has(self.values) && self.values.size() > 0)",

@@ -1,11 +1,11 @@
 """The part of a ScreeningPolicy on how decisions are reported. Conventions as in `model`."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
-from pydantic import Field, Strict
+from pydantic import AfterValidator, Field, Strict
+from pydantic_core import PydanticCustomError
 
-from postwarden_operator.policy.cross_field import SAMPLING_RULES
-from postwarden_operator.policy.part import CrossFieldRule, Part
+from postwarden_operator.policy.part import Part
 from postwarden_operator.policy.vocabulary import DOCUMENTED_DEFAULT, EnvelopeAddresses, LogFormat, Verdict
 
 MOST_TRACES = 10_000
@@ -23,10 +23,17 @@ class Sampling(Part):
     """At most so many traces a second, in each pod."""
 
 
+def _each_once(sampling: tuple[Sampling, ...]) -> tuple[Sampling, ...]:
+    """The API server refuses it by itself, for the list is a map by verdict."""
+    if len({each.verdict for each in sampling}) < len(sampling):
+        raise PydanticCustomError(
+            "text_format", "{sentence}", {"sentence": "names a verdict twice; give each once"}
+        )
+    return sampling
+
+
 class Telemetry(Part):
     """How decisions are reported."""
-
-    RULES: ClassVar[tuple[CrossFieldRule, ...]] = SAMPLING_RULES
 
     sampling: Annotated[
         tuple[Sampling, ...],
@@ -38,6 +45,7 @@ class Telemetry(Part):
                 DOCUMENTED_DEFAULT: "dropped: 1 %, 10/s; all others together: 100 %, 50/s",
             },
         ),
+        AfterValidator(_each_once),
     ] = ()
     """Which connections get a trace, by verdict. Verdicts that are not named keep the default. Metrics count every connection, and every
     connection has its log line."""

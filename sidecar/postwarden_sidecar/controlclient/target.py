@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+KEEPALIVE = 30.0  # seconds between two pings of a silent operator (design)
+SHORTEST_KEEPALIVE = 10.0  # seconds; the operator sends away who pings more often
+
 
 class TokenUnreadable(Exception):
     """The token's file can't be read; the message is one sentence."""
@@ -14,6 +17,7 @@ class TokenUnreadable(Exception):
 class ControlTarget:
     """address: `HOST:PORT` or `unix:PATH`. Exactly one of token and token_file.
 
+    keepalive: seconds that the operator may be silent before it is asked whether it is there; it has a third of that to answer.
     ca_pem: certificates that are trusted to sign the server's; None: no TLS, for a unix socket only (the
     one-machine mode): a token must not cross a network in the clear. ca_file: where they came from, if they may change there.
     """
@@ -22,6 +26,7 @@ class ControlTarget:
     token: str | None = None
     token_file: Path | None = None
     ca_pem: bytes | None = None
+    keepalive: float = KEEPALIVE
     ca_file: Path | None = None
 
     def __post_init__(self) -> None:
@@ -30,6 +35,22 @@ class ControlTarget:
             raise ValueError("a control target has either a token or a file with it")
         if self.ca_pem is None and not self.address.startswith("unix:"):
             raise ValueError(f"the control address {self.address} is no unix socket and needs a CA")
+        if self.keepalive < SHORTEST_KEEPALIVE:
+            raise ValueError(
+                f"the operator may not be pinged every {self.keepalive:g} s, only every {SHORTEST_KEEPALIVE:.0f}"
+            )
+
+    @property
+    def keepalive_options(self) -> list[tuple[str, int]]:
+        """gRPC's, for a channel."""
+        answer = round(self.keepalive * 1000 / 3)
+        return [
+            ("grpc.keepalive_time_ms", round(self.keepalive * 1000)),
+            ("grpc.keepalive_timeout_ms", answer),  # TCP's: for data that is not acknowledged
+            # What counts for an operator that is frozen, whose kernel still acknowledges: a minute by
+            # default, whatever the other one says (measured with grpcio 1.85).
+            ("grpc.http2.ping_timeout_ms", answer),
+        ]
 
     def read_ca(self) -> bytes | None:
         """ca_pem as it is in its file now. Raises OSError."""

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, BinaryIO
 
+from postwarden.telemetry.resource import from_environment
+
 from postwarden_sidecar.controlclient.client import UPSTREAM_EXPOSED, ControlClient
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.handoff.proof import PROVED, ProofResult
@@ -38,7 +40,6 @@ from postwarden_sidecar.supervisor.upstreams import Upstreams, choose
 from postwarden_sidecar.supervisor.worker_process import WorkerProcess
 from postwarden_sidecar.supervisor.workers import Workers
 from postwarden_sidecar.telemetry.pipeline import PROMETHEUS_CONTENT_TYPE, Telemetry
-from postwarden_sidecar.telemetry.resource import from_environment
 
 FIRST_PROOF = 3.0  # seconds that wait_ready waits for the first proof's result (design)
 NEWER_RULES = 0.5  # seconds; an operator that is there sends within tens of milliseconds
@@ -226,7 +227,9 @@ class Supervisor:
         )
         if settings.control is not None:
             trust = self._state.load_trust() if self._state is not None else b""
-            self._client = ControlClient(settings.control, self._rules, extra_trust=trust)
+            self._client = ControlClient(
+                settings.control, self._rules, extra_trust=trust, pushed=self._telemetry.policy_pushed
+            )
         await self._open_endpoints(upstreams)
         try:
             self._workers.start()

@@ -6,6 +6,8 @@ that `str.isprintable` accepts, so no newline, terminal sequence or text-directi
 
 from __future__ import annotations
 
+from postwarden.telemetry.escape import printable as printable
+
 from postwarden_sidecar.engine.record import MAX_TEXT
 
 MAX_REASON = 2 * MAX_TEXT  # characters: our own sentence, and a client's text in it
@@ -13,24 +15,6 @@ _C_ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13:
 _OCTAL = [
     _C_ESCAPES.get(byte) or (chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte:03o}") for byte in range(256)
 ]
-
-
-def printable(text: str, limit: int = MAX_TEXT) -> str:
-    r"""For spans, JSON and the terminal: UTF-8 is shown as such, all else as `\r`, `\x1b`, `\u2028`; a backslash is doubled, so that it
-    can be read back. limit: characters of the input that are kept."""
-    text = text[:limit]
-    if text.isascii() and text.isprintable() and "\\" not in text:
-        return text
-    octets = text.replace("\\", "\\\\").encode("latin-1", "replace")
-    decoded = octets.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else _escaped(c) for c in decoded)
-
-
-def _escaped(character: str) -> str:
-    r"""`\x` from 80 on is left to bytes that are no UTF-8: a C1 control character is `\u0085`."""
-    if 0x80 <= ord(character) <= 0xFF:
-        return f"\\u{ord(character):04x}"
-    return character.encode("unicode_escape").decode()
 
 
 def octal(text: str, limit: int | None = None) -> str:
