@@ -14,7 +14,6 @@ _LOG_FORMATS = {
     pb.LOG_FORMAT_POSTSCREEN_LEGACY: LogFormat.POSTSCREEN_LEGACY,
 }
 _ENVELOPE_ADDRESSES = {
-    pb.ENVELOPE_ADDRESSES_UNSPECIFIED: EnvelopeAddresses.FULL,  # of an operator that does not know the field
     pb.ENVELOPE_ADDRESSES_FULL: EnvelopeAddresses.FULL,
     pb.ENVELOPE_ADDRESSES_HASHED: EnvelopeAddresses.HASHED,
     pb.ENVELOPE_ADDRESSES_OMITTED: EnvelopeAddresses.OMITTED,

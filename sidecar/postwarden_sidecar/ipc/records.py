@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from postwarden_sidecar.engine.record import MAX_TEXT, Event, Record, TestResult
+from postwarden_sidecar.engine.record import MAX_TEXT, Event, Lookup, Record, TestResult
 from postwarden_sidecar.ipc.messages import MAX_MESSAGE
 from postwarden_sidecar.ipc.page import CELLS, RECORDS_DROPPED
 from postwarden_sidecar.ipc.pair import ChannelFault, prepare, receive_packet, send_packet
@@ -48,7 +48,8 @@ def _shrink(record: Record) -> bytes:
         bounded = _bound(record, limit)
         bounded.tests = [_bound(test, limit) for test in record.tests[:MAX_TESTS]]
         bounded.lookups = [
-            lookup._replace(zone=lookup.zone[:limit]) for lookup in record.lookups[:MAX_LOOKUPS]
+            Lookup(_cut(lookup.zone, limit), _cut(lookup.outcome, limit), lookup.start, lookup.end)
+            for lookup in record.lookups[:MAX_LOOKUPS]
         ]
         bounded.events = []
         # The events' list and their count take a few bytes more than now, when both are empty.
@@ -63,11 +64,15 @@ def _shrink(record: Record) -> bytes:
 
 def _bound(part: _Part, limit: int) -> _Part:
     texts: dict[str, Any] = {
-        name: value[:limit].encode("latin-1", "replace").decode("latin-1")
+        name: _cut(value, limit)
         for name in part.__dataclass_fields__
         if type(value := getattr(part, name)) is str
     }
     return replace(part, **texts)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text[:limit].encode("latin-1", "replace").decode("latin-1")
 
 
 def _keep_ends(events: list[Event], room: int) -> list[Event]:

@@ -15,8 +15,6 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, BinaryIO
 
-from postwarden.telemetry.resource import from_environment
-
 from postwarden_sidecar.controlclient.client import UPSTREAM_EXPOSED, ControlClient
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.handoff.proof import PROVED, ProofResult
@@ -34,6 +32,7 @@ from postwarden_sidecar.supervisor.closing import close_when_empty
 from postwarden_sidecar.supervisor.dnsbl_health import DnsblHealth
 from postwarden_sidecar.supervisor.endpoints import EndpointFailed, Endpoints
 from postwarden_sidecar.supervisor.lost_address import LostAddress
+from postwarden_sidecar.supervisor.reporting import make_telemetry
 from postwarden_sidecar.supervisor.settings import SidecarSettings, WithoutRules
 from postwarden_sidecar.supervisor.state_directory import ADMIN_SOCKET, PASSES, Learned, StateDirectory
 from postwarden_sidecar.supervisor.upstreams import Upstreams, choose
@@ -203,7 +202,7 @@ class Supervisor:
         if len(self._listeners) < settings.workers:
             _log.warning("clients can't be steered to %d workers here: one serves all", settings.workers)
             self._page.slot(SUPERVISOR)[CELLS[STEERING_FAILED]] = 1
-        self._telemetry = self._make_telemetry(self._page)
+        self._telemetry = make_telemetry(settings, self._page, self._log_stream)
         self._store = await self._open_store()
         self._workers = Workers(
             self._listeners,
@@ -242,17 +241,6 @@ class Supervisor:
         self._keep(self._sweep())
         if self._client is not None:
             self._keep(self._client.run())
-
-    def _make_telemetry(self, page: Page) -> Telemetry:
-        return Telemetry(
-            page=page,
-            log_format=self._settings.log_format or "JSON",
-            log_stream=self._log_stream,
-            hostname=socket.gethostname(),
-            pid=os.getpid(),
-            resource=from_environment(os.environ),
-            otlp_endpoint=self._settings.otlp_endpoint,
-        )
 
     def _make_upstreams(self, workers: Workers) -> Upstreams:
         return Upstreams(
