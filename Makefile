@@ -9,7 +9,7 @@ PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 SECONDS ?= 60
 FUZZ_TARGETS := engine proxy_header dns_reply mta_replies
 
-.PHONY: help setup demo test unit fuzz fuzz-short e2e bench-control lint generate check-generated lock clean
+.PHONY: help setup demo test unit fuzz fuzz-short e2e bench-control bench-telemetry lint generate check-generated lock clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -43,6 +43,9 @@ e2e: setup  ## the tests with real Postfix and a real API server (builds them on
 
 bench-control: setup  ## measure the operator with 1,000 sidecars and policies and 10,000 pods; the last line is JSON (some 6 minutes)
 	PYTHONPATH=.:e2e $(BIN)/python -m bench.control $(ARGS)
+
+bench-telemetry: setup  ## measure what telemetry costs screening, with OTLP endpoints that are dead, slow and live; the last line is JSON
+	PYTHONPATH=.:e2e $(BIN)/python -m bench.telemetry $(ARGS)
 
 lint: setup  ## ruff, mypy, import contracts, the wire contract, generated files up to date
 	$(BIN)/ruff check .

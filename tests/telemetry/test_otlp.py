@@ -258,8 +258,8 @@ async def test_a_dead_endpoint_costs_no_time_and_is_warned_of_once(
             telemetry.observe([passed()] * 100)
         assert time.monotonic() - begin < 0.5
         begin = time.monotonic()
-        await telemetry.close(0.8)
-        assert time.monotonic() - begin < 1.2
+        await telemetry.close(2.0)
+        assert time.monotonic() - begin < 2.4
         assert stream.getvalue().count(b"\n") == 4000
         assert b'signal="log"' in telemetry.prometheus()
     (warning,) = [entry for entry in caplog.records if entry.name == "postwarden.telemetry"]
