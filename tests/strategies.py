@@ -376,4 +376,5 @@ def rules() -> st.SearchStrategy[Rules]:
         session=sessions(),
         limits=limits(),
         cache=st.builds(Cache, _seconds, st.integers(0, 32), st.integers(0, 128)),
+        exempt_recipients=_words,
     )

@@ -29,6 +29,9 @@ from bench.control.usage import Usage, usage
 REST = 30.0
 """Seconds of rest that are measured: the pings of all sidecars come once in 30 s."""
 
+SETTLE = 30.0
+"""Seconds before them: a thousand statuses were written since the start, and kopf hears of each."""
+
 BUSY = 30
 """Changes, one a second, for the operator's CPU under change."""
 
@@ -148,10 +151,10 @@ class _Run:
         self._set("some_acked_p50_s", _quantile(times, 0.5))
         self._set("some_acked_p99_s", _quantile(times, 0.99))
         self._patch(SOME, {"selector": selects(NOBODY)})
-        time.sleep(3.0)  # the status of both is written anew
 
     def _rest(self) -> None:
-        _say(f"{REST:.0f} s of rest")
+        _say(f"{REST:.0f} s of rest, after {SETTLE:.0f} s to settle")
+        time.sleep(SETTLE)
         before, fleet = self._usage(), usage(self._fleet.pid)
         time.sleep(REST)
         after = self._usage()

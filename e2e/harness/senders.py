@@ -3,6 +3,7 @@
 Contract: they take mail from loopback for the whole world, and are `client.example` themselves.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.exim import Exim
@@ -15,8 +16,10 @@ EXIM_TLS = {False: "hosts_avoid_tls = *", True: "hosts_require_tls = *"}
 _NAME = "client.example"
 
 
-def sending_postfix(root: Path, smarthost: str, source: str, **settings: str) -> Postfix:
-    """smarthost: `HOST:PORT`. source: the address it connects from. settings: of main.cf."""
+def sending_postfix(
+    root: Path, smarthost: str, source: str, *, services: Sequence[str] = (), **settings: str
+) -> Postfix:
+    """smarthost: `HOST:PORT`. source: the address it connects from. services: further lines of master.cf. settings: of main.cf."""
     host, _, port = smarthost.rpartition(":")
     return Postfix(
         root,
@@ -29,6 +32,7 @@ def sending_postfix(root: Path, smarthost: str, source: str, **settings: str) ->
             "defer_transports": "",
             **settings,
         },
+        services=services,
     )
 
 

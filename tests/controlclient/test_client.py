@@ -301,6 +301,24 @@ async def test_a_lost_address_is_reported_on_change_and_on_every_stream(
         assert (await again.next("lost_address")).address == ""
 
 
+async def test_a_refused_steering_is_reported_on_change_and_on_every_stream(
+    server: ControlServer, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "PAUSE", 0.05)
+    monkeypatch.setattr(reports, "JITTER", 0.01)
+    async with running(server.target, sink) as client:
+        stream = await server.stream()
+        client.reports.tell_steering("")  # never was one: nothing is said
+        client.reports.tell_steering("one serves all")
+        client.reports.keep_only(set())
+        assert (await stream.next("steering")).problem == "one serves all"
+        stream.send.put_nowait(None)
+        again = await server.stream()
+        assert (await again.next("steering")).problem == "one serves all"
+        client.reports.tell_steering("")
+        assert (await again.next("steering")).problem == ""
+
+
 async def test_the_token_is_read_anew_for_each_stream(
     server: ControlServer, sink: Sink, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -215,6 +215,7 @@ def test_what_goes_over_the_wire_comes_back_the_same() -> None:
         open_relay=True,
         zones=zones,
         lost_address="99 % come from 10.0.0.1",
+        unsteered="one serves all",
     )
     says = PeerState("uid", "a", sync, 1234.5)
     message = to_wire("p", says)

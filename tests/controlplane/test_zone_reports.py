@@ -55,3 +55,12 @@ def test_a_lost_address_is_kept_until_it_is_taken_back() -> None:
     assert stream.state.lost_address == "10.0.0.1"
     stream.receive_lost_address("", "")
     assert stream.state.lost_address == ""
+
+
+def test_a_refused_steering_is_kept_until_it_is_taken_back() -> None:
+    stream = subscription()
+    stream.receive_steering("one serves\r\nall" + "x" * 1000)
+    assert stream.state.unsteered.startswith("one serves??allx")
+    assert len(stream.state.unsteered) == LONGEST_DETAIL
+    stream.receive_steering("")
+    assert stream.state.unsteered == ""

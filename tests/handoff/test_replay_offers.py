@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from postwarden_sidecar.engine.actions import HandoverOutcome
-from postwarden_sidecar.handoff.replay import NOT_TAKEN, MtaDialog
-from replayed_mta import EHLO_REPLY, GREETING, HELLO, MAIL, OFFERED, OK, RCPT, Mta, mail
+from postwarden_sidecar.handoff.replay import NOT_TAKEN, NOT_TAKEN_TLS, MtaDialog
+from replayed_mta import EHLO_REPLY, GREETING, HELLO, MAIL, OFFERED, OK, RCPT, TLS, Mta, mail
 
 DONE, ANSWERED = HandoverOutcome.DONE, HandoverOutcome.ANSWERED
 
@@ -71,6 +71,18 @@ def test_a_parameter_that_we_offered_and_the_mta_does_not_is_ours_to_answer_for(
     ours |= code == b"503" and not at_rcpt
     assert result.reply == (NOT_TAKEN if ours else refusal)
     assert (result.outcome is DONE) == (at_rcpt and not ours)
+
+
+@pytest.mark.parametrize("still", [True, False])
+@pytest.mark.parametrize("refusal", [b"502 5.5.1 not here\r\n", b"454 4.7.0 not now\r\n"])
+def test_tls_that_we_offered_and_the_mta_does_not_is_ours_to_answer_for(still: bool, refusal: bytes) -> None:
+    """A sender that insists on TLS bounces its mail at a 5xx to STARTTLS (measured: Postfix)."""
+    mta = Mta(MtaDialog(["STARTTLS"]))
+    ehlo = b"250-mta.example\r\n250 %s\r\n" % (b"STARTTLS" if still else b"HELP")
+    result = mta.ask(TLS, GREETING, ehlo, refusal)
+    ours = not still and refusal.startswith(b"502")
+    assert (result.outcome, result.reply) == (ANSWERED, NOT_TAKEN_TLS if ours else refusal)
+    assert result.kept
 
 
 def test_after_helo_nothing_was_offered() -> None:

@@ -1,6 +1,7 @@
 """A cluster in memory that answers as the API server does, for tests in virtual time; and a watch that tells what it is let tell."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ _PATHS = {path: kind for kind, (path, _) in LISTS.items()}
 class MemoryCluster:
     """failing: raised by every request, if set. oldest: changes from before it are not known any more.
 
-    lists, follows: that were made. step: seconds until a watch of pods tells.
+    lists, follows: that were made.
     """
 
     version: int = 1
@@ -28,7 +29,7 @@ class MemoryCluster:
     oldest: int = 0
     lists: int = 0
     follows: int = 0
-    step: float = 0.1
+    news: asyncio.Event = field(default_factory=asyncio.Event)
     watches: list["MemoryWatch"] = field(default_factory=list)
 
     def put(self, kind: Kind, uid: str, **body: Any) -> None:
@@ -43,6 +44,7 @@ class MemoryCluster:
         self.version += 1
         metadata = {"name": uid, "namespace": "mail", "uid": uid, "resourceVersion": str(self.version)}
         self.objects[kind][uid] = {"metadata": metadata, **body}
+        self.news.set()
         self.history.append((self.version, kind, event, self.objects[kind][uid]))
         for watch in self.watches:
             watch.happened(kind, self.objects[kind][uid], event == "DELETED")
@@ -83,8 +85,9 @@ class MemoryCluster:
                 if kind is _PATHS[path] and version > told:
                     yield event, body
             told = self.version
-            await asyncio.sleep(min(self.step, end - loop.time()))
-            self._may_fail()
+            self.news.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.news.wait(), end - loop.time())
         yield BOOKMARK, {"metadata": {"resourceVersion": str(told)}}
 
     def _may_fail(self) -> None:

@@ -10,17 +10,19 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import TracebackType
 
 import pytest
 from net.bench import TIMEOUT, Client, make_rules
-from net.handover_scripts import HELLO, MAIL, RCPT, ask, deep_rules, greet, taken
+from net.handover_scripts import HELLO, MAIL, RCPT, Steps, ask, deep_rules, greet, taken
 from net.scripted_mta import ScriptedMta, serve_mail
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.channel import Channel, Message
 from postwarden_sidecar.ipc.messages import (
     Applied,
     Drain,
+    EhloLearned,
     NoRules,
     PassAnswer,
     PassQuery,
@@ -226,6 +228,40 @@ def test_what_a_replay_learned_is_offered_to_the_next_client() -> None:
             lines = [said.readline()[4:] for _ in range(4)]
             said.close()
         assert lines == [b"mx.example\r\n", b"SIZE 1000\r\n", b"CHUNKING\r\n", b"STARTTLS\r\n"]
+        while not isinstance(told := worker.receive(), EhloLearned):
+            assert isinstance(told, PassQuery | PassStored)
+        assert told == EhloLearned(mta.target, "Plain", ("SIZE 1000", "CHUNKING", "STARTTLS"))
+
+
+def test_what_the_mta_does_not_offer_to_a_client_is_not_promised_to_its_prefix_again() -> None:
+    """Others are offered it, as the supervisor learns from their sessions."""
+    rules = deep_rules()
+    rules = replace(rules, limits=replace(rules.limits, prefix_ipv4=24))
+    with ScriptedMta(Steps((HELLO, b"250-mta.example\r\n250 SIZE 1000\r\n"))) as mta, Supervised() as worker:
+        worker.put_in_force(rules, mta.target)
+        offers = UpstreamInForce(mta.target, "Plain", True, "", "mx.example ESMTP", ("SIZE 1000", "CHUNKING"))
+        worker.channel.send(offers)
+        assert offered(worker, "127.0.0.1", MAIL, RCPT) == [b"SIZE 1000", b"CHUNKING"]
+        worker.channel.send(offers)
+        assert offered(worker, "127.0.0.2") == [b"SIZE 1000"]
+        assert offered(worker, "127.0.1.1") == [b"SIZE 1000", b"CHUNKING"]
+
+
+def offered(worker: Supervised, source: str, *commands: bytes) -> list[bytes]:
+    """What a client is offered; each recipient is answered 450."""
+    with socket.create_connection(worker.address, TIMEOUT, source_address=(source, 0)) as client:
+        said = client.makefile("rb")
+        while not said.readline().startswith(b"220 "):
+            pass
+        client.sendall(HELLO)
+        lines = [said.readline()]
+        while lines[-1].startswith(b"250-"):
+            lines.append(said.readline())
+        for command in commands:
+            client.sendall(command)
+            assert said.readline().startswith(b"250 " if command is MAIL else b"450 4.3.0 ")
+        said.close()
+    return [line[4:-2] for line in lines[1:]]
 
 
 def test_a_wrong_answer_is_told_to_the_supervisor() -> None:

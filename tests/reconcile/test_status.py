@@ -91,6 +91,15 @@ def test_lost_addresses_of_clients_are_a_detail_of_programmed() -> None:
     )
 
 
+def test_steering_that_a_kernel_refuses_is_a_detail_of_programmed() -> None:
+    unsteered = SyncState(State.SYNCED, unsteered="one serves all")
+    (programmed,) = [each for each in status(SYNCED, unsteered)["conditions"] if each["type"] == "Programmed"]
+    assert (programmed["status"], programmed["reason"]) == ("True", "Synced")
+    assert programmed["message"] == (
+        "in force in every sidecar; in 1 of 2 sidecars clients can't be steered to workers (mta-1: one serves all)"
+    )
+
+
 @pytest.mark.parametrize(
     ("reason", "accepted", "resolved"),
     [

@@ -20,7 +20,7 @@ from postwarden_sidecar.supervisor.workers import Workers
 
 
 class Pool:
-    """records, stress: what the workers reported."""
+    """records, stress: what the workers reported. steering_problems: whether the kernel took each new one, "" if it did."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -31,6 +31,7 @@ class Pool:
         self.address: tuple[str, int] = self.listeners[0].getsockname()
         self.records: list[Record] = []
         self.stress: list[tuple[bool, int]] = []
+        self.steering_problems: list[str] = []
         self.workers = Workers(
             self.listeners,
             self.page,
@@ -38,6 +39,7 @@ class Pool:
             on_pass=lambda worker, message: None,
             on_fault=lambda fault: None,
             on_stress=lambda on, connections: self.stress.append((on, connections)),
+            on_steering=self.steering_problems.append,
         )
 
     def _recorded(self, records: Sequence[Record]) -> None:

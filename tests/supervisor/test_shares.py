@@ -48,7 +48,7 @@ def source_of(worker: int) -> str:
     return next(client for number in range(2, 250) if STEERING.owner(client := f"127.0.0.{number}") == worker)
 
 
-async def test_a_steering_that_the_kernel_refuses_is_told_by_a_metric(
+async def test_a_steering_that_the_kernel_refuses_is_told_by_a_metric_and_to_the_operator(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with pool(2, RULES) as it:
@@ -63,6 +63,8 @@ async def test_a_steering_that_the_kernel_refuses_is_told_by_a_metric(
             assert steered(28) == 1
             assert steered(26) == 1
         assert steered(24) == 0
+        problem = "the kernel refuses a new steering, so the old one stays: no more programs"
+        assert it.steering_problems == ["", problem, problem, ""]
 
 
 async def test_where_the_kernel_refuses_to_steer_one_worker_serves_and_a_metric_tells(

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from postwarden_sidecar.handoff.proof import OPEN_RELAY, PROVED, UNPROVED, WRONG_ANSWER, ProofResult
-from postwarden_sidecar.ipc.messages import UpstreamFault, UpstreamInForce
+from postwarden_sidecar.ipc.messages import EhloLearned, UpstreamFault, UpstreamInForce
 from postwarden_sidecar.rules.settings import Handoff, Upstream
 from postwarden_sidecar.supervisor.settings import UpstreamChoice
 from postwarden_sidecar.supervisor.state_directory import Learned
@@ -246,6 +246,41 @@ async def test_what_was_learned_before_a_restart_is_told_before_the_proof() -> N
         it.upstreams.want(Upstream("127.0.0.1:26", Handoff.PLAIN))
         assert (it.announced[-1].banner, it.announced[-1].ehlo) == ("", None)
         it.says[Upstream("127.0.0.1:26", Handoff.PLAIN)] = DOWN
+
+
+async def test_what_a_replay_learned_is_told_to_all_workers_and_kept_at_a_pace() -> None:
+    """An MTA that offers by client changes nothing more than once in half a minute."""
+    async with bench() as it:
+        it.says = {OLD: GOOD}
+        it.upstreams.want(OLD)
+        await asyncio.sleep(0.1)
+        before = len(it.announced)
+        for number in range(100):
+            ehlo = ("SIZE",) if number % 2 == 0 else ("DSN",)
+            it.upstreams.replay_learned(EhloLearned(OLD.target, OLD.handoff.value, ehlo))
+            await asyncio.sleep(0.1)
+        assert [(said.banner, said.ehlo) for said in it.announced[before:]] == [
+            ("mx.example.org ESMTP", ("SIZE",))
+        ]
+        assert it.kept[-1] == Learned(OLD.target, "mx.example.org ESMTP", ("SIZE",))
+        await asyncio.sleep(20.0)
+        it.upstreams.replay_learned(EhloLearned(OLD.target, OLD.handoff.value, ("DSN",)))
+        await asyncio.sleep(0.1)
+        assert it.announced[-1].ehlo == it.kept[-1].ehlo == ("DSN",)
+
+
+async def test_what_was_learned_of_another_mta_changes_nothing() -> None:
+    async with bench() as it:
+        it.says = {OLD: GOOD}
+        it.upstreams.replay_learned(EhloLearned(OLD.target, OLD.handoff.value, ("SIZE",)))
+        it.upstreams.want(OLD)
+        await asyncio.sleep(0.1)
+        before = list(it.announced)
+        it.upstreams.replay_learned(EhloLearned(NEW.target, NEW.handoff.value, ("SIZE",)))
+        it.upstreams.replay_learned(EhloLearned("127.0.0.1:26", OLD.handoff.value, ("SIZE",)))
+        await asyncio.sleep(0.1)
+        assert it.announced == before
+        assert it.kept == [Learned(OLD.target, "mx.example.org ESMTP", ("DSN",))]
 
 
 async def test_no_upstream_is_said_to_workers_and_operator() -> None:

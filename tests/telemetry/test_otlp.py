@@ -233,6 +233,9 @@ def closed_endpoint() -> Iterator[str]:
     yield url
 
 
+SECONDS = 5.0  # half of what the exporters wait for an answer (OTEL_EXPORTER_OTLP_TIMEOUT's default)
+
+
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 @pytest.mark.parametrize("endpoint", [closed_endpoint, silent_endpoint])
 async def test_a_dead_endpoint_costs_no_time_and_is_warned_of_once(
@@ -253,13 +256,15 @@ async def test_a_dead_endpoint_costs_no_time_and_is_warned_of_once(
             otlp_protocol=protocol,
             metrics_interval=0.01,
         )
-        begin = time.monotonic()
+        # Our thread's own time: what others take of a busy machine is no cost of the endpoint. Who waited for it would wait for SECONDS.
+        begin, worked = time.monotonic(), time.thread_time()
         for _ in range(40):
             telemetry.observe([passed()] * 100)
-        assert time.monotonic() - begin < 0.5
+        assert time.thread_time() - worked < 0.5
+        assert time.monotonic() - begin < SECONDS
         begin = time.monotonic()
         await telemetry.close(2.0)
-        assert time.monotonic() - begin < 2.4
+        assert time.monotonic() - begin < SECONDS
         assert stream.getvalue().count(b"\n") == 4000
         assert b'signal="log"' in telemetry.prometheus()
     (warning,) = [entry for entry in caplog.records if entry.name == "postwarden.telemetry"]

@@ -60,6 +60,7 @@ def to_wire(pod_uid: str, peer: PeerState) -> pb.PeerState:
         unproved=peer.sync.unproved,
         open_relay=peer.sync.open_relay,
         lost_address=peer.sync.lost_address,
+        unsteered=peer.sync.unsteered,
         zones=[
             pb.DnsblReport(zone=report.zone, state=_ZONE_STATES[report.state], detail=report.detail)
             for report in peer.sync.zones
@@ -77,5 +78,13 @@ def from_wire(message: pb.PeerState) -> PeerState:
         if report.state in _ZONE_STATE_OF
     )
     state = _STATE_OF.get(message.state, State.PENDING)
-    sync = SyncState(state, message.reason, message.unproved, message.open_relay, zones, message.lost_address)
+    sync = SyncState(
+        state,
+        message.reason,
+        message.unproved,
+        message.open_relay,
+        zones,
+        message.lost_address,
+        message.unsteered,
+    )
     return PeerState(message.policy_uid, message.revision, sync, message.since.ToNanoseconds() / 1e9)

@@ -8,7 +8,6 @@ gets the newest wish next.
 
 import asyncio
 import logging
-import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -156,12 +155,14 @@ class _Servicer:
         reader = asyncio.create_task(self._read(stream, request_iterator))
         reader.add_done_callback(lambda _: stream.wake.set())
         life = loop.call_later(STREAM_LIFE, stream.finish, End.EXPIRED)
+        nonce = 1
         try:
             while stream.end is None and not reader.done():
                 stream.wake.clear()
                 # The newest wish at this moment; those that came and went during the last write are not sent.
-                message = stream.trust.next_message() or subscription.next_message(secrets.token_hex(8))
+                message = stream.trust.next_message() or subscription.next_message(str(nonce))
                 if message is not None:
+                    nonce += 1
                     if message.HasField("snapshot"):
                         message.snapshot.traceparent = self._pushes.sent(identity, message.snapshot)
                     await _write(stream, message, context)
@@ -204,6 +205,8 @@ class _Servicer:
                     subscription.receive_lost_address(
                         message.lost_address.address, message.lost_address.detail
                     )
+                case "steering":
+                    subscription.receive_steering(message.steering.problem)
                 case "trust":
                     stream.trust.receive_report(_seconds(message.trust.trust_expires))
                 case _:

@@ -42,7 +42,7 @@ class SyncState:
 
     Empty if synced. `unproved`: rejected for the proof of its hand-off, whatever the revision; `open_relay`: the MTA would relay for
     anyone. `zones`: what it reported of DNSBL zones. `lost_address`: why it thinks that clients' addresses are lost on their way to it,
-    "" if it does not.
+    "" if it does not. `unsteered`: why the kernel does not steer its clients to its workers as they are to be, "" if it does.
     """
 
     state: State
@@ -51,6 +51,7 @@ class SyncState:
     open_relay: bool = False
     zones: tuple[ZoneReport, ...] = ()
     lost_address: str = ""
+    unsteered: str = ""
 
 
 DISCONNECTED = SyncState(State.DISCONNECTED, "no stream to this sidecar")
@@ -116,6 +117,7 @@ class Subscription:
         self._handoff = SyncState(State.SYNCED)
         self._zones: dict[str, ZoneReport] = {}
         self._lost_address = ""
+        self._unsteered = ""
 
     def want(self, wanted: Wanted) -> None:
         """From now on this is wanted; `next_message` says whether that needs a message."""
@@ -222,11 +224,17 @@ class Subscription:
         """Nearly all of its connections come from there; "": they do not any more."""
         self._lost_address = shown(detail or address) if address else ""
 
+    def receive_steering(self, problem: str) -> None:
+        """The kernel refuses to steer clients to its workers; "": it does not."""
+        self._unsteered = shown(problem)
+
     @property
     def state(self) -> SyncState:
         """Never Synced before the sidecar has said that the wanted revision is in force."""
         zones = tuple(self._zones.values())
-        return replace(self._sync_state(), zones=zones, lost_address=self._lost_address)
+        return replace(
+            self._sync_state(), zones=zones, lost_address=self._lost_address, unsteered=self._unsteered
+        )
 
     def _sync_state(self) -> SyncState:
         wanted, sent = self._wanted, self._sent

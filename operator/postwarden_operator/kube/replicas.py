@@ -136,7 +136,7 @@ class Replicas:
             self._view.told(_OWN, (), (pod_uid,), now)
         else:
             self._view.told(_OWN, ((pod_uid, state),), (), now)
-        self.writer.mark_dirty()
+        self.writer.mark_dirty(pod_uid)
 
     def _lead(self, leading: bool) -> None:
         if leading:

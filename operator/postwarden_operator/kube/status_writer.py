@@ -1,7 +1,8 @@
 """Writes each policy's status when it changed, and not too often.
 
 Contract: level-triggered, like the reconcile: `publish` says what became of the policies, `mark_dirty` that a
-sidecar's state changed; what is written is the state at that moment. Only while `may_write`: one of several
+sidecar's state changed; what is written is the state at that moment. Looked at are the policies that this is about, for of a thousand
+one changes; all of them once a minute, and when a replica takes over. Only while `may_write`: one of several
 replicas. A write names the object's uid and the version that it is based on, so that the status of a policy that
 was deleted and made anew is never that of the old one, and a replica that does not know yet that it leads no more
 overwrites nobody. One that fails is tried again, each time later.
@@ -82,7 +83,14 @@ class StatusWriter:
         self._current = current
         self._may_write = may_write
         self._next_expiry = next_expiry
-        self._outcomes: tuple[Outcome, ...] = ()
+        self._outcomes: dict[str, Outcome] = {}
+        """By policy uid."""
+        self._policy_of: dict[str, str] = {}
+        """By pod uid: who counts it."""
+        self._touched: set[str] = set()
+        self._due: dict[str, float] = {}
+        """When a policy is to be looked at though nothing happens, by the loop's clock."""
+        self._look_at_all = 0.0
         self._written: dict[str, _Written] = {}
         self._failed: dict[str, _Failed] = {}
         self._settled_at = 0.0
@@ -90,11 +98,29 @@ class StatusWriter:
 
     def publish(self, plan: Plan) -> None:
         """What became of all policies."""
-        self._outcomes = plan.outcomes
-        self._dirty.set()
+        before, self._outcomes = self._outcomes, {outcome.uid: outcome for outcome in plan.outcomes}
+        for uid, outcome in before.items():
+            if self._outcomes.get(uid) is not outcome:
+                for pod_uid in outcome.screened:
+                    self._policy_of.pop(pod_uid, None)
+        for uid, outcome in self._outcomes.items():
+            if before.get(uid) is not outcome:
+                self._policy_of.update(dict.fromkeys(outcome.screened, uid))
+                self._touched.add(uid)
+        for of_policies in (self._written, self._failed, self._due):
+            for uid in of_policies.keys() - self._outcomes.keys():
+                del of_policies[uid]
+        if self._touched:
+            self._dirty.set()
 
-    def mark_dirty(self) -> None:
-        """A sidecar's state changed: which one does not matter, the counts are made anew."""
+    def mark_dirty(self, pod_uid: str | None = None) -> None:
+        """A sidecar's state changed; None: it may be any."""
+        if pod_uid is None:
+            self._look_at_all = 0.0
+        elif (uid := self._policy_of.get(pod_uid)) is not None:
+            self._touched.add(uid)
+        else:
+            return
         self._dirty.set()
 
     def take_over(self, settle: float) -> None:
@@ -102,6 +128,7 @@ class StatusWriter:
         self._written.clear()
         self._failed.clear()
         self._settled_at = asyncio.get_running_loop().time() + settle
+        self._look_at_all = 0.0
         self._dirty.set()
 
     async def run(self) -> None:
@@ -121,22 +148,29 @@ class StatusWriter:
 
     async def _write_all(self) -> float | None:
         """When there is more to write, by the loop's clock; None: nothing is left."""
+        touched, self._touched = self._touched, set()
         if not self._may_write():
             return None
         loop = asyncio.get_running_loop()
-        due: list[float] = []
-        live = {outcome.uid for outcome in self._outcomes}
-        self._written = {uid: each for uid, each in self._written.items() if uid in live}
-        self._failed = {uid: each for uid, each in self._failed.items() if uid in live}
-        for outcome in self._outcomes:
-            if (when := await self._write_if_changed(outcome, loop.time())) is not None:
-                due.append(when)
         now = loop.time()
-        if now < self._settled_at:
-            due.append(self._settled_at)
-        if (expiry := self._next_expiry()) is not None:
-            due.append(expiry)
-        return min(due, default=None)
+        if now >= self._look_at_all:
+            touched = set(self._outcomes)
+            self._look_at_all = now + LOOK_AGAIN
+        touched |= {uid for uid, due in self._due.items() if due <= now}
+        for uid in touched:
+            self._due.pop(uid, None)
+            outcome = self._outcomes.get(uid)
+            if (
+                outcome is not None
+                and (due := await self._write_if_changed(outcome, loop.time())) is not None
+            ):
+                self._due[uid] = due
+        # When a replica is to say that sidecars are disconnected of which it has not heard, or one's stream is over for long enough,
+        # which policies that is about is not known.
+        for due in (self._settled_at, self._next_expiry()):
+            if due is not None and due > now:
+                self._look_at_all = min(self._look_at_all, due)
+        return min((self._look_at_all, *self._due.values()))
 
     async def _write_if_changed(self, outcome: Outcome, now: float) -> float | None:
         """When to look at it again; None: there is no reason to."""

@@ -7,7 +7,7 @@ meanwhile. `complete` once each kind was listed: from then on, and only then, wh
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
@@ -83,6 +83,10 @@ class Store:
         match kind:
             case Kind.POLICY:
                 policy = policy_of(body)
+                known = self._policies.known.get(uid)
+                if known is not None and known[1].document == policy.document:
+                    # The same object again, by which others know that nothing changed: a write of status, or a list, makes a new one.
+                    policy = replace(policy, document=known[1].document)
                 before = self._policies.put(uid, version, policy)
                 changed = before is None or before.document != policy.document
                 if changed:

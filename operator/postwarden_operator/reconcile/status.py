@@ -53,6 +53,7 @@ def status_of(
         resolved.reason, "False"
     )
     programmed = _with_lost_addresses(_programmed(outcome, states, counts), outcome, states)
+    programmed = _with_unsteered(programmed, outcome, states)
     health = dnsbl_health(outcome, states.values(), previous, now)
     programmed_status = "True" if programmed.reason == "Synced" else "False"
     if unheard:
@@ -133,6 +134,19 @@ def _with_lost_addresses(programmed: Reason, outcome: Outcome, states: Mapping[s
     sentence = (
         f"{len(losing)} of {len(states)} sidecars do not see their clients' addresses "
         f"({outcome.screened[first]}: {states[first].lost_address}): keep them with externalTrafficPolicy: Local or the PROXY protocol"
+    )
+    return Reason(programmed.reason, f"{programmed.message}; {sentence}")
+
+
+def _with_unsteered(programmed: Reason, outcome: Outcome, states: Mapping[str, SyncState]) -> Reason:
+    """With a sentence on sidecars whose kernel does not steer clients to their workers."""
+    unsteered = [uid for uid, state in states.items() if state.unsteered]
+    if not unsteered:
+        return programmed
+    first = unsteered[0]
+    sentence = (
+        f"in {len(unsteered)} of {len(states)} sidecars clients can't be steered to workers "
+        f"({outcome.screened[first]}: {states[first].unsteered})"
     )
     return Reason(programmed.reason, f"{programmed.message}; {sentence}")
 

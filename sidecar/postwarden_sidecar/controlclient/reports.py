@@ -1,5 +1,6 @@
-"""What the operator is told that can wait: states of DNSBL zones, and whether clients' addresses are lost. On change, at most one telling
-in 30 s, jittered: what fails for all pods at once would else be told by a whole cluster at one moment.
+"""What the operator is told that can wait: states of DNSBL zones, whether clients' addresses are lost, and whether the kernel steers
+clients to workers. On change, at most one telling in 30 s, jittered: what fails for all pods at once would else be told by a whole cluster
+at one moment.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _STATES = {
 }
 
 Send = Callable[[pb.SidecarMessage], Awaitable[None]]
-_ADDRESS = ""  # key of the report on addresses: no zone's name
+_ADDRESS, _STEERING = "", " "  # keys of the reports on addresses and steering: no zone's names
 
 
 class Reports:
@@ -32,7 +33,7 @@ class Reports:
         self._send = send
         self._uniform = uniform
         self._known: dict[str, pb.SidecarMessage] = {}
-        self._untold: dict[str, None] = {}  # keys: zones or _ADDRESS, in the order of their changes
+        self._untold: dict[str, None] = {}  # keys: zones, _ADDRESS, _STEERING, in the order of their changes
         self._changed = asyncio.Event()
 
     def tell_zone(self, zone: str, state: str, detail: str) -> None:
@@ -45,6 +46,12 @@ class Reports:
         report = pb.LostAddressReport(address=address, detail=detail[:MAX_DETAIL])
         self._tell(_ADDRESS, pb.SidecarMessage(lost_address=report))
 
+    def tell_steering(self, problem: str) -> None:
+        """The kernel does not steer clients to workers as they are to be, and what that means; "": it does."""
+        if problem or _STEERING in self._known:
+            report = pb.SteeringReport(problem=problem[:MAX_DETAIL])
+            self._tell(_STEERING, pb.SidecarMessage(steering=report))
+
     def _tell(self, key: str, report: pb.SidecarMessage) -> None:
         if self._known.get(key) == report:
             return
@@ -54,7 +61,7 @@ class Reports:
 
     def keep_only(self, zones: Collection[str]) -> None:
         """Others are asked no more."""
-        for zone in [zone for zone in self._known if zone not in zones and zone != _ADDRESS]:
+        for zone in [zone for zone in self._known if zone not in (*zones, _ADDRESS, _STEERING)]:
             del self._known[zone]
             self._untold.pop(zone, None)
 

@@ -75,12 +75,14 @@ class DnsblAnswer:
 class Load:
     """How busy the pod is when a client is known (its PROXY header read), all workers together. client: connections of this client
     (its prefix) that are in our hands, this one too; screening: all connections in our hands, this one too; upstream: clients
-    given to the MTA that it has not answered yet. stress: stress mode is on."""
+    given to the MTA that it has not answered yet. stress: stress mode is on. unoffered: keywords of EHLO that the MTA does not offer to
+    this client though it does to others (upper case)."""
 
     client: int
     screening: int
     upstream: int
     stress: bool
+    unoffered: frozenset[str] = frozenset()
 
 
 IDLE = Load(client=1, screening=1, upstream=0, stress=False)

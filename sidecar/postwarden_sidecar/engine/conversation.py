@@ -70,7 +70,7 @@ class Conversation:
             refusal = replies.COME_BACK
         self.dialog = Dialog(
             naming.hostname(context),
-            context.ehlo,
+            _offered(context.ehlo, screening.load.unoffered),
             refusal,
             screening.session,
             DeepTests(rules, screening.deep_due, screening.standing, journal, now),
@@ -185,3 +185,10 @@ class Conversation:
 
 def _last_line(reply: bytes) -> str:
     return reply.splitlines()[-1][:MAX_TEXT].decode("latin-1") if reply else ""
+
+
+def _offered(learned: tuple[str, ...] | None, unoffered: frozenset[str]) -> tuple[str, ...] | None:
+    """Of what was learned, what the MTA offers to this client as well."""
+    if learned is None or not unoffered:
+        return learned
+    return tuple(line for line in learned if line.partition(" ")[0].upper() not in unoffered)

@@ -291,7 +291,8 @@ class MtaDialog:
         elif reply.code < 400:
             self._lose(f"the MTA answered STARTTLS with {reply}")
         else:
-            self._answer(reply.wire, kept=True)
+            ours = self._lacked(reply, self._replay.request)
+            self._answer(NOT_TAKEN_TLS if ours else reply.wire, kept=True)
 
     def _lacked(self, reply: Reply, line: bytes) -> bool:
         return self._extended and refuses_our_offer(reply.code, line, self._offered, self._keywords)

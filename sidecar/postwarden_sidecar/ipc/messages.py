@@ -150,6 +150,15 @@ class UpstreamFault(msgspec.Struct, tag="fault", frozen=True):
     handoff: str
 
 
+class EhloLearned(msgspec.Struct, tag="learned", frozen=True):
+    """Worker -> supervisor: an MTA offers other keywords than UpstreamInForce said. target, handoff: as in force then. At most one in
+    `worker.worker.LEARNED_PACE` seconds."""
+
+    target: str
+    handoff: str
+    ehlo: tuple[str, ...]
+
+
 class Stress(msgspec.Struct, tag="stress", frozen=True):
     """Worker -> supervisor: stress mode began or ended. connections: in our hands, of all workers together. Two workers may see the
     same change."""
@@ -172,4 +181,4 @@ ToWorker = (
     | Suspect
     | Drain
 )
-ToSupervisor = Ready | Applied | PassQuery | PassStored | ProbeWanted | UpstreamFault | Stress
+ToSupervisor = Ready | Applied | PassQuery | PassStored | ProbeWanted | UpstreamFault | EhloLearned | Stress

@@ -63,7 +63,8 @@ class Handover:
         self.queued_at: float | None = None
         self._environment = environment
         self._client = client
-        self._dialog = MtaDialog(_offered(context), environment.timeouts.replay)
+        self._offered = _offered(context) - presence.unoffered
+        self._dialog = MtaDialog(self._offered, environment.timeouts.replay)
         self._owner = owner
         self._presence = presence
         self._endpoints: Endpoints | None = None
@@ -205,6 +206,8 @@ class Handover:
         loop.set_deadline(self, None)
         if self._dialog.learned is not None:
             self._environment.host.learned(self._route, self._dialog.learned)
+            given = {line.partition(" ")[0].upper() for line in self._dialog.learned}
+            self._presence.told(self._offered, given)
             self._dialog.learned = None
         if result.wants_data:
             self._take_data(result)

@@ -7,10 +7,11 @@ one client are counted here alone, for steering brings all connections of a clie
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from postwarden_sidecar.engine.actions import Load
 from postwarden_sidecar.ipc.page import CELLS, SCREENING, STRESS, UPSTREAM, Page
+from postwarden_sidecar.net.unoffered import NOTHING, Unoffered
 from postwarden_sidecar.rules.settings import Limits
 
 _SCREENING, _UPSTREAM, _STRESS = CELLS[SCREENING], CELLS[UPSTREAM], CELLS[STRESS]
@@ -22,6 +23,7 @@ class Occupancy:
     def __init__(self, page: Page, cells: memoryview, announce: Callable[[bool, int], None]) -> None:
         self.cells = cells
         self.clients: dict[str, int] = {}  # connections by client; ours alone
+        self.unoffered = Unoffered()
         self._page = page
         self._announce = announce
 
@@ -35,7 +37,13 @@ class Occupancy:
         stress = self._stress
         if limits is not None and not stress and _begins(limits, screening):
             stress = self._change(True, screening)
-        return Load(self.clients.get(client, 1), screening, self._page.total(UPSTREAM), stress)
+        return Load(
+            self.clients.get(client, 1),
+            screening,
+            self._page.total(UPSTREAM),
+            stress,
+            self.unoffered.to(client),
+        )
 
     def settle(self, limits: Limits | None) -> None:
         """Once a turn: stress ends when enough connections have left, or when no limit is left to be near to."""
@@ -85,6 +93,16 @@ class Presence:
             self._client = client
             clients[client] = clients.get(client, 0) + 1
         return self._occupancy.load(self._limits, client)
+
+    @property
+    def unoffered(self) -> frozenset[str]:
+        """What the MTA does not offer to this client; as it is now."""
+        return NOTHING if self._client is None else self._occupancy.unoffered.to(self._client)
+
+    def told(self, offered: Set[str], given: Set[str]) -> None:
+        """The MTA has told this client what it offers: given; our dialogue had offered it these."""
+        if self._client is not None:
+            self._occupancy.unoffered.note(self._client, offered, given)
 
     def hand_over(self) -> None:
         """The MTA is to get the client."""

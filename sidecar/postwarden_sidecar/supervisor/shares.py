@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from postwarden_sidecar.ipc.messages import AcceptAlso, AcceptNoMore, Neighbour, SteeringInForce
@@ -22,12 +22,17 @@ _log = logging.getLogger(__name__)
 
 class Shares:
     """listeners: a group that `Steering(len(listeners))` is attached to, if there are several. running: the workers, by index; it
-    is read, never changed. page: tells of a steering that fails."""
+    is read, never changed. page, on_problem: tell of a steering that fails, on_problem in one sentence, and with "" when one has not."""
 
     def __init__(
-        self, listeners: Sequence[socket.socket], running: Mapping[int, WorkerProcess], page: Page
+        self,
+        listeners: Sequence[socket.socket],
+        running: Mapping[int, WorkerProcess],
+        page: Page,
+        on_problem: Callable[[str], None],
     ) -> None:
         self._listeners = listeners
+        self._on_problem = on_problem
         self._page = page
         self._running = running
         self._steering = Steering(len(listeners))
@@ -99,8 +104,12 @@ class Shares:
             except OSError as error:
                 _log.error("clients can't be steered anew, so the old way stays: %s", error)
                 self._page.slot(SUPERVISOR)[CELLS[STEERING_FAILED]] = 1
+                self._on_problem(
+                    f"the kernel refuses a new steering, so the old one stays: {error.strerror or error}"
+                )
                 return
             self._page.slot(SUPERVISOR)[CELLS[STEERING_FAILED]] = 0
+            self._on_problem("")
         self._steering = steering
         for worker in self._running.values():
             worker.send(self._message())

@@ -199,8 +199,10 @@ class Supervisor:
         except ListenError as error:
             raise ListenFailed(str(error)) from error
         self._page = Page.create()
+        unsteered = ""
         if len(self._listeners) < settings.workers:
-            _log.warning("clients can't be steered to %d workers here: one serves all", settings.workers)
+            unsteered = f"the kernel steers no clients to {settings.workers} workers: one serves all"
+            _log.warning("%s", unsteered)
             self._page.slot(SUPERVISOR)[CELLS[STEERING_FAILED]] = 1
         self._telemetry = make_telemetry(settings, self._page, self._log_stream)
         self._store = await self._open_store()
@@ -212,6 +214,8 @@ class Supervisor:
             on_fault=lambda fault: upstreams.fault(fault),
             on_stress=self._telemetry.stress,
             on_probe_wanted=lambda zone: dnsbl.wanted(zone),
+            on_steering=self._tell_steering,
+            on_learned=lambda learned: upstreams.replay_learned(learned),
         )
         self._dnsbl = dnsbl = DnsblHealth(self._workers, settings.resolver, lambda: self._client)
         dnsbl.begin()
@@ -229,6 +233,7 @@ class Supervisor:
             self._client = ControlClient(
                 settings.control, self._rules, extra_trust=trust, pushed=self._telemetry.policy_pushed
             )
+            self._tell_steering(unsteered)
         await self._open_endpoints(upstreams)
         try:
             self._workers.start()
@@ -353,6 +358,10 @@ class Supervisor:
     def _trust(self, pem: bytes) -> None:
         if self._state is not None:
             self._state.save_trust(pem)
+
+    def _tell_steering(self, problem: str) -> None:
+        if self._client is not None:
+            self._client.reports.tell_steering(problem)
 
     async def _report_handoff(self, state: str, detail: str) -> None:
         if state == PROVED and (exposed := await self._exposed()):

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from postwarden_sidecar.engine.actions import HandoffOutcome
 from postwarden_sidecar.handoff.proof import OPEN_RELAY, PROVED, UNPROVED, WRONG_ANSWER, ProofResult
-from postwarden_sidecar.ipc.messages import UpstreamFault, UpstreamInForce
+from postwarden_sidecar.ipc.messages import EhloLearned, UpstreamFault, UpstreamInForce
 from postwarden_sidecar.rules.settings import Handoff, Upstream
 from postwarden_sidecar.supervisor.settings import UpstreamChoice
 from postwarden_sidecar.supervisor.state_directory import Learned
@@ -23,6 +23,7 @@ FIRST_RETRY, LARGEST_RETRY = 0.2, 5.0  # seconds between proofs while none succe
 NO_UPSTREAM_GRACE = 3.0  # seconds without an upstream before that is complained of
 FRESH = 30.0  # seconds that a good proof or hand-over speaks for the MTA (design, /upstream)
 ASK_TIMEOUT = 5.0  # seconds that /upstream waits for a proof; kubelet's probes give up after 1 s unless told
+LEARNED_PACE = 30.0  # seconds between two changes by what replays learned: an MTA may offer by client
 _NO_UPSTREAM = (
     "no upstream is known: neither the start-up setting nor a policy names the MTA's address; "
     "set spec.upstream in the policy, or --upstream"
@@ -81,6 +82,8 @@ class Upstreams:
         self._due = asyncio.Event()
         self._changed = asyncio.Event()
         self._good_at = -math.inf
+        self._learned_at = -math.inf
+        self._unsaved = asyncio.Event()  # a replay learned what the disk does not have
         # What is wanted has a proof's result; or nothing is wanted.
         self.settled = asyncio.Event()
 
@@ -126,6 +129,22 @@ class Upstreams:
             self._tell()
         self._due.set()
 
+    def replay_learned(self, message: EhloLearned) -> None:
+        """A client's session was offered other keywords than the proof: all workers are told, and the disk, at a pace."""
+        learned, now = self._learned, _now()
+        if (
+            learned is None
+            or self._in_force != Upstream(message.target, Handoff(message.handoff))
+            or learned.target != message.target
+            or learned.ehlo == message.ehlo
+            or now < self._learned_at + LEARNED_PACE
+        ):
+            return
+        self._learned_at = now
+        self._learned = Learned(learned.target, learned.banner, message.ehlo)
+        self._tell()
+        self._unsaved.set()
+
     def handed_over(self) -> None:
         """A client was given to the MTA and greeted."""
         self._good_at = _now()
@@ -141,7 +160,19 @@ class Upstreams:
         return _now() - self._good_at <= FRESH and self._usable()
 
     async def run(self) -> None:
-        """Prove whenever that is due, for ever."""
+        """Prove whenever that is due, and keep what replays learn, for ever."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._prove_when_due())
+            both.create_task(self._save_what_replays_learn())
+
+    async def _save_what_replays_learn(self) -> None:
+        while True:
+            await self._unsaved.wait()
+            self._unsaved.clear()
+            if self._learned is not None:
+                await self._learn(self._learned)
+
+    async def _prove_when_due(self) -> None:
         retry = FIRST_RETRY
         while True:
             await self._due.wait()

@@ -20,6 +20,7 @@ from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.messages import (
     Applied,
     Drain,
+    EhloLearned,
     NoRules,
     PassQuery,
     PassStored,
@@ -78,7 +79,10 @@ class Workers:
         on_fault: Callable[[UpstreamFault], None],
         on_stress: Callable[[bool, int], None] = lambda on, connections: None,
         on_probe_wanted: Callable[[str], None] = lambda _zone: None,
+        on_steering: Callable[[str], None] = lambda _problem: None,
+        on_learned: Callable[[EhloLearned], None] = lambda _learned: None,
     ) -> None:
+        """on_steering: see Shares' on_problem."""
         self._listeners = listeners
         self._page = page
         self._on_records = on_records
@@ -87,8 +91,9 @@ class Workers:
         self._on_stress = on_stress
         self._stress = False
         self._on_probe_wanted = on_probe_wanted
+        self._on_learned = on_learned
         self._running: dict[int, WorkerProcess] = {}
-        self._shares = Shares(listeners, self._running, page)
+        self._shares = Shares(listeners, self._running, page, on_steering)
         self._started: dict[int, float] = {}
         self._deaths: dict[int, deque[float]] = {index: deque() for index in range(len(listeners))}
         self._rules: _Rules | None = None
@@ -220,6 +225,8 @@ class Workers:
                 if on is not self._stress:  # two workers may have seen it
                     self._stress = on
                     self._on_stress(on, connections)
+            case EhloLearned():
+                self._on_learned(message)
             case ProbeWanted(zone=zone):
                 self._on_probe_wanted(zone)
 

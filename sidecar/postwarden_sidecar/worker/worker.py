@@ -24,6 +24,7 @@ from postwarden_sidecar.ipc.messages import (
     AcceptNoMore,
     Applied,
     Drain,
+    EhloLearned,
     Neighbour,
     NoRules,
     PassAnswer,
@@ -51,6 +52,8 @@ from postwarden_sidecar.rules.settings import Rules
 from postwarden_sidecar.worker.blocklists import BlocklistInquiry, Blocklists
 from postwarden_sidecar.worker.passes import Passes
 
+# Seconds between two tellings of what a replay learned: an MTA that offers by client is not to keep all workers and the disk busy.
+LEARNED_PACE = 30.0
 ORPHAN_DRAIN = 20.0  # seconds that relays may go on once the supervisor is gone (--drain-timeout's default)
 
 
@@ -88,6 +91,8 @@ class Worker:
         self._rules_known = False
         self._defer = False
         self._upstream: UpstreamInForce | None = None
+        self._ehlo_in_force: tuple[str, ...] | None = None  # as the supervisor said last
+        self._tell_learned_at = 0.0
         self._route = make_route(UpstreamInForce("", "", False, "no upstream is known yet", "", None))
         self._context = Context(None, True, "", None)
         self._accepting = False
@@ -145,11 +150,17 @@ class Worker:
             self._records.send(record)
 
     def learned(self, route: Route, ehlo: tuple[str, ...]) -> None:
-        """A replay's EHLO renews what the proof's had learned, up to the next proof."""
+        """A replay's EHLO renews what the proof's had learned, up to the next proof: here at once, elsewhere at a pace."""
         current = self._upstream
-        if current is not None and (current.target, current.handoff) == (route.target, route.handoff.value):
+        if current is None or (current.target, current.handoff) != (route.target, route.handoff.value):
+            return
+        if current.ehlo != ehlo:
             self._upstream = msgspec.structs.replace(current, ehlo=ehlo)
             self._renew_context()
+        if ehlo != self._ehlo_in_force and self._loop.now >= self._tell_learned_at and self._control_open:
+            self._tell_learned_at = self._loop.now + LEARNED_PACE
+            with suppress(ChannelFull):  # the next replay tells it again
+                self._channel.send(EhloLearned(route.target, route.handoff.value, ehlo))
 
     def upstream_fault(self, fault: UpstreamFault) -> None:
         """Ask for a new proof."""
@@ -186,6 +197,7 @@ class Worker:
                 self._channel.send(Applied(serial, ""))
             case UpstreamInForce():
                 self._upstream = message
+                self._ehlo_in_force = message.ehlo
                 self._route = make_route(message)
                 self._renew_context()
             case SteeringInForce(workers=workers, ipv4=ipv4, ipv6=ipv6, out=out):

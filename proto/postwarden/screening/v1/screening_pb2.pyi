@@ -170,7 +170,7 @@ class PeerUpdate(_message.Message):
     def __init__(self, replica: _Optional[str] = ..., changed: _Optional[_Iterable[_Union[PeerState, _Mapping]]] = ..., gone: _Optional[_Iterable[str]] = ..., complete: _Optional[bool] = ...) -> None: ...
 
 class PeerState(_message.Message):
-    __slots__ = ("pod_uid", "policy_uid", "revision", "state", "since", "reason", "unproved", "open_relay", "zones", "lost_address")
+    __slots__ = ("pod_uid", "policy_uid", "revision", "state", "since", "reason", "unproved", "open_relay", "zones", "lost_address", "unsteered")
     POD_UID_FIELD_NUMBER: _ClassVar[int]
     POLICY_UID_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
@@ -181,6 +181,7 @@ class PeerState(_message.Message):
     OPEN_RELAY_FIELD_NUMBER: _ClassVar[int]
     ZONES_FIELD_NUMBER: _ClassVar[int]
     LOST_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    UNSTEERED_FIELD_NUMBER: _ClassVar[int]
     pod_uid: str
     policy_uid: str
     revision: str
@@ -191,10 +192,11 @@ class PeerState(_message.Message):
     open_relay: bool
     zones: _containers.RepeatedCompositeFieldContainer[DnsblReport]
     lost_address: str
-    def __init__(self, pod_uid: _Optional[str] = ..., policy_uid: _Optional[str] = ..., revision: _Optional[str] = ..., state: _Optional[_Union[SyncState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., unproved: _Optional[bool] = ..., open_relay: _Optional[bool] = ..., zones: _Optional[_Iterable[_Union[DnsblReport, _Mapping]]] = ..., lost_address: _Optional[str] = ...) -> None: ...
+    unsteered: str
+    def __init__(self, pod_uid: _Optional[str] = ..., policy_uid: _Optional[str] = ..., revision: _Optional[str] = ..., state: _Optional[_Union[SyncState, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., unproved: _Optional[bool] = ..., open_relay: _Optional[bool] = ..., zones: _Optional[_Iterable[_Union[DnsblReport, _Mapping]]] = ..., lost_address: _Optional[str] = ..., unsteered: _Optional[str] = ...) -> None: ...
 
 class SidecarMessage(_message.Message):
-    __slots__ = ("hello", "ack", "nack", "handoff", "dnsbl", "lost_address", "trust")
+    __slots__ = ("hello", "ack", "nack", "handoff", "dnsbl", "lost_address", "trust", "steering")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     NACK_FIELD_NUMBER: _ClassVar[int]
@@ -202,6 +204,7 @@ class SidecarMessage(_message.Message):
     DNSBL_FIELD_NUMBER: _ClassVar[int]
     LOST_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     TRUST_FIELD_NUMBER: _ClassVar[int]
+    STEERING_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     ack: Ack
     nack: Nack
@@ -209,7 +212,8 @@ class SidecarMessage(_message.Message):
     dnsbl: DnsblReport
     lost_address: LostAddressReport
     trust: TrustReport
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., handoff: _Optional[_Union[HandoffReport, _Mapping]] = ..., dnsbl: _Optional[_Union[DnsblReport, _Mapping]] = ..., lost_address: _Optional[_Union[LostAddressReport, _Mapping]] = ..., trust: _Optional[_Union[TrustReport, _Mapping]] = ...) -> None: ...
+    steering: SteeringReport
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., ack: _Optional[_Union[Ack, _Mapping]] = ..., nack: _Optional[_Union[Nack, _Mapping]] = ..., handoff: _Optional[_Union[HandoffReport, _Mapping]] = ..., dnsbl: _Optional[_Union[DnsblReport, _Mapping]] = ..., lost_address: _Optional[_Union[LostAddressReport, _Mapping]] = ..., trust: _Optional[_Union[TrustReport, _Mapping]] = ..., steering: _Optional[_Union[SteeringReport, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("sidecar_version", "formats", "features", "revision", "version", "complete", "trust_expires")
@@ -336,6 +340,12 @@ class LostAddressReport(_message.Message):
     address: str
     detail: str
     def __init__(self, address: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class SteeringReport(_message.Message):
+    __slots__ = ("problem",)
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    problem: str
+    def __init__(self, problem: _Optional[str] = ...) -> None: ...
 
 class Blob(_message.Message):
     __slots__ = ("hash", "format", "size", "data")

@@ -1,0 +1,80 @@
+"""Passes as a worker sees them, where the supervisor is slow or reads nothing: no client waits for it, and no pass is lost that fits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from postwarden_sidecar.ipc.channel import Channel
+from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
+from postwarden_sidecar.ipc.pair import make_pair
+from postwarden_sidecar.net.loop import Loop
+from postwarden_sidecar.worker import passes
+from postwarden_sidecar.worker.passes import ANSWER_LIMIT, Passes
+
+LATER = time.time() + 1000
+
+
+class Supervised:
+    """Passes, and the supervisor's end."""
+
+    def __init__(self) -> None:
+        near, self.far = make_pair()
+        self.loop = Loop()
+        self.channel = Channel(near)
+        self.passes = Passes(self.loop, self.channel)
+        self.supervisor = Channel(self.far)
+        self.answers: list[object] = []
+
+    def read(self) -> list[object]:
+        """What the supervisor finds."""
+        found: list[object] = []
+        while (received := self.supervisor.receive()) is not None:
+            found.append(received[0])
+        return found
+
+
+@pytest.fixture
+def it() -> Iterator[Supervised]:
+    made = Supervised()
+    yield made
+    made.channel.close()
+    made.supervisor.close()
+    made.loop.release()
+
+
+def test_a_question_that_is_not_answered_in_5_ms_counts_as_unknown_and_a_late_answer_is_dropped(
+    it: Supervised,
+) -> None:
+    it.passes.lookup("192.0.2.1", it.answers.append)
+    assert it.read() == [PassQuery(1, "192.0.2.1")]
+    it.loop.now += ANSWER_LIMIT - 0.001
+    it.passes.handle_deadline()
+    assert it.answers == []
+    it.loop.now += 0.002
+    it.passes.handle_deadline()
+    assert it.answers == [{}]
+    it.passes.receive(PassAnswer(1, {"pregreet": LATER}))
+    assert it.answers == [{}]
+
+
+def test_what_the_control_pair_does_not_take_waits_bounded_and_is_sent_when_it_does(
+    it: Supervised,
+) -> None:
+    for number in range(20_000):
+        it.passes.store(str(number), {"pregreet": LATER})
+    it.passes.lookup("0", it.answers.append)
+    assert it.answers == [{"pregreet": LATER}], "known here at once"
+    assert len(it.passes._unsent) == passes.MAX_UNSENT
+    found: list[object] = []
+    while len(it.passes._unsent) or it.channel.wants_write:
+        found += it.read()
+        with suppress(BlockingIOError):
+            it.channel.flush()
+        it.passes.send_waiting()
+    found += it.read()
+    keys = [message.key for message in found if isinstance(message, PassStored)]
+    assert keys == sorted(keys, key=int)
+    assert keys[-passes.MAX_UNSENT :] == [str(number) for number in range(20_000 - passes.MAX_UNSENT, 20_000)]
