@@ -9,7 +9,7 @@ PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 SECONDS ?= 60
 FUZZ_TARGETS := engine proxy_header dns_reply mta_replies
 
-.PHONY: help setup demo test unit fuzz fuzz-short e2e bench-control lint generate check-generated lock clean
+.PHONY: help setup demo test unit fuzz fuzz-short e2e bench-control bench-telemetry lint generate check-generated lock clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -44,10 +44,13 @@ e2e: setup  ## the tests with real Postfix and a real API server (builds them on
 bench-control: setup  ## measure the operator with 1,000 sidecars and policies and 10,000 pods; the last line is JSON (some 6 minutes)
 	PYTHONPATH=.:e2e $(BIN)/python -m bench.control $(ARGS)
 
+bench-telemetry: setup  ## measure what telemetry costs screening, with OTLP endpoints that are dead, slow and live; the last line is JSON
+	PYTHONPATH=.:e2e $(BIN)/python -m bench.telemetry $(ARGS)
+
 lint: setup  ## ruff, mypy, import contracts, the wire contract, generated files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar cli/postwarden_cli tests fuzz
+	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar proto/postwarden/telemetry cli/postwarden_cli tests fuzz
 	$(BIN)/mypy e2e bench
 	$(BIN)/lint-imports
 	cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against ../tests/data/released
@@ -62,6 +65,7 @@ endef
 generate: setup  ## write anew what is generated: protobuf code, CRD, reference tables
 	$(call generate_into,.)
 	$(BIN)/python -m postwarden_sidecar.telemetry.reference docs/reference/telemetry.md
+	$(BIN)/python -m postwarden_operator.telemetry.reference docs/reference/operator-telemetry.md
 
 check-generated: setup  ## what is generated is up to date
 	@rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated/proto

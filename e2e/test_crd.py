@@ -74,7 +74,7 @@ def test_minimal_policy_shows_its_defaults(api_server: ApiServer) -> None:
         },
         "stress": {"enterPercent": 90, "leavePercent": 70},
         "cache": {"retention": "168h", "keyPrefix": {"ipv4": 32, "ipv6": 128}},
-        "telemetry": {"logFormat": "JSON"},
+        "telemetry": {"logFormat": "JSON", "envelopeAddresses": "Full"},
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from hypothesis import strategies as st
-from postwarden_sidecar.engine.record import Event, EventKind, Record, TestResult, Verdict
+from postwarden_sidecar.engine.record import Event, EventKind, Lookup, Record, TestResult, Verdict
 from postwarden_sidecar.rules.intervals import AddressTable, Interval, encode4, encode6
 from postwarden_sidecar.rules.settings import (
     Access,
@@ -66,6 +66,7 @@ def records(draw: st.DrawFn, texts: st.SearchStrategy[str] = _latin1, max_items:
             )
         ),
         events_lost=draw(st.integers(0, 1000)),
+        lookups=draw(st.lists(st.builds(Lookup, texts, texts, offset, offset), max_size=max_items)),
     )
 
 

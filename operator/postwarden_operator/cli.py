@@ -154,6 +154,18 @@ def main() -> None:
     help="Answer kubelet's probes there: /healthz (liveness) and /readyz (readiness), over plain HTTP.",
 )
 @click.option(
+    "--otlp-endpoint",
+    show_envvar=True,
+    metavar="URL",
+    help="Where traces of policy changes and metrics go by OTLP: http://HOST:4317, or :4318 for OTLP/HTTP.",
+)
+@click.option(
+    "--metrics",
+    show_envvar=True,
+    metavar="HOST:PORT",
+    help="Serve Prometheus there, at /metrics.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -177,6 +189,8 @@ def run(
     peers_token: Path | None,
     peers_ca: Path | None,
     health: str | None,
+    otlp_endpoint: str | None,
+    metrics: str | None,
     log_level: str,
 ) -> None:
     """Watch the cluster and serve its sidecars, until SIGTERM.
@@ -192,6 +206,7 @@ def run(
     from postwarden_operator.kube.health import HealthUnavailable
     from postwarden_operator.kube.operator import OperatorSettings
     from postwarden_operator.kube.self_signed import ensure_certificate
+    from postwarden_operator.telemetry.service import MetricsUnservable, TelemetrySettings
 
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -201,6 +216,9 @@ def run(
         # the same lines. What they mean for us the follower says, once.
         logging.getLogger("kopf").setLevel(logging.CRITICAL)
     probes = None if health is None else _host_port("--health", health)
+    telemetry = TelemetrySettings(
+        otlp_endpoint, None if metrics is None else _host_port("--metrics", metrics)
+    )
     files = [each for each in (tls_cert, tls_key, tls_ca) if each is not None]
     if sum(each is not None for each in (self_signed_dir, ca_secret, files or None)) > 1:
         raise click.UsageError(
@@ -225,8 +243,15 @@ def run(
             if tls_ca is None:
                 peers_ca = peers_ca or tls_cert.with_name("ca.crt")
         replicas = _replicas(lease, lease_duration, peers, peers_token, peers_ca)
-        asyncio.run(_serve(OperatorSettings(listen, identity, probes, replicas)))
-    except (CertificateUnusable, AuthorityUnusable, HealthUnavailable, ListenFailed, NoCluster) as error:
+        asyncio.run(_serve(OperatorSettings(listen, identity, probes, replicas, telemetry)))
+    except (
+        CertificateUnusable,
+        AuthorityUnusable,
+        HealthUnavailable,
+        ListenFailed,
+        MetricsUnservable,
+        NoCluster,
+    ) as error:
         _fail(str(error))
 
 

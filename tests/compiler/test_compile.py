@@ -80,7 +80,11 @@ def test_all_fields_reach_the_rules() -> None:
             "upstream": {"socket": "/run/mta", "handoff": "Pass"},
             "listener": {"proxyProtocol": {"trusted": ["10.0.0.0/8"], "timeout": "3s"}},
             "session": {"hostname": "mx.example.org"},
-            "telemetry": {"logFormat": "PostscreenLegacy"},
+            "telemetry": {
+                "logFormat": "PostscreenLegacy",
+                "sampling": [{"verdict": "pass_old", "percent": 7, "maxPerSecond": 3}, {"verdict": "error"}],
+                "envelopeAddresses": "Hashed",
+            },
         }
     )
     rules = result.rules
@@ -97,6 +101,21 @@ def test_all_fields_reach_the_rules() -> None:
     assert rules.listener.proxy_timeout_ms == 3000
     assert rules.session.hostname == "mx.example.org"
     assert rules.telemetry.log_format == pb.LOG_FORMAT_POSTSCREEN_LEGACY
+    assert rules.telemetry.envelope_addresses == pb.ENVELOPE_ADDRESSES_HASHED
+    assert list(rules.telemetry.sampling) == [
+        pb.Sampling(verdict=pb.VERDICT_PASS_OLD, percent=7, max_per_second=3),
+        pb.Sampling(verdict=pb.VERDICT_ERROR, percent=100, max_per_second=50),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shown", "features"),
+    [("Full", ()), ("Hashed", ("envelope-addresses",)), ("Omitted", ("envelope-addresses",))],
+)
+def test_a_sidecar_that_would_show_what_is_not_to_be_shown_is_not_to_take_the_rules(
+    shown: str, features: tuple[str, ...]
+) -> None:
+    assert compiled({"selector": {}, "telemetry": {"envelopeAddresses": shown}}).required_features == features
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def snapshot(version: str = "v1", nonce: str = "n1", *, banner: str | None = "")
         mode=pb.MODE_ENFORCE,
         access=pb.Access(reject_action=pb.ACTION_DROP),
         pregreet=pb.Pregreet(action=pb.ACTION_ENFORCE, wait_ms=6000, ttl_ms=86_400_000),
-        telemetry=pb.Telemetry(log_format=pb.LOG_FORMAT_JSON),
+        telemetry=pb.Telemetry(log_format=pb.LOG_FORMAT_JSON, envelope_addresses=pb.ENVELOPE_ADDRESSES_FULL),
     )
     if banner is not None:
         rules.pregreet.banner = banner

@@ -11,7 +11,16 @@ from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden_sidecar.controlclient.decode import MAX_BLOBS, blobs_to_fetch, decode
 from postwarden_sidecar.controlclient.decode_values import Undecodable
 from postwarden_sidecar.rules.intervals import AddressTable, encode4
-from postwarden_sidecar.rules.settings import Action, Handoff, LogFormat, Mode, PolicyRef, Upstream
+from postwarden_sidecar.rules.settings import (
+    Action,
+    EnvelopeAddresses,
+    Handoff,
+    LogFormat,
+    Mode,
+    PolicyRef,
+    SampleRate,
+    Upstream,
+)
 
 
 def address(text: str) -> bytes:
@@ -26,6 +35,9 @@ def test_a_whole_snapshot_becomes_rules() -> None:
     message.rules.upstream.handoff = pb.HANDOFF_PROXY_V2
     message.rules.session.hostname = "mx.example.org"
     message.rules.telemetry.log_format = pb.LOG_FORMAT_POSTSCREEN_LEGACY
+    message.rules.telemetry.envelope_addresses = pb.ENVELOPE_ADDRESSES_OMITTED
+    message.rules.telemetry.sampling.add(verdict=pb.VERDICT_PASS_NEW, percent=5, max_per_second=6)
+    message.required_features.append("envelope-addresses")
     left_out = add_rule(message, [("192.168.0.1/32", 1, 4), ("2001:db8::/32", 2, 5)], inline=False)
     add_rule(message, [("192.168.0.0/16", 2, 0)])
     rules = decode(message, left_out)
@@ -34,6 +46,8 @@ def test_a_whole_snapshot_becomes_rules() -> None:
     assert (rules.pregreet.wait, rules.pregreet.ttl, rules.pregreet.banner) == (6.0, 86400.0, None)
     assert rules.upstream == Upstream("127.0.0.1:2525", Handoff.PROXY_V2)
     assert (rules.hostname, rules.log_format) == ("mx.example.org", LogFormat.POSTSCREEN_LEGACY)
+    assert rules.envelope_addresses is EnvelopeAddresses.OMITTED
+    assert rules.sampling == (SampleRate("pass_new", 5, 6),)
     first, second = rules.access.rules
     assert first.field == "spec.access.rules[0]"
     assert first.table.lookup(address("192.168.0.1")) == (1, 4)
@@ -112,6 +126,22 @@ UNKNOWN_ACTION = encode4([(1, 5, 9, 1)])
         (
             changed(lambda m: m.required_features.append("dnsbl")),
             "need features that this sidecar lacks: dnsbl",
+        ),
+        (
+            changed(lambda m: m.rules.telemetry.sampling.add(verdict=pb.VERDICT_ERROR, percent=101)),
+            r"rules.telemetry.sampling\[0\].percent is 101",
+        ),
+        (
+            changed(lambda m: m.rules.telemetry.sampling.extend([pb.Sampling(verdict=pb.VERDICT_ERROR)] * 2)),
+            r"sampling\[1\].verdict is error, which an earlier one has",
+        ),
+        (
+            changed(lambda m: m.rules.telemetry.sampling.add(percent=1)),
+            r"sampling\[0\].verdict has the unknown value 0",
+        ),
+        (
+            changed(lambda m: setattr(m.rules.telemetry, "envelope_addresses", 99)),
+            "rules.telemetry.envelope_addresses has the unknown value 99",
         ),
         (changed(lambda m: m.rules.pregreet.ClearField("wait_ms")), "rules.pregreet.wait_ms is missing"),
         (changed(lambda m: m.rules.pregreet.ClearField("ttl_ms")), "rules.pregreet.ttl_ms is missing"),

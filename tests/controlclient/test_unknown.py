@@ -23,6 +23,7 @@ def whole() -> pb.Snapshot:
     message = full()
     message.rules.upstream.port = 2525
     message.rules.upstream.handoff = pb.HANDOFF_PROXY_V2
+    message.rules.telemetry.sampling.add(verdict=pb.VERDICT_HANGUP, percent=1)
     return message
 
 

@@ -74,6 +74,16 @@ GOOD: dict[str, Spec] = {
     "proxy in front": _proxy(trusted=["10.0.0.0/8", "fd00::/8"], timeout="3s"),
     "hostname": _with(session={"hostname": "mx1.example.org"}),
     "log format": _with(telemetry={"logFormat": "PostscreenLegacy"}),
+    "telemetry": _with(
+        telemetry={
+            "sampling": [
+                {"verdict": "dropped", "percent": 0, "maxPerSecond": 0},
+                {"verdict": "pass_new", "percent": 100, "maxPerSecond": 10_000},
+                {"verdict": "hangup"},
+            ],
+            "envelopeAddresses": "Hashed",
+        }
+    ),
     "nulls count as left out": _with(mode=None, pregreet={"wait": None}, upstream=None),
 }
 
@@ -518,6 +528,34 @@ BAD = [
         _with(telemetry={"logFormat": "json"}),
         "spec.telemetry.logFormat",
         "did you mean JSON?",
+        "Unsupported value",
+    ),
+    Bad(
+        "sampling of what is no verdict",
+        _with(telemetry={"sampling": [{"verdict": "reject"}]}),
+        "spec.telemetry.sampling[0].verdict",
+        "did you mean rejected?",
+        "Unsupported value",
+    ),
+    Bad(
+        "sampling of a verdict twice",
+        _with(telemetry={"sampling": [{"verdict": "hangup"}, {"verdict": "hangup", "percent": 1}]}),
+        "spec.telemetry.sampling",
+        "names a verdict twice; give each once",
+        "Duplicate value",
+    ),
+    Bad(
+        "sampling of more than all",
+        _with(telemetry={"sampling": [{"verdict": "hangup", "percent": 101}]}),
+        "spec.telemetry.sampling[0].percent",
+        "101 is too large; at most 100",
+        "should be less than or equal to 100",
+    ),
+    Bad(
+        "envelope addresses",
+        _with(telemetry={"envelopeAddresses": "Hash"}),
+        "spec.telemetry.envelopeAddresses",
+        "did you mean Hashed?",
         "Unsupported value",
     ),
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from postwarden_sidecar.telemetry.endpoint import OtlpProtocol, parse_endpoint
-from postwarden_sidecar.telemetry.resource import from_environment, resource
+from postwarden.telemetry.endpoint import OtlpProtocol, parse_endpoint
+from postwarden.telemetry.resource import from_environment, resource
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,10 @@ def test_an_unknown_protocol_is_refused() -> None:
 def test_the_resource_tells_the_pod() -> None:
     told = from_environment({"POD_NAME": "mx-0", "POD_NAMESPACE": "mail", "NODE_NAME": "", "HOME": "/"})
     assert told == {"k8s.pod.name": "mx-0", "k8s.namespace.name": "mail"}
-    first, second = resource(told).attributes, resource(told).attributes
+    first, second = (
+        resource("postwarden-sidecar", told).attributes,
+        resource("postwarden-sidecar", told).attributes,
+    )
     assert first["service.name"] == "postwarden-sidecar"
     assert first["k8s.pod.name"] == "mx-0"
     assert first["service.instance.id"] != second["service.instance.id"]

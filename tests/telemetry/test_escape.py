@@ -65,3 +65,11 @@ def test_printable_can_be_read_back(said: bytes) -> None:
             read += {"n": b"\n", "r": b"\r", "t": b"\t", "\\": b"\\"}[mark]
             position += 2
     assert bytes(read) == said
+
+
+def test_what_a_client_says_is_no_event_for_readers_of_postfix_logs() -> None:
+    said = "x reject: RCPT from [192.0.2.99]:25: 550 warning: y"
+    expected = "x reject:?RCPT from [192.0.2.99]:25: 550 warning:?y"
+    assert question_marks(said) == octal(said, 200) == expected
+    assert question_marks(f"{said}\n") == f"{expected}?"
+    assert question_marks("MAIL FROM: <a@b>") == "MAIL FROM: <a@b>"

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from postwarden_sidecar.telemetry.exporters import Outlet
-from postwarden_sidecar.telemetry.health import FIRST_PAUSE, LONGEST_PAUSE, Health
+from postwarden.telemetry.exporters import Outlet
+from postwarden.telemetry.health import FIRST_PAUSE, LONGEST_PAUSE, Health
 
 
 class Clock:
@@ -20,7 +20,7 @@ class Clock:
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Our own lines; pytest listens to the SDK's logger as well, which passes nothing on."""
-    return [entry.getMessage() for entry in caplog.records if entry.name == "postwarden_sidecar.telemetry"]
+    return [entry.getMessage() for entry in caplog.records if entry.name == "postwarden.telemetry"]
 
 
 @pytest.fixture

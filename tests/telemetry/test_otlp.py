@@ -13,10 +13,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
+from postwarden.telemetry.endpoint import OtlpProtocol
 from postwarden_sidecar.engine.record import Event, EventKind, Record, Verdict
 from postwarden_sidecar.ipc import page as cells
 from postwarden_sidecar.ipc.page import CELLS, Page
-from postwarden_sidecar.telemetry.endpoint import OtlpProtocol
 from postwarden_sidecar.telemetry.pipeline import Telemetry
 from telemetry.collector import Collector, grpc_collector, http_collector, plain
 from telemetry.samples import STARTED, passed, record
@@ -263,9 +263,9 @@ async def test_a_dead_endpoint_costs_no_time_and_is_warned_of_once(
         assert time.thread_time() - worked < 0.5
         assert time.monotonic() - begin < SECONDS
         begin = time.monotonic()
-        await telemetry.close(0.8)
+        await telemetry.close(2.0)
         assert time.monotonic() - begin < SECONDS
         assert stream.getvalue().count(b"\n") == 4000
         assert b'signal="log"' in telemetry.prometheus()
-    (warning,) = [entry for entry in caplog.records if entry.name == "postwarden_sidecar.telemetry"]
+    (warning,) = [entry for entry in caplog.records if entry.name == "postwarden.telemetry"]
     assert (warning.levelno, url in warning.getMessage()) == (logging.WARNING, True)

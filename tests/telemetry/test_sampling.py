@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from postwarden_sidecar.engine.record import Verdict
+from postwarden_sidecar.rules.settings import SampleRate
 from postwarden_sidecar.telemetry.sampling import Sampler
 
 
@@ -40,3 +41,22 @@ def test_everything_else_is_traced_up_to_fifty_a_second_together() -> None:
     kinds = [verdict for verdict in Verdict if verdict is not Verdict.DROPPED]
     assert sum(sampler.sampled(kinds[n % len(kinds)]) for n in range(200)) == 50
     assert not sampler.sampled(Verdict.DROPPED)
+
+
+def test_a_policy_has_a_rate_of_its_own_for_each_verdict_it_names() -> None:
+    sampler = Sampler(Clock(), lambda: 0.5)
+    sampler.set_rates((SampleRate("rejected", 0, 100), SampleRate("dropped", 100, 3)))
+    assert not any(sampler.sampled(Verdict.REJECTED) for _ in range(100))
+    assert sum(sampler.sampled(Verdict.DROPPED) for _ in range(100)) == 3
+    assert sum(sampler.sampled(Verdict.HANGUP) for _ in range(100)) == 50
+    sampler.set_rates((SampleRate("hangup", 60, 2),))
+    assert sum(sampler.sampled(Verdict.HANGUP) for _ in range(100)) == 2
+    assert not sampler.sampled(Verdict.DROPPED)  # the default again: one in a hundred
+
+
+def test_the_same_rates_again_give_no_new_burst() -> None:
+    sampler = Sampler(Clock(), lambda: 0.5)
+    for _ in range(3):
+        sampler.set_rates((SampleRate("rejected", 100, 2),))
+        sampler.sampled(Verdict.REJECTED)
+    assert not sampler.sampled(Verdict.REJECTED)

@@ -31,9 +31,9 @@ from postwarden_operator.compiler.list_table import (
 )
 from postwarden_operator.compiler.revision import revision_of, version_of
 from postwarden_operator.compiler.rows import Rows
-from postwarden_operator.compiler.smtp import cache, dialogue, limits, protocol
+from postwarden_operator.compiler.smtp import cache, dialogue, limits, protocol, telemetry
 from postwarden_operator.compiler.sources import BadList
-from postwarden_operator.compiler.wire_words import ACCESS_ACTIONS, ACTIONS, HANDOFFS, LOG_FORMATS, MODES
+from postwarden_operator.compiler.wire_words import ACCESS_ACTIONS, ACTIONS, HANDOFFS, MODES
 from postwarden_operator.policy import (
     ConfigMapKey,
     FieldError,
@@ -46,12 +46,16 @@ from postwarden_operator.policy.duration import milliseconds
 from postwarden_operator.policy.model import AccessRule, Pregreet, Upstream
 from postwarden_operator.policy.network import parse_network
 from postwarden_operator.policy.references import list_sources
+from postwarden_operator.policy.vocabulary import EnvelopeAddresses
 
 WATCH_LABEL = "postwarden.dev/watch"
 """ConfigMaps without it (value "true") are not read: the operator asks the server for those that have it only."""
 
 EXEMPTIONS, SOFT_FAIL, DNSBL_ALLOW = "exemptions", "soft-fail", "dnsbl-allow"
 """What a sidecar must know to obey: without it, it would turn away mail that the policy lets in."""
+
+ENVELOPE_ADDRESSES = "envelope-addresses"
+"""So is this: without it, it would show what the policy keeps from being shown."""
 
 
 def compile_policy(
@@ -85,6 +89,7 @@ def _features(spec: ScreeningPolicySpec) -> tuple[str, ...]:
         EXEMPTIONS: bool(spec.exemptions.recipients),
         SOFT_FAIL: spec.session.soft_fail,
         DNSBL_ALLOW: spec.dnsbl.allow_threshold < 0 and bool(spec.dnsbl.sites),
+        ENVELOPE_ADDRESSES: spec.telemetry.envelope_addresses is not EnvelopeAddresses.FULL,
     }
     return tuple(feature for feature, is_needed in needed.items() if is_needed)
 
@@ -158,7 +163,7 @@ def _rules(
             pass_addresses=_table(pass_addresses, blobs) if spec.listener.pass_addresses else None,
         ),
         session=pb.Session(hostname=spec.session.hostname or ""),
-        telemetry=pb.Telemetry(log_format=LOG_FORMATS[spec.telemetry.log_format]),
+        telemetry=telemetry(spec.telemetry),
         protocol=protocol(spec.protocol),
         dialogue=dialogue(spec.session),
         limits=limits(spec.limits, spec.stress),

@@ -1,12 +1,19 @@
-"""The tests after the greeting, the dialogue, the limits and the cache of a policy, as they go over the wire. Pure."""
+"""The tests after the greeting, the dialogue, limits, cache and telemetry of a policy, as they go over the wire. Pure."""
 
 from postwarden.screening.v1 import screening_pb2 as pb
 
-from postwarden_operator.compiler.wire_words import ACTIONS, HANDOVERS
+from postwarden_operator.compiler.wire_words import (
+    ACTIONS,
+    ENVELOPE_ADDRESSES,
+    HANDOVERS,
+    LOG_FORMATS,
+    VERDICTS,
+)
 from postwarden_operator.policy.duration import milliseconds
 from postwarden_operator.policy.limits import Cache, Limits, Stress
 from postwarden_operator.policy.protocol import Protocol, ProtocolTest
 from postwarden_operator.policy.session import Session
+from postwarden_operator.policy.telemetry import Telemetry
 
 
 def protocol(protocol: Protocol) -> pb.Protocol:
@@ -56,6 +63,20 @@ def cache(cache: Cache) -> pb.Cache:
         retention_ms=milliseconds(cache.retention),
         prefix_ipv4=cache.key_prefix.ipv4,
         prefix_ipv6=cache.key_prefix.ipv6,
+    )
+
+
+def telemetry(telemetry: Telemetry) -> pb.Telemetry:
+    """What the policy does not name of sampling is the sidecar's own default."""
+    return pb.Telemetry(
+        log_format=LOG_FORMATS[telemetry.log_format],
+        envelope_addresses=ENVELOPE_ADDRESSES[telemetry.envelope_addresses],
+        sampling=[
+            pb.Sampling(
+                verdict=VERDICTS[each.verdict], percent=each.percent, max_per_second=each.max_per_second
+            )
+            for each in telemetry.sampling
+        ],
     )
 
 

@@ -2,7 +2,16 @@
 
 from postwarden.screening.v1 import screening_pb2 as pb
 
-from postwarden_operator.policy.vocabulary import AccessAction, Action, Handoff, Handover, LogFormat, Mode
+from postwarden_operator.policy.vocabulary import (
+    AccessAction,
+    Action,
+    EnvelopeAddresses,
+    Handoff,
+    Handover,
+    LogFormat,
+    Mode,
+    Verdict,
+)
 
 MODES = {Mode.ENFORCE: pb.MODE_ENFORCE, Mode.OBSERVE: pb.MODE_OBSERVE}
 ACTIONS = {Action.IGNORE: pb.ACTION_IGNORE, Action.ENFORCE: pb.ACTION_ENFORCE, Action.DROP: pb.ACTION_DROP}
@@ -23,3 +32,9 @@ LOG_FORMATS = {
     LogFormat.POSTSCREEN_LEGACY: pb.LOG_FORMAT_POSTSCREEN_LEGACY,
 }
 HANDOVERS = {Handover.INLINE: pb.HANDOVER_INLINE, Handover.RECONNECT: pb.HANDOVER_RECONNECT}
+ENVELOPE_ADDRESSES = {
+    EnvelopeAddresses.FULL: pb.ENVELOPE_ADDRESSES_FULL,
+    EnvelopeAddresses.HASHED: pb.ENVELOPE_ADDRESSES_HASHED,
+    EnvelopeAddresses.OMITTED: pb.ENVELOPE_ADDRESSES_OMITTED,
+}
+VERDICTS = {verdict: pb.Verdict.Name(pb.Verdict.Value(f"VERDICT_{verdict.name}")) for verdict in Verdict}

@@ -21,6 +21,7 @@ from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
 from postwarden_operator.controlplane.identity import AuthenticationFailed, Authenticator, Identity, Refusal
 from postwarden_operator.controlplane.limits import MESSAGES, CallLimits, Pace, TooMany
+from postwarden_operator.controlplane.pushes import NOBODY, PushObserver
 from postwarden_operator.controlplane.registry import End, Registry, Stream
 from postwarden_operator.controlplane.subscription import LONGEST_REASON, Subscription, shown
 from postwarden_operator.controlplane.tls import Certificate
@@ -90,10 +91,12 @@ class ListenFailed(Exception):
 class ScreeningServer:
     """Add addresses, `start`, `stop`; all in one event loop."""
 
-    def __init__(self, registry: Registry, authenticator: Authenticator) -> None:
+    def __init__(
+        self, registry: Registry, authenticator: Authenticator, pushes: PushObserver = NOBODY
+    ) -> None:
         self._registry = registry
         self._server = grpc.aio.server(options=OPTIONS)
-        self._server.add_generic_rpc_handlers((_handlers(_Servicer(registry, authenticator)),))
+        self._server.add_generic_rpc_handlers((_handlers(_Servicer(registry, authenticator, pushes)),))
 
     def serve_peers(self, servicer: pb_grpc.PeersServicer) -> None:
         """Serve other replicas, too; before `start`."""
@@ -127,9 +130,10 @@ class ScreeningServer:
 class _Servicer:
     """Coroutines that write, not generators: only so can a write that nobody reads be given up with a status."""
 
-    def __init__(self, registry: Registry, authenticator: Authenticator) -> None:
+    def __init__(self, registry: Registry, authenticator: Authenticator, pushes: PushObserver) -> None:
         self._registry = registry
         self._authenticator = authenticator
+        self._pushes = pushes
         self._limits = CallLimits()
 
     async def Subscribe(self, request_iterator: AsyncIterator[pb.SidecarMessage], context: _Context) -> None:
@@ -159,6 +163,8 @@ class _Servicer:
                 message = stream.trust.next_message() or subscription.next_message(str(nonce))
                 if message is not None:
                     nonce += 1
+                    if message.HasField("snapshot"):
+                        message.snapshot.traceparent = self._pushes.sent(identity, message.snapshot)
                     await _write(stream, message, context)
                 else:
                     await stream.wake.wait()
@@ -184,10 +190,12 @@ class _Servicer:
             match message.WhichOneof("message"):
                 case "ack":
                     subscription.receive_ack(message.ack.nonce, message.ack.version)
+                    self._pushes.answered(pod, message.ack.nonce, "")
                 case "nack":
                     reason = shown(message.nack.reason, LONGEST_REASON)
                     _log.warning("%s/%s refuses its rules: %s", pod.namespace, pod.name, reason)
                     subscription.receive_nack(message.nack.nonce, message.nack.reason, message.nack.version)
+                    self._pushes.answered(pod, message.nack.nonce, reason or "refused without a reason")
                 case "handoff":
                     subscription.receive_handoff(message.handoff.state, message.handoff.detail)
                 case "dnsbl":

@@ -6,8 +6,9 @@ the remedy. An API server that is away, refuses or fails breaks nothing.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from postwarden_operator.controlplane.registry import Registry
 from postwarden_operator.controlplane.server import ScreeningServer
@@ -25,6 +26,7 @@ from postwarden_operator.kube.watch import Watch
 from postwarden_operator.reconcile.loop import Reconciler
 from postwarden_operator.reconcile.plan import Plan
 from postwarden_operator.reconcile.world import World
+from postwarden_operator.telemetry.service import NO_TELEMETRY, Telemetry, TelemetrySettings
 
 SECRETS_TICK = 5.0
 """Seconds between two looks at which Secrets are to be asked for again."""
@@ -40,13 +42,14 @@ class OperatorSettings:
     """listen: HOST:PORT of the control plane. identity: where its certificate comes from. health: host and port for kubelet's probes;
     None: none.
 
-    replicas: how this one and others share the work; None: there are no others.
+    replicas: how this one and others share the work; None: there are no others. telemetry: where traces and metrics go.
     """
 
     listen: str
     identity: CertificateFiles | OwnAuthority
     health: tuple[str, int] | None = None
     replicas: ReplicaSettings | None = None
+    telemetry: TelemetrySettings = NO_TELEMETRY
 
 
 class KubeOperator:
@@ -55,7 +58,8 @@ class KubeOperator:
     def __init__(self, settings: OperatorSettings, api: ClusterApi) -> None:
         self._settings = settings
         self._api = api
-        self._store = Store()
+        self._telemetry = Telemetry(settings.telemetry)
+        self._store = Store(self._written)
         self._replicas = Replicas(
             api,
             _trusting(settings.replicas, self._trusted),
@@ -64,30 +68,46 @@ class KubeOperator:
         )
         self._registry = Registry(self._replicas.sink)
         self._reconciler = Reconciler(
-            self._read, self._registry, self._planned, doubt=lambda: self._follower.doubt
+            self._read,
+            self._registry,
+            self._planned,
+            doubt=lambda: self._follower.doubt,
+            observer=self._telemetry.changes,
         )
         self._follower = Follower(api, self._store, Watch, self._reconciler.mark_dirty)
         self._references = References()
         self._unwatched = Unwatched(api, self._references)
         self._secrets = Secrets(api, self._references)
-        self._server = ScreeningServer(self._registry, TokenReviewer(api, self._store.pod))
+        self._server = ScreeningServer(
+            self._registry, TokenReviewer(api, self._store.pod), self._telemetry.changes
+        )
         self._health = Health(self._alive, self._ready)
         self._compiled = False
         if self._replicas.servicer is not None:
             self._server.serve_peers(self._replicas.servicer)
         self._stop = asyncio.Event()
 
+    def _written(self, policy: Mapping[str, Any]) -> None:
+        metadata = policy["metadata"]
+        # Status is written by us, and is no change of the policy.
+        fields = [each for each in metadata.get("managedFields") or () if not each.get("subresource")]
+        times = [str(each.get("time")) for each in fields]
+        version, generation = str(metadata.get("resourceVersion") or ""), metadata.get("generation")
+        self._telemetry.changes.wrote(metadata["uid"], generation or 0, version, times)
+
     def stop(self) -> None:
         self._stop.set()
 
     async def run(self) -> None:
-        """Raises ListenFailed, HealthUnavailable, AuthorityUnusable; or what made a part of it end."""
+        """Raises ListenFailed, HealthUnavailable, MetricsUnservable, AuthorityUnusable; or what made a part of it end."""
         # First of all: an API server that is away keeps us from serving, and is no reason to start anew.
         if self._settings.health is not None:
             await self._health.start(*self._settings.health)
         try:
+            await self._telemetry.start()
             await self._serve()
         finally:
+            await self._telemetry.stop()
             await self._health.stop()
 
     async def _serve(self) -> None:

@@ -6,7 +6,7 @@ resource version counts (a number in the same etcd; compared as the API's own cl
 meanwhile. `complete` once each kind was listed: from then on, and only then, what is absent does not exist.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Generic, TypeVar
@@ -67,7 +67,9 @@ class _Objects(Generic[T]):
 class Store:
     """Used from one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, written: Callable[[Mapping[str, Any]], None] = lambda body: None) -> None:
+        """written: called with each policy that is new, or not as it was."""
+        self._written = written
         self._policies = _Objects[Policy]()
         self._pods = _Objects[Pod]()
         self._config_maps = _Objects[_NamedConfigMap]()
@@ -86,7 +88,10 @@ class Store:
                     # The same object again, by which others know that nothing changed: a write of status, or a list, makes a new one.
                     policy = replace(policy, document=known[1].document)
                 before = self._policies.put(uid, version, policy)
-                return before is None or before.document != policy.document
+                changed = before is None or before.document != policy.document
+                if changed:
+                    self._written(body)
+                return changed
             case Kind.POD:
                 pod = pod_of(body)
                 return self._pods.put(uid, version, pod) != pod

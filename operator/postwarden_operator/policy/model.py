@@ -26,13 +26,13 @@ from postwarden_operator.policy.part import CrossFieldRule, Part
 from postwarden_operator.policy.protocol import Protocol
 from postwarden_operator.policy.selector import LabelSelector
 from postwarden_operator.policy.session import Exemptions, Session
+from postwarden_operator.policy.telemetry import Telemetry
 from postwarden_operator.policy.vocabulary import (
     DOCUMENTED_DEFAULT,
     AccessAction,
     Action,
     Handoff,
     ListFormat,
-    LogFormat,
     Mode,
 )
 
@@ -157,14 +157,6 @@ class Listener(Part):
     )
     """Our own addresses at which a client may earn its pass. A client that connects to another one only is tested again each time, and
     turned away: who tries the backup mail exchanger first is a zombie (postscreen's MX policy test)."""
-
-
-class Telemetry(Part):
-    """How decisions are reported."""
-
-    log_format: LogFormat = LogFormat.JSON
-    """JSON: one object a line. Postscreen: the lines of Postfix's postscreen. PostscreenLegacy: the same with its older words WHITELISTED
-    and BLACKLISTED."""
 
 
 class ScreeningPolicySpec(Part):

@@ -58,3 +58,28 @@ class LogFormat(StrEnum):
     JSON = "JSON"
     POSTSCREEN = "Postscreen"
     POSTSCREEN_LEGACY = "PostscreenLegacy"
+
+
+class EnvelopeAddresses(StrEnum):
+    """What is shown of HELO names, senders and recipients."""
+
+    FULL = "Full"
+    HASHED = "Hashed"
+    OMITTED = "Omitted"
+
+
+class Verdict(StrEnum):
+    """What became of a connection; lower case, for these words are values of metrics and traces."""
+
+    ALLOWLISTED = "allowlisted"
+    PASS_OLD = "pass_old"  # noqa: S105  (no password)
+    PASS_NEW = "pass_new"  # noqa: S105
+    TOLERATED = "tolerated"
+    EXEMPTED = "exempted"
+    UNSCREENED = "unscreened"
+    REJECTED = "rejected"
+    DROPPED = "dropped"
+    HANGUP = "hangup"
+    DEFERRED = "deferred"
+    OVERLOADED = "overloaded"
+    ERROR = "error"

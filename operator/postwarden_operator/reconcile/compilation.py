@@ -7,8 +7,9 @@ several changes to it the latest counts.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from postwarden.screening.v1 import screening_pb2 as pb
 
@@ -83,6 +84,8 @@ class Compilation:
     managed: Managed | None
     errors: tuple[FieldError, ...] = ()
     compiling: bool = False
+    took: tuple[float, float] | None = field(default=None, compare=False)
+    """Epoch seconds when compiling began and ended; None where there was nothing to compile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +186,10 @@ class Compiler:
     async def _compile(self, tables: ListTables, identity: str, wanted: _Input) -> None:
         """The job of a policy with large lists."""
         assert wanted.policy is not None
+        began = time.time()
         try:
             await tables.prepare(wanted.policy, wanted.lists)
-            result = self._compiled_by(tables, identity, wanted)
+            result = replace(self._compiled_by(tables, identity, wanted), took=(began, time.time()))
         except Exception as fault:
             known = isinstance(fault, ProcessLost)
             _log.error("the lists of %s do not compile: %s", identity, fault, exc_info=not known)
@@ -224,13 +228,16 @@ def _compiled(
 ) -> Compilation:
     policy = wanted.policy
     assert policy is not None
+    began = time.time()
     try:
         compiled = compile_policy(
             policy, wanted.lists, wanted.secrets, digest=digest, compile_text=compile_text
         )
-        return Compilation(VALID, RESOLVED, _managed(identity, policy, compiled))
+        made = _managed(identity, policy, compiled)
+        return Compilation(VALID, RESOLVED, made, took=(began, time.time()))
     except CompileFailed as failed:
-        return Compilation(VALID, Reason(failed.reason, summary(failed.errors)), None, failed.errors)
+        problem = Reason(failed.reason, summary(failed.errors))
+        return Compilation(VALID, problem, None, failed.errors, took=(began, time.time()))
 
 
 def _managed(identity: str, policy: ScreeningPolicy, compiled: Compiled) -> Managed:

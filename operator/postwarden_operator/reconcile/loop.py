@@ -9,6 +9,7 @@ they are compiled, which leads to another reconcile.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from postwarden_operator.controlplane.registry import Registry
 from postwarden_operator.reconcile.compilation import Compiler
 from postwarden_operator.reconcile.list_process import ListProcess
 from postwarden_operator.reconcile.list_tables import ListTables
+from postwarden_operator.reconcile.observer import NOBODY, ReconcileObserver, ReconcileTimes
 from postwarden_operator.reconcile.plan import Plan, Planner, Select
 from postwarden_operator.reconcile.world import World
 
@@ -54,6 +56,7 @@ class Reconciler:
         select: Select | None = None,
         debounce: Debounce = Debounce(),
         compiler: Compiler | None = None,
+        observer: ReconcileObserver = NOBODY,
     ) -> None:
         self._read = read
         self._registry = registry
@@ -62,10 +65,15 @@ class Reconciler:
         self._compiler = compiler if compiler is not None else Compiler(strict=strict)
         self._planner = Planner(self._compiler, select)
         self._debounce = debounce
+        self._observer = observer
         self._dirty = asyncio.Event()
+        self._dirty_since: float | None = None
+        """Epoch seconds of the first change that no reconcile has begun with."""
 
     def mark_dirty(self) -> None:
         """Something changed. From the loop's own thread."""
+        if self._dirty_since is None:
+            self._dirty_since = time.time()
         self._dirty.set()
 
     async def run(self) -> None:
@@ -78,6 +86,7 @@ class Reconciler:
                 try:
                     await self.reconcile()
                 except Exception:
+                    self._observer.failed()
                     _log.exception("reconciling failed; what the sidecars have stays; trying again")
                     await asyncio.sleep(RETRY_DELAY)
                     self._dirty.set()
@@ -86,11 +95,14 @@ class Reconciler:
 
     async def reconcile(self) -> Plan | None:
         """Once, now. None: the World is incomplete still."""
+        began = time.time()
+        dirty, self._dirty_since = self._dirty_since or began, None
         world = await self._read()
         if world is None:
             return None
         result = self._planner.plan(world)
         self._publish(result)
+        self._observer.reconciled(ReconcileTimes(dirty, began, time.time()), result)
         self._registry.set_wanted(result.wanted, doubt=self._doubt())
         return result
 

@@ -18,7 +18,7 @@ from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden_sidecar.controlclient.backoff import LARGEST, Backoff
 from postwarden_sidecar.controlclient.blobs import Blobs
 from postwarden_sidecar.controlclient.reports import Reports
-from postwarden_sidecar.controlclient.stream import RulesSink, Stream, StreamLost, hello
+from postwarden_sidecar.controlclient.stream import Pushed, RulesSink, Stream, StreamLost, hello
 from postwarden_sidecar.controlclient.target import ControlTarget, TokenUnreadable
 from postwarden_sidecar.controlclient.trust import Trust
 from postwarden_sidecar.handoff.proof import OPEN_RELAY, PROVED, UNPROVED, WRONG_ANSWER
@@ -50,8 +50,10 @@ class ControlClient:
         extra_trust: bytes = b"",
         stream_life: float = STREAM_LIFE,
         uniform: Uniform = random.uniform,
+        pushed: Pushed | None = None,
     ) -> None:
-        """extra_trust: PEM of a trust bundle that came earlier. uniform: the source of jitter."""
+        """extra_trust: PEM of a trust bundle that came earlier. uniform: the source of jitter. pushed: told of each snapshot."""
+        self._pushed = pushed
         self._target = target
         self._sink = sink
         self._stream_life = stream_life
@@ -137,6 +139,7 @@ class ControlClient:
                 trust_expires=self.trust.expires,
             ),
             self.reports.tell_all,
+            self._pushed,
         )
         self._stream, self.connected = stream, True
         if self._report is not None:

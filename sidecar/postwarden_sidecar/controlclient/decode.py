@@ -12,6 +12,7 @@ from collections.abc import Container, Iterable, Mapping
 
 from postwarden.screening.v1 import screening_pb2 as pb
 
+from postwarden_sidecar.controlclient.decode_telemetry import envelope_addresses, log_format, sampling
 from postwarden_sidecar.controlclient.decode_tests import ACTIONS, dnsbl, protocol
 from postwarden_sidecar.controlclient.decode_values import Undecodable, bits, known, seconds
 from postwarden_sidecar.rules.intervals import AddressTable, BadTable, Buffer, verify_blob
@@ -22,7 +23,6 @@ from postwarden_sidecar.rules.settings import (
     Dnsbl,
     Handoff,
     Limits,
-    LogFormat,
     Mode,
     PolicyRef,
     Pregreet,
@@ -37,7 +37,12 @@ VERSIONS = {"iv4/1": 4, "iv6/1": 6}
 """IP versions, by the formats of blobs."""
 TABLE_FORMATS = tuple(VERSIONS)
 FORMATS = (RULES_FORMAT, *TABLE_FORMATS)
-FEATURES = ("exemptions", "soft-fail", "dnsbl-allow")  # what a Snapshot may require beyond rules/1
+FEATURES = (
+    "exemptions",
+    "soft-fail",
+    "dnsbl-allow",
+    "envelope-addresses",
+)  # what a Snapshot may require beyond rules/1
 MAX_BLOBS = 256 * 1024 * 1024  # bytes of all blobs of a policy: 20 million IPv4 networks
 
 _MODES = {pb.MODE_ENFORCE: Mode.ENFORCE, pb.MODE_OBSERVE: Mode.OBSERVE}
@@ -46,11 +51,6 @@ _HANDOFFS = {
     pb.HANDOFF_PROXY_V1: Handoff.PROXY_V1,
     pb.HANDOFF_PROXY_V2: Handoff.PROXY_V2,
     pb.HANDOFF_PASS: Handoff.PASS,
-}
-_LOG_FORMATS = {
-    pb.LOG_FORMAT_JSON: LogFormat.JSON,
-    pb.LOG_FORMAT_POSTSCREEN: LogFormat.POSTSCREEN,
-    pb.LOG_FORMAT_POSTSCREEN_LEGACY: LogFormat.POSTSCREEN_LEGACY,
 }
 
 
@@ -116,7 +116,7 @@ def decode(snapshot: pb.Snapshot, contents: Mapping[str, Buffer]) -> Rules:
         proxy_trusted=tables.table("rules.listener.proxy_trusted", rules.listener.proxy_trusted),
         proxy_timeout=_proxy_timeout(rules.listener),
         hostname=rules.session.hostname or None,
-        log_format=known("rules.telemetry.log_format", rules.telemetry.log_format, _LOG_FORMATS),
+        log_format=log_format(rules.telemetry),
         stress_wait=(rules.pregreet.stress_wait_ms / 1000) or None,
         pass_addresses=tables.table("rules.listener.pass_addresses", rules.listener.pass_addresses)
         if rules.listener.HasField("pass_addresses")
@@ -127,6 +127,8 @@ def decode(snapshot: pb.Snapshot, contents: Mapping[str, Buffer]) -> Rules:
         limits=_limits(rules.limits) if rules.HasField("limits") else Limits(),
         cache=_cache(rules.cache) if rules.HasField("cache") else Cache(),
         exempt_recipients=_exempt(rules.exempt_recipients),
+        sampling=sampling(rules.telemetry),
+        envelope_addresses=envelope_addresses(rules.telemetry),
     )
 
 

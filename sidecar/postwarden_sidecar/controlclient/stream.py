@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Protocol
 
@@ -38,6 +40,11 @@ CHANNEL_OPTIONS: list[tuple[str, int | str]] = [
 ]
 
 _log = logging.getLogger(__name__)
+
+
+Pushed = Callable[[str, float, float, PolicyRef, str], None]
+"""Told of each snapshot that came: its traceparent, when it came and when it was in force or refused (epoch seconds), whose it is, and
+why it was refused ("": it was not). One that a newer one overtook is not told of."""
 
 
 class NotApplied(Exception):
@@ -90,6 +97,7 @@ class Stream:
         sink: RulesSink,
         blobs: Blobs,
         applied: Callable[[], Awaitable[None]] | None,
+        pushed: Pushed | None,
     ) -> None:
         self._channel = channel
         self._target = target
@@ -97,6 +105,7 @@ class Stream:
         self._sink = sink
         self._blobs = blobs
         self._applied = applied
+        self._pushed = pushed
         self._stub = pb_grpc.ScreeningControlStub(channel)
         self._call = self._stub.Subscribe(metadata=_credentials(target))
         self._work: asyncio.Task[None] | None = None
@@ -113,8 +122,10 @@ class Stream:
         blobs: Blobs,
         hello: pb.Hello,
         applied: Callable[[], Awaitable[None]] | None = None,
+        pushed: Pushed | None = None,
     ) -> Stream:
-        """Connect and say Hello. applied: called after each acknowledged snapshot. Raises StreamLost, TokenUnreadable."""
+        """Connect and say Hello. applied: called after each acknowledged snapshot. pushed: see there. Raises StreamLost,
+        TokenUnreadable."""
         target.read_token()  # before a channel is made
         options = [*CHANNEL_OPTIONS, *target.keepalive_options]
         roots = trust.pem
@@ -123,7 +134,7 @@ class Stream:
         else:
             credentials = grpc.ssl_channel_credentials(roots)
             channel = grpc.aio.secure_channel(target.address, credentials, options=options)
-        stream = cls(channel, target, trust, sink, blobs, applied)
+        stream = cls(channel, target, trust, sink, blobs, applied, pushed)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await stream._admitted()
@@ -243,6 +254,21 @@ class Stream:
                 await self._applied()
 
     async def _apply(self, snapshot: pb.Snapshot) -> None:
+        began = time.time()
+        refused = ""
+        try:
+            await self._put_in_force(snapshot)
+        except Exception as error:
+            refused = str(error) or repr(error)
+            raise
+        finally:
+            cancelled = isinstance(
+                sys.exception(), asyncio.CancelledError
+            )  # a newer one came, or the stream is over
+            if self._pushed is not None and snapshot.traceparent and not cancelled:
+                self._pushed(snapshot.traceparent, began, time.time(), _policy(snapshot), refused)
+
+    async def _put_in_force(self, snapshot: pb.Snapshot) -> None:
         contents = await self._blobs.contents(snapshot, self._sink.tables, self._fetch)
         rules = await asyncio.to_thread(decode, snapshot, contents)
         await self._sink.apply(rules)
@@ -253,6 +279,17 @@ class Stream:
         return self._stub.FetchBlob(
             pb.BlobRequest(hash=digest), metadata=_credentials(self._target), timeout=BLOB_TIMEOUT
         )
+
+
+def _policy(snapshot: pb.Snapshot) -> PolicyRef:
+    return PolicyRef(
+        namespace=snapshot.namespace,
+        name=snapshot.name,
+        uid=snapshot.policy_uid,
+        generation=snapshot.generation,
+        revision=snapshot.revision,
+        version=snapshot.version,
+    )
 
 
 def hello(

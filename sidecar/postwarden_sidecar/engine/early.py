@@ -103,6 +103,8 @@ class EarlyTests:
         if answer.zone not in self._pending or answer.outcome == SILENT:
             return  # one that is silent is waited for till the end (measured)
         self._pending.discard(answer.zone)
+        template = next(site.template for site in self._rules.dnsbl.sites if site.zone == answer.zone)
+        self._journal.lookup(template, answer.outcome, answer.start, answer.end)
         if not answer.failed:
             self._answers[answer.zone] = dnsbl.Answer(answer.addresses, answer.ttl)
         if not self._pending and not self._facts.said:

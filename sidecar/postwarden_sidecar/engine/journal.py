@@ -10,6 +10,7 @@ from postwarden_sidecar.engine.record import (
     MAX_TEXT,
     Event,
     EventKind,
+    Lookup,
     Record,
     TestResult,
     Verdict,
@@ -34,7 +35,16 @@ class Refused(NamedTuple):
 class Journal:
     """Events, tests and moments of a connection; began: CLOCK_MONOTONIC seconds, wall: the same moment's epoch seconds."""
 
-    __slots__ = ("began", "dialog_start", "events", "events_lost", "handoff_start", "tests", "wall")
+    __slots__ = (
+        "began",
+        "dialog_start",
+        "events",
+        "events_lost",
+        "handoff_start",
+        "lookups",
+        "tests",
+        "wall",
+    )
 
     def __init__(self, began: float, wall: float) -> None:
         self.began = began
@@ -42,6 +52,7 @@ class Journal:
         self.events: list[Event] = []
         self.events_lost = 0
         self.tests: list[TestResult] = []
+        self.lookups: list[Lookup] = []
         self.dialog_start = -1.0
         self.handoff_start = -1.0
 
@@ -74,6 +85,10 @@ class Journal:
         began = self.began
         self.tests.append(TestResult(test, outcome, action, start - began, now - began, detail))
 
+    def lookup(self, zone: str, outcome: str, start: float, end: float) -> None:
+        """Note a DNSBL look-up; zone: the policy's template. Each zone is asked once, so these are bounded by the policy."""
+        self.lookups.append(Lookup(zone, outcome, start - self.began, end - self.began))
+
     def record(
         self,
         verdict: Verdict,
@@ -101,6 +116,7 @@ class Journal:
             tests=self.tests,
             events=self.events,
             events_lost=self.events_lost,
+            lookups=self.lookups,
         )
         if policy is not None:
             record.policy_namespace = policy.namespace

@@ -9,7 +9,7 @@ from postwarden_sidecar.engine.conversation import Conversation
 from postwarden_sidecar.engine.journal import Journal
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.engine.screening import Screening
-from postwarden_sidecar.rules.settings import Mode, Rules
+from postwarden_sidecar.rules.settings import EnvelopeAddresses, Mode, Rules
 
 _ORDER = (pregreet.TEST, dnsbl.TEST, *DEEP_TESTS)
 
@@ -36,6 +36,10 @@ def final_record(
         dialog = conversation.dialog
         record.helo, record.proto = dialog.helo, dialog.proto
         record.sender, record.recipient = dialog.sender, dialog.recipient
+    if rules is not None and rules.envelope_addresses is not EnvelopeAddresses.FULL:
+        record.envelope = rules.envelope_addresses.value
+        if rules.envelope_addresses is EnvelopeAddresses.HASHED:
+            record.envelope_key = rules.policy.uid
     return record
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 MAX_TEXT = 200  # characters of any text from a client that are kept; postscreen keeps 100 to 150 in its own log lines
 MAX_EVENTS = 12  # events kept a connection; the rest is counted in `events_lost`
@@ -86,10 +87,21 @@ class TestResult:
     detail: str = ""  # access: the rule's field and line; dnsbl: the score
 
 
+class Lookup(NamedTuple):
+    """One DNSBL look-up. zone: the policy's template, never with a key. start, end: seconds since the connection began; start is negative
+    where the look-up of an earlier connection of this client was shared."""
+
+    zone: str
+    outcome: str  # dns.outcome.Outcome's value
+    start: float
+    end: float
+
+
 @dataclass(slots=True)
 class Record:
     """started: epoch seconds; duration: seconds up to the verdict or the hand-off. would: the verdict that Enforce would have given
-    (mode Observe), else "". helo, sender, recipient: the last seen in our own dialogue."""
+    (mode Observe), else "". helo, sender, recipient: the last seen in our own dialogue. envelope: what may be shown of them
+    (`rules.settings.EnvelopeAddresses`; "" is Full); envelope_key: for their hashes, where they are to be shown so."""
 
     started: float
     duration: float
@@ -118,3 +130,6 @@ class Record:
     tests: list[TestResult] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     events_lost: int = 0
+    lookups: list[Lookup] = field(default_factory=list)
+    envelope: str = ""
+    envelope_key: str = ""

@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from postwarden_sidecar.engine.record import MAX_TEXT, Event, Record, TestResult
+from postwarden_sidecar.engine.record import MAX_TEXT, Event, Lookup, Record, TestResult
 from postwarden_sidecar.ipc.messages import MAX_MESSAGE
 from postwarden_sidecar.ipc.page import CELLS, RECORDS_DROPPED
 from postwarden_sidecar.ipc.pair import ChannelFault, prepare, receive_packet, send_packet
 
 MAX_RECORD = 4 * 1024  # bytes (design)
 MAX_TESTS = 12  # results of tests kept in a record that is too large; there are fewer tests than that
+MAX_LOOKUPS = 8  # the same of look-ups, of 32 at most: at 100 bytes each they leave room for how the connection began and ended
 _HEADER = 3  # bytes of a MessagePack array's header: 0xdc and its length in 16 bits
 # Characters kept of each text, tried in this order; with the last any record fits.
 _SHORT_TEXTS = (MAX_TEXT, 100, 50, 25, 12)
@@ -46,6 +47,10 @@ def _shrink(record: Record) -> bytes:
     for limit in _SHORT_TEXTS:
         bounded = _bound(record, limit)
         bounded.tests = [_bound(test, limit) for test in record.tests[:MAX_TESTS]]
+        bounded.lookups = [
+            Lookup(_cut(lookup.zone, limit), _cut(lookup.outcome, limit), lookup.start, lookup.end)
+            for lookup in record.lookups[:MAX_LOOKUPS]
+        ]
         bounded.events = []
         # The events' list and their count take a few bytes more than now, when both are empty.
         room = MAX_RECORD - len(_encoder.encode(bounded)) - 2 * _HEADER
@@ -59,11 +64,15 @@ def _shrink(record: Record) -> bytes:
 
 def _bound(part: _Part, limit: int) -> _Part:
     texts: dict[str, Any] = {
-        name: value[:limit].encode("latin-1", "replace").decode("latin-1")
+        name: _cut(value, limit)
         for name in part.__dataclass_fields__
         if type(value := getattr(part, name)) is str
     }
     return replace(part, **texts)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text[:limit].encode("latin-1", "replace").decode("latin-1")
 
 
 def _keep_ends(events: list[Event], room: int) -> list[Event]:

@@ -43,6 +43,14 @@ class LogFormat(enum.StrEnum):
     POSTSCREEN_LEGACY = "PostscreenLegacy"
 
 
+class EnvelopeAddresses(enum.StrEnum):
+    """What is shown of HELO name, sender and recipient in logs and traces."""
+
+    FULL = "Full"
+    HASHED = "Hashed"
+    OMITTED = "Omitted"
+
+
 class Handoff(enum.StrEnum):
     """How a client is given to the MTA."""
 
@@ -187,6 +195,15 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleRate:
+    """Which connections of a verdict (`engine.record.Verdict`'s value) get a trace. percent: of them; per_second: traces at most."""
+
+    verdict: str
+    percent: float
+    per_second: float
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
     """The MTA. target: `HOST:PORT`, `[V6]:PORT` or `unix:PATH`. `Pass` needs a unix socket, the PROXY modes a TCP port or a socket."""
 
@@ -205,6 +222,7 @@ class Rules:
     stress_wait: seconds, in place of pregreet.wait under stress; None: the same.
     pass_addresses: local addresses at which a client may earn its pass; None: all.
     exempt_recipients: lower case, `postmaster@`, `abuse@example.com`, `@example.org`.
+    sampling: verdicts that are not in it have the default rates.
     """
 
     policy: PolicyRef
@@ -224,3 +242,5 @@ class Rules:
     limits: Limits = Limits()
     cache: Cache = Cache()
     exempt_recipients: tuple[str, ...] = ()
+    sampling: tuple[SampleRate, ...] = ()
+    envelope_addresses: EnvelopeAddresses = EnvelopeAddresses.FULL

@@ -32,6 +32,7 @@ from postwarden_sidecar.supervisor.closing import close_when_empty
 from postwarden_sidecar.supervisor.dnsbl_health import DnsblHealth
 from postwarden_sidecar.supervisor.endpoints import EndpointFailed, Endpoints
 from postwarden_sidecar.supervisor.lost_address import LostAddress
+from postwarden_sidecar.supervisor.reporting import make_telemetry
 from postwarden_sidecar.supervisor.settings import SidecarSettings, WithoutRules
 from postwarden_sidecar.supervisor.state_directory import ADMIN_SOCKET, PASSES, Learned, StateDirectory
 from postwarden_sidecar.supervisor.steering_report import SteeringReport
@@ -39,7 +40,6 @@ from postwarden_sidecar.supervisor.upstreams import Upstreams, choose
 from postwarden_sidecar.supervisor.worker_process import WorkerProcess
 from postwarden_sidecar.supervisor.workers import Workers
 from postwarden_sidecar.telemetry.pipeline import PROMETHEUS_CONTENT_TYPE, Telemetry
-from postwarden_sidecar.telemetry.resource import from_environment
 
 FIRST_PROOF = 3.0  # seconds that wait_ready waits for the first proof's result (design)
 NEWER_RULES = 0.5  # seconds; an operator that is there sends within tens of milliseconds
@@ -203,7 +203,7 @@ class Supervisor:
         steering = SteeringReport(self._page, lambda: self._client)
         if len(self._listeners) < settings.workers:
             steering.one_serves_all(settings.workers)
-        self._telemetry = self._make_telemetry(self._page)
+        self._telemetry = make_telemetry(settings, self._page, self._log_stream)
         self._store = await self._open_store()
         self._workers = Workers(
             self._listeners,
@@ -229,7 +229,9 @@ class Supervisor:
         )
         if settings.control is not None:
             trust = self._state.load_trust() if self._state is not None else b""
-            self._client = ControlClient(settings.control, self._rules, extra_trust=trust)
+            self._client = ControlClient(
+                settings.control, self._rules, extra_trust=trust, pushed=self._telemetry.policy_pushed
+            )
             steering.tell_again()
         await self._open_endpoints(upstreams)
         try:
@@ -243,17 +245,6 @@ class Supervisor:
         self._keep(self._sweep())
         if self._client is not None:
             self._keep(self._client.run())
-
-    def _make_telemetry(self, page: Page) -> Telemetry:
-        return Telemetry(
-            page=page,
-            log_format=self._settings.log_format or "JSON",
-            log_stream=self._log_stream,
-            hostname=socket.gethostname(),
-            pid=os.getpid(),
-            resource=from_environment(os.environ),
-            otlp_endpoint=self._settings.otlp_endpoint,
-        )
 
     def _make_upstreams(self, workers: Workers) -> Upstreams:
         return Upstreams(
@@ -315,6 +306,7 @@ class Supervisor:
             self._workers.set_prefixes(
                 min(limits.prefix_ipv4, cache.prefix_ipv4), min(limits.prefix_ipv6, cache.prefix_ipv6)
             )
+        self._telemetry.set_sampling(rules.sampling if rules is not None else ())
         if self._settings.log_format is None and rules is not None:
             self._telemetry.set_log_format(rules.log_format.value)
         if self._on_applied is not None:

@@ -25,6 +25,12 @@ class Attribute:
     value: Callable[[Record], Value | None]
 
 
+def dnsbl_score(record: Record) -> int | None:
+    """None: no list was asked, or the client was gone before all had answered."""
+    words = (result.detail.split() for result in record.tests if result.test == "dnsbl")
+    return next((int(each[1]) for each in words if len(each) > 1 and each[0] == "score"), None)
+
+
 def _envelope_sender(record: Record) -> str | None:
     """The null sender of a bounce is shown as an empty text, once there is a recipient."""
     return printable(record.sender) if record.sender or record.recipient else None
@@ -55,9 +61,14 @@ ATTRIBUTES = (
     Attribute("postwarden.verdict", "exactly one a connection", lambda r: r.verdict.value),
     Attribute("postwarden.reason", "why, in one sentence", lambda r: printable(r.reason, MAX_REASON) or None),
     Attribute(
-        "postwarden.test", "the test that decided: `access`, `pregreet`", lambda r: printable(r.test) or None
+        "postwarden.test",
+        "the test that decided, as in `postwarden.tests`",
+        lambda r: printable(r.test) or None,
     ),
     Attribute("postwarden.action", "what the policy has that test do", lambda r: printable(r.action) or None),
+    Attribute(
+        "postwarden.dnsbl.score", "what the DNS lists' weights add up to, if they were asked", dnsbl_score
+    ),
     Attribute(
         "postwarden.would",
         "mode Observe: the verdict that Enforce would have given",
@@ -71,7 +82,7 @@ ATTRIBUTES = (
     Attribute("postwarden.policy.revision", "its revision", lambda r: printable(r.policy_revision) or None),
     Attribute(
         "postwarden.helo",
-        "the last HELO or EHLO name in our own dialogue",
+        "the last HELO or EHLO name in our own dialogue; this and the next two as `telemetry.envelopeAddresses` says",
         lambda r: printable(r.helo) or None,
     ),
     Attribute("postwarden.sender", "the last MAIL FROM there", _envelope_sender),

@@ -6,43 +6,37 @@ that `str.isprintable` accepts, so no newline, terminal sequence or text-directi
 
 from __future__ import annotations
 
+import re
+
+from postwarden.telemetry.escape import printable as printable
+
 from postwarden_sidecar.engine.record import MAX_TEXT
 
 MAX_REASON = 2 * MAX_TEXT  # characters: our own sentence, and a client's text in it
+# What readers of Postfix's log look for, some anywhere in a line: pflogsumm takes a sender `<x reject: RCPT from [192.0.2.1]: 550 …>` for
+# a rejection of that address (tried). Postscreen itself does not guard against it.
+_KEYWORD = re.compile(r"\b(reject|reject_warning|milter-reject|hold|discard|warning|fatal|panic|error): ")
 _C_ESCAPES = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 0x5C: "\\\\"}
 _OCTAL = [
     _C_ESCAPES.get(byte) or (chr(byte) if 0x20 <= byte < 0x7F else f"\\{byte:03o}") for byte in range(256)
 ]
 
 
-def printable(text: str, limit: int = MAX_TEXT) -> str:
-    r"""For spans, JSON and the terminal: UTF-8 is shown as such, all else as `\r`, `\x1b`, `\u2028`; a backslash is doubled, so that it
-    can be read back. limit: characters of the input that are kept."""
-    text = text[:limit]
-    if text.isascii() and text.isprintable() and "\\" not in text:
-        return text
-    octets = text.replace("\\", "\\\\").encode("latin-1", "replace")
-    decoded = octets.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else _escaped(c) for c in decoded)
-
-
-def _escaped(character: str) -> str:
-    r"""`\x` from 80 on is left to bytes that are no UTF-8: a C1 control character is `\u0085`."""
-    if 0x80 <= ord(character) <= 0xFF:
-        return f"\\u{ord(character):04x}"
-    return character.encode("unicode_escape").decode()
+def unforgeable(line_part: str) -> str:
+    """Without the words by which log readers know a line, where they stand in what a client said: the space behind them becomes `?`."""
+    return _KEYWORD.sub(r"\1:?", line_part)
 
 
 def octal(text: str, limit: int | None = None) -> str:
     r"""As postscreen shows what came before the greeting: `\r\n`, and `\ooo` for binary (recorded case v-pregreet-14). limit:
     characters of the result, as postscreen counts; None: all."""
-    return "".join(_OCTAL[byte] for byte in text.encode("latin-1", "replace"))[:limit]
+    return unforgeable("".join(_OCTAL[byte] for byte in text.encode("latin-1", "replace"))[:limit])
 
 
 def question_marks(text: str, limit: int = MAX_TEXT) -> str:
     """As postscreen shows everything else: UTF-8 as such and `?` for each character or byte that can't be printed (case v-engine-16)."""
     text = text[:limit]
     if text.isascii() and text.isprintable():
-        return text
+        return unforgeable(text)
     decoded = text.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
-    return "".join(c if c.isprintable() else "?" for c in decoded)
+    return unforgeable("".join(c if c.isprintable() else "?" for c in decoded))

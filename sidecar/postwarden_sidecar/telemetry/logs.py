@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from postwarden_sidecar.engine.record import Event, Record, TestResult
+from postwarden_sidecar.engine.record import Event, Lookup, Record, TestResult
 from postwarden_sidecar.telemetry.attributes import attributes
 from postwarden_sidecar.telemetry.escape import printable
 
@@ -26,6 +26,8 @@ def json_line(record: Record, trace_id: str = "", span_id: str = "") -> bytes:
     line |= attributes(record)
     if record.tests:
         line["postwarden.tests"] = [_test(result) for result in record.tests]
+    if record.lookups:
+        line["postwarden.lookups"] = [_lookup(lookup) for lookup in record.lookups]
     if record.events:
         line["postwarden.events"] = [_event(event) for event in record.events]
     if record.events_lost:
@@ -61,6 +63,11 @@ def details(event: Event) -> dict[str, str | int]:
 
 def _event(event: Event) -> dict[str, object]:
     return {"event": event.kind.value, "offset": round(event.offset, _DIGITS), **details(event)}
+
+
+def _lookup(lookup: Lookup) -> dict[str, object]:
+    said = {"zone": printable(lookup.zone), "outcome": printable(lookup.outcome)}
+    return {**said, "start": round(lookup.start, _DIGITS), "end": round(lookup.end, _DIGITS)}
 
 
 def _test(result: TestResult) -> dict[str, object]:

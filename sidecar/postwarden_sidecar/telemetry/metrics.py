@@ -6,34 +6,14 @@ workers count in, never from records, so they are exact whatever is sampled or d
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from postwarden.telemetry.readings import Buckets, Kind, Metric, Point, Reading
 
 from postwarden_sidecar.dns.outcome import NETWORK_OUTCOMES, Outcome
 from postwarden_sidecar.engine.record import Verdict
 from postwarden_sidecar.ipc import page as cells
 from postwarden_sidecar.ipc.page import Page
-
-
-class Kind(enum.Enum):
-    """counter: only grows. level: of now. histogram: counts by size."""
-
-    COUNTER = "counter"
-    LEVEL = "level"
-    HISTOGRAM = "histogram"
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """unit: UCUM; braces name what is counted and are no unit."""
-
-    name: str
-    kind: Kind
-    unit: str
-    meaning: str
-    attributes: tuple[str, ...] = ()
-
 
 CONNECTIONS = Metric(
     "postwarden.connections", Kind.COUNTER, "{connection}", "Connections by verdict.", ("postwarden.verdict",)
@@ -111,33 +91,6 @@ METRICS = (
     LOST_ADDRESS,
     DROPPED,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """attributes: the values of the metric's attributes, in their order; empty: does not apply."""
-
-    attributes: tuple[str, ...]
-    value: int
-
-
-@dataclass(frozen=True, slots=True)
-class Buckets:
-    """counts: one more than bounds, not cumulative. total: the sum of all values, in the metric's unit. attributes: as a Point's."""
-
-    bounds: tuple[float, ...]
-    counts: tuple[int, ...]
-    total: float
-    attributes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The values of a metric: points, or a histogram's, one for each combination of attributes."""
-
-    metric: Metric
-    points: tuple[Point, ...] = ()
-    histograms: tuple[Buckets, ...] = ()
 
 
 def read(page: Page, dropped: Mapping[str, int]) -> list[Reading]:

@@ -1,12 +1,7 @@
-"""Spans, log records and metrics on their way to an OTLP endpoint.
-
-The SDK's batch processors and exporters do the sending, on threads of their own; no provider is made global. Everything that waits is
-bounded by an Outlet, and an endpoint that is down costs its memory and nothing else.
-"""
+"""A sidecar's spans, log records and metrics on their way to an OTLP endpoint; `postwarden.telemetry.export` does the sending."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,26 +9,30 @@ from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    set_span_in_context,
+)
+from postwarden.telemetry import exporters
+from postwarden.telemetry.endpoint import Endpoint
+from postwarden.telemetry.export import BATCH_DELAY_MS, BATCH_SIZE, Export
+from postwarden.telemetry.otlp_metrics import INTERVAL
+from postwarden.telemetry.readings import Reading
+from postwarden.telemetry.traceparent import parse
 
 from postwarden_sidecar.engine.record import Record, Verdict
-from postwarden_sidecar.telemetry import exporters, spans
+from postwarden_sidecar.telemetry import spans
 from postwarden_sidecar.telemetry.attributes import Value
-from postwarden_sidecar.telemetry.endpoint import Endpoint
-from postwarden_sidecar.telemetry.health import Health
-from postwarden_sidecar.telemetry.metrics import Reading
-from postwarden_sidecar.telemetry.otlp_metrics import INTERVAL, MetricsThread, metrics_data
+from postwarden_sidecar.telemetry.policy_push import PolicyPush
 
 SCOPE = "postwarden_sidecar.telemetry"
 EVENT_NAME = "postwarden.connection"
-BATCH_DELAY_MS = 1000  # a verdict is to be seen soon; the SDK's default for spans is 5 s
-BATCH_SIZE = 512  # the SDK's default
+APPLY = "policy.apply"
 _SEVERITY = {
     Verdict.DEFERRED: (SeverityNumber.WARN, "WARN"),
     Verdict.OVERLOADED: (SeverityNumber.WARN, "WARN"),
@@ -54,25 +53,11 @@ class Otlp:
         clock: Callable[[], float] = time.monotonic,
         metrics_interval: float = INTERVAL,
     ) -> None:
-        span_exporter = exporters.span_exporter(endpoint)
         log_exporter = exporters.log_exporter(endpoint)
-        metric_exporter = exporters.metric_exporter(endpoint)
-        self._health = Health(endpoint.url, clock)
-        self._traces = exporters.Outlet("traces", self._health)
-        self._logs = exporters.Outlet("logs", self._health)
-
-        self._tracer_provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
-        self._tracer_provider.add_span_processor(
-            BatchSpanProcessor(
-                exporters.CountedSpanExporter(span_exporter, self._traces),
-                max_queue_size=exporters.QUEUE_LIMIT,
-                schedule_delay_millis=BATCH_DELAY_MS,
-                max_export_batch_size=BATCH_SIZE,
-            )
-        )
-        self._tracer = self._tracer_provider.get_tracer(SCOPE)
-        self._logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
-        self._logger_provider.add_log_record_processor(
+        self._export = Export(endpoint, resource, SCOPE, read, clock=clock, metrics_interval=metrics_interval)
+        self._logs = exporters.Outlet("logs", self._export.health)
+        logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
+        logger_provider.add_log_record_processor(
             BatchLogRecordProcessor(
                 exporters.CountedLogExporter(log_exporter, self._logs),
                 schedule_delay_millis=BATCH_DELAY_MS,
@@ -80,29 +65,31 @@ class Otlp:
                 max_queue_size=exporters.QUEUE_LIMIT,
             )
         )
-        self._logger = self._logger_provider.get_logger(SCOPE)
-
-        start = time.time_ns()
-        scope = InstrumentationScope(SCOPE)
-
-        def collect() -> MetricsData:
-            return metrics_data(read(), resource, scope, start, time.time_ns())
-
-        self._metrics = MetricsThread(metric_exporter, collect, self._health, metrics_interval)
-        # What interrupts an exporter that waits for its endpoint.
-        self._interrupts: tuple[Callable[[], object], ...] = (
-            self._metrics.abandon,
-            span_exporter.shutdown,
-            log_exporter.shutdown,
-            metric_exporter.shutdown,
-        )
+        self._logger = logger_provider.get_logger(SCOPE)
+        self._export.also(logger_provider.shutdown, log_exporter.shutdown)
 
     def trace(self, record: Record, attributes: Mapping[str, Value]) -> SpanContext | None:
         """Queue the spans of a connection. None if they had no room."""
-        outlines = spans.outline(record)
-        if not self._traces.admit(len(outlines)):
+        outline = spans.outline(record)
+        if not self._export.traces.admit(spans.count(outline)):
             return None
-        return spans.emit(self._tracer, record, outlines, attributes)
+        return spans.emit(self._export.tracer, record, outline, attributes)
+
+    def policy(self, push: PolicyPush) -> None:
+        """Queue the span of a policy that came, in the operator's trace; none where that is not sampled."""
+        parent = parse(push.traceparent)
+        if parent is None or not parent.trace_flags.sampled or not self._export.traces.admit(1):
+            return
+        span = self._export.tracer.start_span(
+            APPLY,
+            set_span_in_context(NonRecordingSpan(parent), Context()),
+            SpanKind.CONSUMER,
+            attributes=push.attributes(),
+            start_time=round(push.start * 1e9),
+        )
+        if push.refused:
+            span.set_status(Status(StatusCode.ERROR, push.reason))
+        span.end(round(push.end * 1e9))
 
     def log(self, record: Record, attributes: Mapping[str, Value], trace: SpanContext | None) -> None:
         """Queue one log record, joined to its trace if there is one."""
@@ -124,29 +111,8 @@ class Otlp:
 
     def dropped(self) -> dict[str, int]:
         """Spans and log records that were lost, by signal."""
-        return {"span": self._traces.dropped, "log": self._logs.dropped}
+        return {"span": self._export.traces.dropped, "log": self._logs.dropped}
 
     def close(self, timeout: float) -> None:
-        """Send what waits, for three quarters of `timeout` seconds; then interrupt, and leave what still hangs to the process's end."""
-        end = time.monotonic() + timeout
-        work: tuple[Callable[[], object], ...] = (
-            self._tracer_provider.shutdown,
-            self._logger_provider.shutdown,
-            lambda: self._metrics.stop(timeout),
-        )
-        threads = [threading.Thread(target=task, name="postwarden-otlp-close", daemon=True) for task in work]
-        for thread in threads:
-            thread.start()
-        _join(threads, end - timeout / 4)
-        for interrupt in self._interrupts:
-            interrupt()
-        _join(threads, end)
-        if any(thread.is_alive() for thread in threads):
-            self._health.give_up()
-        else:
-            self._health.close()
-
-
-def _join(threads: Sequence[threading.Thread], end: float) -> None:
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
+        """See Export.close."""
+        self._export.close(timeout)

@@ -18,20 +18,24 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO, Literal, NamedTuple
 
 from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
+from postwarden.telemetry import prometheus
+from postwarden.telemetry.endpoint import OtlpProtocol, parse_endpoint
+from postwarden.telemetry.otlp_metrics import INTERVAL
+from postwarden.telemetry.readings import Reading
+from postwarden.telemetry.resource import resource as resource_of
 
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.ipc.page import Page
-from postwarden_sidecar.rules.settings import LogFormat
-from postwarden_sidecar.telemetry import logs, metrics, postscreen, pretty, prometheus
+from postwarden_sidecar.rules.settings import LogFormat, PolicyRef, SampleRate
+from postwarden_sidecar.telemetry import logs, metrics, postscreen, pretty, privacy
 from postwarden_sidecar.telemetry.attributes import attributes
-from postwarden_sidecar.telemetry.endpoint import OtlpProtocol, parse_endpoint
 from postwarden_sidecar.telemetry.otlp import Otlp
-from postwarden_sidecar.telemetry.otlp_metrics import INTERVAL
-from postwarden_sidecar.telemetry.resource import resource as resource_of
+from postwarden_sidecar.telemetry.policy_push import PolicyPush
 from postwarden_sidecar.telemetry.sampling import Sampler
 
 LineFormat = LogFormat | Literal["JSON", "Postscreen", "PostscreenLegacy", "pretty"]
 PROMETHEUS_CONTENT_TYPE = prometheus.CONTENT_TYPE
+SERVICE_NAME = "postwarden-sidecar"
 QUEUE_LIMIT = 4096  # records that wait to be rendered; a record is about 2 KiB here, so 8 MiB
 _LOGGER = logging.getLogger(__name__)
 
@@ -81,7 +85,7 @@ class Telemetry:
         self._sampler = Sampler(clock)
         self._lost = {"record": 0, "line": 0}
         self._complained: set[str] = set()
-        found = resource_of(resource or {})
+        found = resource_of(SERVICE_NAME, resource or {})
         shown = {key: str(value) for key, value in found.attributes.items()}
         self._exposition = prometheus.Exposition(self._read, shown)
         self._otlp: Otlp | None = None
@@ -94,7 +98,7 @@ class Telemetry:
 
         self._waiting = 0
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[tuple[LineFormat, Sequence[Record] | Stress] | None] = (
+        self._queue: queue.SimpleQueue[tuple[LineFormat, Sequence[Record] | Stress | PolicyPush] | None] = (
             queue.SimpleQueue()
         )
         self._closed = False
@@ -118,6 +122,18 @@ class Telemetry:
     def set_log_format(self, log_format: LineFormat) -> None:
         """Log lines of records observed from now on have this format."""
         self._format = log_format
+
+    def set_sampling(self, rates: tuple[SampleRate, ...]) -> None:
+        """Which connections get a trace from now on."""
+        self._sampler.set_rates(rates)
+
+    def policy_pushed(
+        self, traceparent: str, start: float, end: float, policy: PolicyRef, refused: str
+    ) -> None:
+        """The operator sent a policy, which was applied or refused (why) at `end`; epoch seconds. Returns at once; never raises."""
+        push = PolicyPush(traceparent, start, end, policy.namespace, policy.name, policy.revision, refused)
+        if self._otlp is not None:
+            self._queue.put((self._format, push))
 
     def prometheus(self) -> bytes:
         """The metrics in Prometheus' text format; serve them as PROMETHEUS_CONTENT_TYPE."""
@@ -146,7 +162,7 @@ class Telemetry:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(done.wait(), timeout)
 
-    def _read(self) -> list[metrics.Reading]:
+    def _read(self) -> list[Reading]:
         lost = dict(self._lost)
         if self._otlp is not None:
             lost |= self._otlp.dropped()
@@ -158,10 +174,14 @@ class Telemetry:
             if isinstance(records, Stress):
                 self._write(self._render_stress(records, log_format))
                 continue
+            if isinstance(records, PolicyPush):
+                if self._otlp is not None:
+                    self._otlp.policy(records)
+                continue
             lines: list[bytes] = []
             for record in records:
                 try:
-                    lines += self._render(record, log_format)
+                    lines += self._render(privacy.shown(record), log_format)
                 except Exception as error:  # one odd record must not end telemetry
                     self._lose("record", 1, f"a record can't be shown: {error!r}")
             self._write(lines)

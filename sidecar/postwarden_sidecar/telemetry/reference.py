@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterable
 from pathlib import Path
+
+from postwarden.telemetry.reference_page import filled, metric_table, table
 
 from postwarden_sidecar.dns.outcome import NETWORK_OUTCOMES
 from postwarden_sidecar.engine.record import Verdict
 from postwarden_sidecar.ipc import page as cells
 from postwarden_sidecar.telemetry.attributes import ATTRIBUTES
 from postwarden_sidecar.telemetry.metrics import METRICS
-from postwarden_sidecar.telemetry.prometheus import series_name
 
 VERDICTS = {
     Verdict.ALLOWLISTED: "permitted by an access rule; no test was made",
@@ -44,46 +43,15 @@ _VALUES = {
 
 def tables() -> dict[str, str]:
     """The tables by the name of their marker."""
-    metrics = [
-        (
-            f"`{metric.name}`",
-            f"`{series_name(metric)}`",
-            metric.kind.value,
-            f"`{metric.unit}`",
-            "; ".join(_values(key) for key in metric.attributes),
-            metric.meaning,
-        )
-        for metric in METRICS
-    ]
     return {
-        "verdicts": _table(
+        "verdicts": table(
             ("verdict", "meaning"), ((f"`{verdict}`", VERDICTS[verdict]) for verdict in Verdict)
         ),
-        "attributes": _table(("attribute", "meaning"), ((f"`{a.key}`", a.meaning) for a in ATTRIBUTES)),
-        "metrics": _table(("OpenTelemetry", "Prometheus", "kind", "unit", "attributes", "meaning"), metrics),
+        "attributes": table(("attribute", "meaning"), ((f"`{a.key}`", a.meaning) for a in ATTRIBUTES)),
+        "metrics": metric_table(METRICS, _VALUES),
     }
-
-
-def filled(text: str) -> str:
-    """The page's text with its tables made anew. Raises KeyError for a marker that names no table."""
-    made = tables()
-
-    def fill(found: re.Match[str]) -> str:
-        return f"{found[1]}\n{made[found[2]]}\n{found[3]}"
-
-    return re.sub(r"(<!-- table: (\w+) -->)\n.*?\n?(<!-- end -->)", fill, text, flags=re.DOTALL)
-
-
-def _values(key: str) -> str:
-    return f"`{key}` ({', '.join(_VALUES[key])})"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = tuple(head)
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 if __name__ == "__main__":
     page = Path(sys.argv[1])
-    page.write_text(filled(page.read_text()))
+    page.write_text(filled(page.read_text(), tables()))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from postwarden_sidecar.engine.record import Verdict
+from postwarden_sidecar.rules.settings import SampleRate
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Rate:
 
 
 DROPPED_RATE = Rate(percent=1, per_second=10)  # the design's defaults
-OTHER_RATE = Rate(percent=100, per_second=50)  # shared by all other verdicts
+OTHER_RATE = Rate(percent=100, per_second=50)  # shared by all verdicts that no policy names
 
 
 class _Bucket:
@@ -48,11 +49,22 @@ class Sampler:
     def __init__(self, clock: Callable[[], float], chance: Callable[[], float] = random.random) -> None:
         self._clock = clock
         self._chance = chance
+        self._rates: tuple[SampleRate, ...] = ()
         now = clock()
-        self._dropped = _Bucket(DROPPED_RATE, now)
         self._other = _Bucket(OTHER_RATE, now)
+        self._own = {Verdict.DROPPED.value: _Bucket(DROPPED_RATE, now)}
+
+    def set_rates(self, rates: tuple[SampleRate, ...]) -> None:
+        """The policy's; a verdict that it does not name has its default. The same again changes nothing. Called by another thread
+        than `sampled`."""
+        if rates == self._rates:
+            return
+        now = self._clock()
+        own = {Verdict.DROPPED.value: _Bucket(DROPPED_RATE, now)}
+        own |= {rate.verdict: _Bucket(Rate(rate.percent, rate.per_second), now) for rate in rates}
+        self._rates, self._own = rates, own
 
     def sampled(self, verdict: Verdict) -> bool:
         """Whether this connection gets a trace."""
-        bucket = self._dropped if verdict is Verdict.DROPPED else self._other
+        bucket = self._own.get(verdict.value, self._other)
         return self._chance() * 100 < bucket.rate.percent and bucket.take(self._clock())

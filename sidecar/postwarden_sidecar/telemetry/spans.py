@@ -1,4 +1,5 @@
-"""The trace of one connection, made when it is over: `smtp.screen` with children `pregreet`, `smtp.dialog`, `handoff`.
+"""The trace of one connection, made when it is over: `smtp.screen` with children `pregreet`, `dnsbl` (and in it a look-up each),
+`smtp.dialog`, `handoff`.
 
 A worker makes no spans (one costs more than the whole budget of a drop): it notes times, and the supervisor builds the few traces
 that are sampled from them, with explicit start and end. A client's own trace context is never taken.
@@ -12,75 +13,107 @@ from dataclasses import dataclass, field
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode, Tracer, set_span_in_context
 
-from postwarden_sidecar.engine.record import Event, EventKind, Record, Verdict
-from postwarden_sidecar.telemetry.attributes import Value
+from postwarden_sidecar.engine.record import Event, EventKind, Record, TestResult, Verdict
+from postwarden_sidecar.telemetry.attributes import Value, dnsbl_score
 from postwarden_sidecar.telemetry.escape import MAX_REASON, printable
 from postwarden_sidecar.telemetry.logs import details
 
 ROOT = "smtp.screen"
+LOOKUP = "dnsbl.lookup"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outline:
-    """A span to be made. start, end: epoch nanoseconds."""
+    """A span to be made. start, end: epoch nanoseconds. children: within it; look-ups that ran side by side overlap."""
 
     name: str
     start: int
     end: int
     attributes: dict[str, Value] = field(default_factory=dict)
+    kind: SpanKind = SpanKind.INTERNAL
+    children: list[Outline] = field(default_factory=list)
 
 
-def outline(record: Record) -> list[Outline]:
-    """The spans of a connection, the root first. Children lie within it."""
+def outline(record: Record) -> Outline:
+    """The root span of a connection. Children lie within it."""
 
     def span(name: str, start: float, end: float, attributes: dict[str, Value] | None = None) -> Outline:
         start = min(max(start, 0.0), record.duration)
         end = min(max(end, start), record.duration)
         return Outline(name, _moment(record, start), _moment(record, end), attributes or {})
 
-    spans = [span(ROOT, 0.0, record.duration)]
-    for result in record.tests:
-        if result.test == "pregreet":
+    root = span(ROOT, 0.0, record.duration)
+    root.kind = SpanKind.SERVER
+    spans = root.children
+    early = {result.test: result for result in record.tests if result.test in ("pregreet", "dnsbl")}
+    for test, result in early.items():
+        spans.append(span(test, result.start, result.end, _test(record, result)))
+    if record.lookups:
+        first, last = min(each.start for each in record.lookups), max(each.end for each in record.lookups)
+        if "dnsbl" not in early:  # the client went while lists were asked
+            spans.append(span("dnsbl", first, last, {"postwarden.test": "dnsbl"}))
+        parent = next(each for each in spans if each.name == "dnsbl")
+        for lookup in record.lookups:
             said: dict[str, Value] = {
-                "postwarden.test": "pregreet",
-                "postwarden.outcome": printable(result.outcome),
+                "postwarden.dnsbl.zone": printable(lookup.zone),
+                "postwarden.dnsbl.outcome": printable(lookup.outcome),
             }
-            if result.action:
-                said["postwarden.action"] = printable(result.action)
-            spans.append(span("pregreet", result.start, result.end, said))
+            child = span(LOOKUP, lookup.start, lookup.end, said)
+            child.kind = SpanKind.CLIENT
+            parent.children.append(child)
     handed_over = record.handoff_start >= 0
     if record.dialog_start >= 0:
         end = record.handoff_start if record.handoff_start >= record.dialog_start else record.duration
         spans.append(span("smtp.dialog", record.dialog_start, end))
     if handed_over:
         spans.append(span("handoff", record.handoff_start, record.duration, _handoff(record)))
-    return spans
+    return root
 
 
-def emit(
-    tracer: Tracer, record: Record, outlines: list[Outline], attributes: Mapping[str, Value]
-) -> SpanContext:
+def count(span: Outline) -> int:
+    """How many spans that makes."""
+    return 1 + sum(map(count, span.children))
+
+
+def emit(tracer: Tracer, record: Record, outline: Outline, attributes: Mapping[str, Value]) -> SpanContext:
     """Make and end the spans; the root gets the record's attributes and events. Returns the root's context."""
-    root_outline, *children = outlines
     # An empty Context: the supervisor's own current span, if any, is not the parent.
     root = tracer.start_span(
-        root_outline.name,
+        outline.name,
         Context(),
-        SpanKind.SERVER,
+        outline.kind,
         attributes=dict(attributes),
-        start_time=root_outline.start,
+        start_time=outline.start,
     )
     for event in record.events:
         _add_event(root, record, event)
     if record.verdict is Verdict.ERROR:
         root.set_status(Status(StatusCode.ERROR, printable(record.reason, MAX_REASON)))
-    context = set_span_in_context(root, Context())
-    for child in children:
-        tracer.start_span(child.name, context, attributes=child.attributes, start_time=child.start).end(
-            child.end
-        )
-    root.end(root_outline.end)
+    _emit_children(tracer, root, outline)
+    root.end(outline.end)
     return root.get_span_context()
+
+
+def _emit_children(tracer: Tracer, span: Span, outline: Outline) -> None:
+    context = set_span_in_context(span, Context())
+    for each in outline.children:
+        child = tracer.start_span(
+            each.name, context, each.kind, attributes=each.attributes, start_time=each.start
+        )
+        _emit_children(tracer, child, each)
+        child.end(each.end)
+
+
+def _test(record: Record, result: TestResult) -> dict[str, Value]:
+    said: dict[str, Value] = {
+        "postwarden.test": printable(result.test),
+        "postwarden.outcome": printable(result.outcome),
+    }
+    if result.action:
+        said["postwarden.action"] = printable(result.action)
+    if result.test == "dnsbl" and (score := dnsbl_score(record)) is not None:
+        said["postwarden.dnsbl.score"] = score
+    return said
 
 
 def _add_event(span: Span, record: Record, event: Event) -> None:

@@ -74,6 +74,29 @@ class Handover(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HANDOVER_UNSPECIFIED: _ClassVar[Handover]
     HANDOVER_INLINE: _ClassVar[Handover]
     HANDOVER_RECONNECT: _ClassVar[Handover]
+
+class EnvelopeAddresses(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ENVELOPE_ADDRESSES_UNSPECIFIED: _ClassVar[EnvelopeAddresses]
+    ENVELOPE_ADDRESSES_FULL: _ClassVar[EnvelopeAddresses]
+    ENVELOPE_ADDRESSES_HASHED: _ClassVar[EnvelopeAddresses]
+    ENVELOPE_ADDRESSES_OMITTED: _ClassVar[EnvelopeAddresses]
+
+class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERDICT_UNSPECIFIED: _ClassVar[Verdict]
+    VERDICT_ALLOWLISTED: _ClassVar[Verdict]
+    VERDICT_PASS_OLD: _ClassVar[Verdict]
+    VERDICT_PASS_NEW: _ClassVar[Verdict]
+    VERDICT_TOLERATED: _ClassVar[Verdict]
+    VERDICT_EXEMPTED: _ClassVar[Verdict]
+    VERDICT_UNSCREENED: _ClassVar[Verdict]
+    VERDICT_REJECTED: _ClassVar[Verdict]
+    VERDICT_DROPPED: _ClassVar[Verdict]
+    VERDICT_HANGUP: _ClassVar[Verdict]
+    VERDICT_DEFERRED: _ClassVar[Verdict]
+    VERDICT_OVERLOADED: _ClassVar[Verdict]
+    VERDICT_ERROR: _ClassVar[Verdict]
 SYNC_STATE_UNSPECIFIED: SyncState
 SYNC_STATE_SYNCED: SyncState
 SYNC_STATE_PENDING: SyncState
@@ -112,6 +135,23 @@ LOG_FORMAT_POSTSCREEN_LEGACY: LogFormat
 HANDOVER_UNSPECIFIED: Handover
 HANDOVER_INLINE: Handover
 HANDOVER_RECONNECT: Handover
+ENVELOPE_ADDRESSES_UNSPECIFIED: EnvelopeAddresses
+ENVELOPE_ADDRESSES_FULL: EnvelopeAddresses
+ENVELOPE_ADDRESSES_HASHED: EnvelopeAddresses
+ENVELOPE_ADDRESSES_OMITTED: EnvelopeAddresses
+VERDICT_UNSPECIFIED: Verdict
+VERDICT_ALLOWLISTED: Verdict
+VERDICT_PASS_OLD: Verdict
+VERDICT_PASS_NEW: Verdict
+VERDICT_TOLERATED: Verdict
+VERDICT_EXEMPTED: Verdict
+VERDICT_UNSCREENED: Verdict
+VERDICT_REJECTED: Verdict
+VERDICT_DROPPED: Verdict
+VERDICT_HANGUP: Verdict
+VERDICT_DEFERRED: Verdict
+VERDICT_OVERLOADED: Verdict
+VERDICT_ERROR: Verdict
 
 class WatchRequest(_message.Message):
     __slots__ = ()
@@ -550,7 +590,21 @@ class Cache(_message.Message):
     def __init__(self, retention_ms: _Optional[int] = ..., prefix_ipv4: _Optional[int] = ..., prefix_ipv6: _Optional[int] = ...) -> None: ...
 
 class Telemetry(_message.Message):
-    __slots__ = ("log_format",)
+    __slots__ = ("log_format", "sampling", "envelope_addresses")
     LOG_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_FIELD_NUMBER: _ClassVar[int]
+    ENVELOPE_ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     log_format: LogFormat
-    def __init__(self, log_format: _Optional[_Union[LogFormat, str]] = ...) -> None: ...
+    sampling: _containers.RepeatedCompositeFieldContainer[Sampling]
+    envelope_addresses: EnvelopeAddresses
+    def __init__(self, log_format: _Optional[_Union[LogFormat, str]] = ..., sampling: _Optional[_Iterable[_Union[Sampling, _Mapping]]] = ..., envelope_addresses: _Optional[_Union[EnvelopeAddresses, str]] = ...) -> None: ...
+
+class Sampling(_message.Message):
+    __slots__ = ("verdict", "percent", "max_per_second")
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    PERCENT_FIELD_NUMBER: _ClassVar[int]
+    MAX_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    verdict: Verdict
+    percent: int
+    max_per_second: int
+    def __init__(self, verdict: _Optional[_Union[Verdict, str]] = ..., percent: _Optional[int] = ..., max_per_second: _Optional[int] = ...) -> None: ...

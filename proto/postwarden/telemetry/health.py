@@ -11,13 +11,13 @@ import logging
 import threading
 from collections.abc import Callable
 
-from postwarden_sidecar.telemetry.escape import printable
+from postwarden.telemetry.escape import printable
 
 FIRST_PAUSE = 60.0  # seconds between two warnings; short enough to be seen by who is setting it up
 LONGEST_PAUSE = 3600.0  # seconds; a collector that is down for days makes a line an hour
 _MAX_QUOTE = 300  # characters of an exporter's complaint
 _SDK_LOGGER = logging.getLogger("opentelemetry")
-_LOGGER = logging.getLogger("postwarden_sidecar.telemetry")
+_LOGGER = logging.getLogger("postwarden.telemetry")
 
 
 class _Complaints(logging.Handler):

@@ -21,8 +21,8 @@ from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from postwarden_sidecar.telemetry.endpoint import Endpoint
-from postwarden_sidecar.telemetry.health import Health
+from postwarden.telemetry.endpoint import Endpoint
+from postwarden.telemetry.health import Health
 
 QUEUE_LIMIT = 2048  # spans or log records that wait; the SDK's default. At 2 KiB each: 4 MiB a signal
 

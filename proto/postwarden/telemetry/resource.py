@@ -1,4 +1,4 @@
-"""The OpenTelemetry resource: which sidecar speaks."""
+"""The OpenTelemetry resource: which sidecar, or which operator, speaks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Mapping
 
 from opentelemetry.sdk.resources import Resource
 
-SERVICE_NAME = "postwarden-sidecar"
 # Set by the injected container from the downward API. OTEL_RESOURCE_ATTRIBUTES is read as well, by the SDK.
 _KUBERNETES = {
     "POD_NAME": "k8s.pod.name",
@@ -24,11 +23,11 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {key: environ[variable] for variable, key in _KUBERNETES.items() if environ.get(variable)}
 
 
-def resource(attributes: Mapping[str, str]) -> Resource:
-    """attributes: besides the service's. service.instance.id keeps the cumulative metrics of two sidecars apart: a random one for
+def resource(service_name: str, attributes: Mapping[str, str]) -> Resource:
+    """attributes: besides the service's. service.instance.id keeps the cumulative metrics of two processes apart: a random one for
     each start, unless given."""
     service = {
-        "service.name": SERVICE_NAME,
+        "service.name": service_name,
         "service.version": importlib.metadata.version("postwarden"),
         "service.instance.id": str(uuid.uuid4()),
     }

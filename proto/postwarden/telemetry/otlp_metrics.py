@@ -24,8 +24,8 @@ from opentelemetry.sdk.metrics.export import Metric as OtlpMetric
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from postwarden_sidecar.telemetry.health import Health
-from postwarden_sidecar.telemetry.metrics import Buckets, Kind, Point, Reading
+from postwarden.telemetry.health import Health
+from postwarden.telemetry.readings import Buckets, Kind, Point, Reading
 
 INTERVAL = 15.0  # seconds between two exports: a scrape's usual pace; the SDK's 60 s is long for who watches an attack
 

@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from postwarden_sidecar.telemetry.metrics import Kind, Metric, Reading
+from postwarden.telemetry.readings import Kind, Metric, Reading
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _UNITS = {"s": "seconds"}
