@@ -93,6 +93,20 @@ async def spans(operator: Operator, collector: Collector) -> dict[str, list[Span
     return found
 
 
+async def test_an_answer_on_a_later_stream_is_not_that_of_a_push_whose_stream_ended(
+    collector: Collector,
+) -> None:
+    operator = Operator(collector.url)
+    change = compiled("v2")
+    operator.reconcile(change)
+    operator.push(change)
+    operator.changes.lost(identity())
+    operator.answer()
+    assert operator.values()["postwarden_policy_propagation_duration_seconds_count"] == 0
+    (push,) = (await spans(operator, collector))["push"]
+    assert push.status.message == "the stream ended before an answer"
+
+
 async def test_a_change_is_followed_from_its_write_to_the_pods_answer(collector: Collector) -> None:
     operator = Operator(collector.url)
     operator.changes.wrote("policy-0", 3, "4711", [WRITTEN])

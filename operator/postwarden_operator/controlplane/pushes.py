@@ -16,6 +16,9 @@ class PushObserver(Protocol):
     def answered(self, pod: Identity, nonce: str, refused: str) -> None:
         """The sidecar has answered the message of that nonce; refused: why not, else empty."""
 
+    def lost(self, pod: Identity) -> None:
+        """Its stream is over, and no other has replaced it: what is not answered will not be."""
+
 
 class NoPushObserver:
     """Tells nobody."""
@@ -24,6 +27,9 @@ class NoPushObserver:
         return ""
 
     def answered(self, pod: Identity, nonce: str, refused: str) -> None:
+        pass
+
+    def lost(self, pod: Identity) -> None:
         pass
 
 

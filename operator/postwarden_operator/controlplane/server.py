@@ -171,6 +171,8 @@ class _Servicer:
         finally:
             life.cancel()
             self._registry.unsubscribe(stream)
+            if stream.end is not End.REPLACED:
+                self._pushes.lost(identity)
             reader.cancel()
             # Its exception, but for one, is the end of this very call, which gRPC reports to the sidecar.
             (fault,) = await asyncio.gather(reader, return_exceptions=True)

@@ -249,6 +249,11 @@ class PolicyChanges:
             self._metrics.propagated(self._clock() - push.change.at)
         self._end_push(push, refused)
 
+    def lost(self, pod: Identity) -> None:
+        push = self._pushes.pop(pod.pod_uid, None)
+        if push is not None:
+            self._end_push(push, "the stream ended before an answer")
+
     def _end_push(self, push: _Push, why: str) -> None:
         if push.span is None:
             return
