@@ -37,7 +37,7 @@ async def test_transfer_that_is_never_read_is_cut_off_and_makes_room(
         for _ in range(TRANSFERS_OF_A_POD)
     ]
     for call in never_read:
-        await call.initial_metadata()
+        await asyncio.wait_for(call.initial_metadata(), TIMEOUT)
     with pytest.raises(grpc.aio.AioRpcError) as failure:
         await sidecar.fetch("hash")  # it waits for its turn, in vain
     assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED

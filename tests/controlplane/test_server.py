@@ -83,7 +83,8 @@ class Sidecar:
         return await self.end()
 
     async def fetch(self, digest: str) -> list[bytes]:
-        call = self.stub.FetchBlob(pb.BlobRequest(hash=digest), metadata=self.metadata)
+        """With a deadline of its own, as a sidecar has: a status does not get past a write that waits for a reader."""
+        call = self.stub.FetchBlob(pb.BlobRequest(hash=digest), metadata=self.metadata, timeout=TIMEOUT)
         return [chunk.data async for chunk in call]
 
 
