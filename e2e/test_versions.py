@@ -74,7 +74,7 @@ class Scene:
         for sidecar in self.sidecars.values():
             self.hears(sidecar, network, "521")
             self.hears(sidecar, 59, "220")
-        wait_for_reasons(self.api_server, "wall", NAMESPACE, Programmed="True/Synced")
+        wait_for_reasons(self.api_server, "wall", NAMESPACE, within=BACK_WITHIN, Programmed="True/Synced")
 
     def apply(self, network: int, **spec: object) -> None:
         rule = {"action": "Reject", "cidrs": [f"127.{network}.0.0/16"]}
