@@ -50,7 +50,7 @@ bench-telemetry: setup  ## measure what telemetry costs screening, with OTLP end
 lint: setup  ## ruff, mypy, import contracts, the wire contract, generated files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar proto/postwarden/telemetry cli/postwarden_cli tests fuzz
+	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar proto/postwarden/telemetry cli/postwarden_cli tests fuzz charts
 	$(BIN)/mypy e2e bench
 	$(BIN)/lint-imports
 	cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against ../tests/data/released

@@ -1,13 +1,14 @@
-"""The operator's rights in operator_rbac.yaml are what it uses, by the API server's own audit log: not one less, not one more."""
+"""The operator's rights in the chart are what it uses, by the API server's own audit log: not one less, not one more."""
 
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.chart import documents, operator_rights
 from harness.cluster import ApiServer
 from harness.operator_authority import SECRET, AuthorityOperator
-from harness.operator_process import ACCOUNT, NAMESPACE, RBAC, OperatorProcess
+from harness.operator_process import ACCOUNT, NAMESPACE, OperatorProcess
 from harness.polling import poll
 from harness.replica_fixtures import replica_options
 from harness.screening_objects import (
@@ -20,14 +21,13 @@ from harness.screening_objects import (
     zone_key,
 )
 from harness.sidecar_fixtures import StartSidecar
-from ruamel.yaml import YAML
 
 Right = tuple[str, str, str]
 """API group, resource (with its subresource), verb."""
 
 
 def granted() -> Iterator[Right]:
-    for document in YAML(typ="safe").load_all(RBAC):
+    for document in documents(operator_rights()):
         for rule in document.get("rules", ()):
             for group in rule["apiGroups"]:
                 for resource in rule["resources"]:

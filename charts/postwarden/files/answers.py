@@ -1,7 +1,7 @@
-"""What `helm test` asks, in a pod with the operator's image: do the operator, and its webhook if there is one, answer, with a certificate by the CA?
+"""What `helm test` asks, in a pod with the operator's image: do the operator and its webhook answer?
 
-Contract: exits 0 when all answer, 1 with a line that says what did not. Settings are environment variables: CONTROL and WEBHOOK (HOST:PORT; the
-latter may be missing), CA (a file, PEM), PATIENCE (seconds; an operator that has just been installed needs some).
+Contract: exits 0 when all answer, with a certificate by the CA; 1 with a line that says what did not. Settings are environment variables:
+CONTROL and WEBHOOK (HOST:PORT; the latter may be missing), CA (a file, PEM), PATIENCE (seconds; an operator that was just installed needs some).
 """
 
 import json
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grpc
-
-SUBSCRIBE = "/postwarden.screening.v1.ScreeningControl/Subscribe"
+from postwarden.screening.v1.screening_pb2 import Hello, SidecarMessage
+from postwarden.screening.v1.screening_pb2_grpc import ScreeningControlStub
 
 TIMEOUT = 5.0
 """Seconds for one answer."""
@@ -51,19 +51,22 @@ class NoAnswer(Exception):
 
 def ask_control(address: str, authority: bytes) -> None:
     """A stream without a token is refused for that, by an operator that has read the cluster. Raises NoAnswer."""
+    hello = SidecarMessage(hello=Hello(sidecar_version="helm-test"))
     with grpc.secure_channel(address, grpc.ssl_channel_credentials(authority)) as channel:
         try:
-            for _ in channel.stream_stream(SUBSCRIBE)(iter([b""]), timeout=TIMEOUT):
+            for _ in ScreeningControlStub(channel).Subscribe(iter([hello]), timeout=TIMEOUT):
                 raise NoAnswer(f"{address} serves somebody who has no token")
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.UNAUTHENTICATED:
-                raise NoAnswer(f"the operator at {address}: {error.code().name}: {error.details()}") from error
+                raise NoAnswer(
+                    f"the operator at {address}: {error.code().name}: {error.details()}"
+                ) from error
 
 
 def ask_webhook(address: str, authority: bytes) -> None:
     """It lets a pod through that asks for no sidecar. Raises NoAnswer."""
     context = ssl.create_default_context(cadata=authority.decode("ascii"))
-    request = urllib.request.Request(  # noqa: S310  # https
+    request = urllib.request.Request(
         f"https://{address}/inject", json.dumps(REVIEW).encode(), {"Content-Type": "application/json"}
     )
     try:

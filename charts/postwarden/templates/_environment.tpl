@@ -28,7 +28,7 @@
 - {name: POSTWARDEN_SIDECAR_IMAGE, value: {{ include "postwarden.image" (dict "image" .Values.sidecar.image "context" $) | quote }}}
 - {name: POSTWARDEN_SIDECAR_PULL_POLICY, value: {{ .Values.sidecar.image.pullPolicy }}}
 - {name: POSTWARDEN_SIDECAR_CONTROL, value: {{ printf "%s:8443" $host | quote }}}
-- {name: POSTWARDEN_SIDECAR_RESOURCES, value: {{ .Values.sidecar.resources | toJson | quote }}}
+- {name: POSTWARDEN_SIDECAR_RESOURCES, value: {{ .Values.sidecar.resources | default dict | toJson | quote }}}
 {{- with .Values.sidecar.otlpEndpoint }}
 - {name: POSTWARDEN_SIDECAR_OTLP_ENDPOINT, value: {{ . | quote }}}
 {{- end }}
