@@ -56,10 +56,11 @@ lint: setup  ## ruff, mypy, import contracts, the wire contract, generated files
 	cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against ../tests/data/released
 	@$(MAKE) --no-print-directory check-generated
 
-# Into a folder laid out like this one: protobuf code, CRD, editors' schema, reference tables.
+# Into a folder laid out like this one: protobuf code, CRD (also the chart's), the chart's README, editors' schema, reference tables.
 define generate_into
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(1)/proto --pyi_out=$(1)/proto --grpc_python_out=$(1)/proto --mypy_grpc_out=quiet:$(1)/proto proto/postwarden/screening/v1/screening.proto
 	$(BIN)/python -m postwarden_operator.policy.generate $(1)
+	$(BIN)/python charts/readme.py $(1)
 endef
 
 generate: setup  ## write anew what is generated: protobuf code, CRD, reference tables

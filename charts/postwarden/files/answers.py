@@ -1,7 +1,7 @@
 """What `helm test` asks, in a pod with the operator's image: do the operator and its webhook answer?
 
 Contract: exits 0 when all answer, with a certificate by the CA; 1 with a line that says what did not. Settings are environment variables:
-CONTROL and WEBHOOK (HOST:PORT; the latter may be missing), CA (a file, PEM), PATIENCE (seconds; an operator that was just installed needs some).
+CONTROL and WEBHOOK (HOST:PORT; the latter may be missing), CA (a file, PEM), PATIENCE (seconds until it gives up).
 """
 
 import json
