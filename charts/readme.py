@@ -1,7 +1,7 @@
 """The chart's README, from its values.yaml and values.schema.json: `python charts/readme.py ROOT` writes it below ROOT.
 
-Contract: a comment `# -- …` in values.yaml says what the next key means. A key that has none and is no map of such keys raises ValueError, as does
-one that the schema does not know.
+Contract: a comment `# -- …` in values.yaml says what the next key means. A key that has none and is no map of such keys raises
+ValueError, as does one that the schema does not know.
 """
 
 import json

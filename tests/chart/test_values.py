@@ -1,12 +1,14 @@
-"""values.yaml, its schema and the README say the same, and the chart is of the distribution's version. What Helm makes of them: e2e/test_chart.py."""
+"""values.yaml, its schema and the README say the same, and the chart is of the distribution's version."""
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from postwarden_operator.cli import run
 from readme import CHART, README, readme, schema_at, values
 from ruamel.yaml import YAML
 
@@ -61,10 +63,18 @@ def test_only_kubernetes_own_objects_may_have_keys_that_the_schema_does_not_know
 
 
 def test_a_value_without_a_comment_is_found(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="operator.replicas has no comment"):
+    with pytest.raises(ValueError, match=r"operator\.replicas has no comment"):
         list(values("operator:\n  replicas: 2\n"))
     for name in ("Chart.yaml", "values.schema.json"):
         (tmp_path / name).write_text((CHART / name).read_text())
     (tmp_path / "values.yaml").write_text("# -- What is not there.\nreplica: 2\n")
     with pytest.raises(ValueError, match=r"values\.schema\.json does not know replica"):
         readme(tmp_path)
+
+
+def test_every_setting_that_the_chart_gives_the_operator_is_one_of_its_flags() -> None:
+    template = (CHART / "templates" / "_environment.tpl").read_text()
+    given = set(re.findall(r"name: (POSTWARDEN_\w+)", template))
+    flags = {f"POSTWARDEN_{parameter.name}".upper() for parameter in run.params if parameter.name}
+    assert len(given) > 15
+    assert given <= flags
