@@ -3,7 +3,7 @@
 from harness.cluster_fixtures import api_server, kubernetes_binaries, namespace, pytest_collection_finish
 from harness.mail_server_fixtures import exim_root, opensmtpd_root, start_exim
 from harness.older_release import older_programs
-from harness.one_node.fixtures import one_node
+from harness.one_node.fixtures import installed, one_node, real_cluster
 from harness.operator_fixtures import operator
 from harness.postfix_fixtures import milter, msmtp, postfix_root, start_postfix, swaks
 from harness.replica_fixtures import replica_pair, replicas
@@ -13,6 +13,7 @@ from no_event_loop import pytest_sessionstart
 __all__ = [
     "api_server",
     "exim_root",
+    "installed",
     "kubernetes_binaries",
     "mail_sink",
     "milter",
@@ -25,6 +26,7 @@ __all__ = [
     "postfix_root",
     "pytest_collection_finish",
     "pytest_sessionstart",
+    "real_cluster",
     "replica_pair",
     "replicas",
     "start_exim",
