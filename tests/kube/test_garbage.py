@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from weakref import ref
 
 import pytest
+from eventually import until
 from postwarden_operator.kube import garbage
 
 
@@ -53,5 +54,4 @@ async def test_cycles_among_it_are_freed_in_the_end(monkeypatch: pytest.MonkeyPa
         gone = ref(node)
         gc.collect()
         del node
-        while gone() is not None:
-            await asyncio.sleep(0.01)
+        await until(lambda: gone() is None)
