@@ -198,7 +198,7 @@ class KubeOperator:
         # Read again: the questions above took a while.
         return World(
             tuple(policy.document for policy in self._store.policies),
-            tuple(self._store.pods),
+            self._store.pods,
             {**unlabelled, **self._store.config_maps()},
             secrets,
         )
