@@ -17,6 +17,7 @@ from postwarden_operator.kube.api import ClusterApi
 from postwarden_operator.kube.authenticator import TokenReviewer
 from postwarden_operator.kube.authority_keeper import AuthorityKeeper, OwnAuthority
 from postwarden_operator.kube.follower import Follower
+from postwarden_operator.kube.garbage import short_collections
 from postwarden_operator.kube.health import Health
 from postwarden_operator.kube.references import References, Unwatched
 from postwarden_operator.kube.replicas import Replicas, ReplicaSettings
@@ -124,6 +125,7 @@ class KubeOperator:
         parts = [
             asyncio.create_task(part)
             for part in (
+                short_collections(),
                 self._reconciler.run(),
                 *self._replicas.parts(),
                 self._follower.run(),
@@ -196,7 +198,7 @@ class KubeOperator:
         # Read again: the questions above took a while.
         return World(
             tuple(policy.document for policy in self._store.policies),
-            tuple(self._store.pods),
+            self._store.pods,
             {**unlabelled, **self._store.config_maps()},
             secrets,
         )
