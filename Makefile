@@ -50,16 +50,17 @@ bench-telemetry: setup  ## measure what telemetry costs screening, with OTLP end
 lint: setup  ## ruff, mypy, import contracts, the wire contract, generated files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar proto/postwarden/telemetry cli/postwarden_cli tests fuzz
+	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar proto/postwarden/telemetry cli/postwarden_cli tests fuzz charts
 	$(BIN)/mypy e2e bench
 	$(BIN)/lint-imports
 	cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against ../tests/data/released
 	@$(MAKE) --no-print-directory check-generated
 
-# Into a folder laid out like this one: protobuf code, CRD, editors' schema, reference tables.
+# Into a folder laid out like this one: protobuf code, CRD (also the chart's), the chart's README, editors' schema, reference tables.
 define generate_into
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(1)/proto --pyi_out=$(1)/proto --grpc_python_out=$(1)/proto --mypy_grpc_out=quiet:$(1)/proto proto/postwarden/screening/v1/screening.proto
 	$(BIN)/python -m postwarden_operator.policy.generate $(1)
+	$(BIN)/python charts/readme.py $(1)
 endef
 
 generate: setup  ## write anew what is generated: protobuf code, CRD, reference tables

@@ -7,7 +7,9 @@ from harness.cluster import ApiServer, Pod, wait_for
 
 SIDECAR_SPEC = {
     "containers": [{"name": "mta", "image": "mta"}],
-    "initContainers": [{"name": "postwarden", "image": "postwarden", "restartPolicy": "Always"}],
+    "initContainers": [
+        {"name": "postwarden-sidecar", "image": "postwarden-sidecar", "restartPolicy": "Always"}
+    ],
 }
 LABELS = {"postwarden.dev/inject": "true", "app": "mail"}
 
