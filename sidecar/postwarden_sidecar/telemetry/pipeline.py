@@ -53,10 +53,10 @@ class Telemetry:
     """Verdicts as traces, metrics and logs.
 
     page: the shared page that metrics are read from; it must outlive this object. state: called for metrics, by any thread. resource:
-    attributes of the OpenTelemetry resource besides the service's own, such as k8s.pod.name (`resource.from_environment`). log_stream: an open binary stream, stdout or
-    stderr; None: no log lines. hostname, pid: as shown in Postscreen lines. otlp_endpoint: `http://HOST:PORT` or https; None: no
-    OTLP. otlp_protocol: None chooses (`endpoint.parse_endpoint`). metrics_interval: seconds between two OTLP exports of metrics.
-    clock: seconds, never going back, for sampling. environ: where OTEL_EXPORTER_OTLP_PROTOCOL,
+    attributes of the OpenTelemetry resource besides the service's own, such as k8s.pod.name (`resource.from_environment`). log_stream:
+    an open binary stream, stdout or stderr; None: no log lines. hostname, pid: as shown in Postscreen lines. otlp_endpoint:
+    `http://HOST:PORT` or https; None: no OTLP. otlp_protocol: None chooses (`endpoint.parse_endpoint`). metrics_interval: seconds
+    between two OTLP exports of metrics. clock: seconds, never going back, for sampling. environ: where OTEL_EXPORTER_OTLP_PROTOCOL,
     OTEL_SDK_DISABLED and NO_COLOR are looked up.
 
     An endpoint that is malformed or down is warned of (logger `postwarden_sidecar.telemetry`) and never raises.
