@@ -28,6 +28,7 @@ from postwarden_operator.kube.watch import Watch
 from postwarden_operator.reconcile.loop import Reconciler
 from postwarden_operator.reconcile.plan import Plan
 from postwarden_operator.reconcile.world import World
+from postwarden_operator.telemetry.metrics import ReplicaState
 from postwarden_operator.telemetry.service import NO_TELEMETRY, Telemetry, TelemetrySettings
 
 SECRETS_TICK = 5.0
@@ -62,7 +63,7 @@ class KubeOperator:
     def __init__(self, settings: OperatorSettings, api: ClusterApi) -> None:
         self._settings = settings
         self._api = api
-        self._telemetry = Telemetry(settings.telemetry)
+        self._telemetry = Telemetry(settings.telemetry, state=self._replica_state)
         self._store = Store(self._written)
         self._replicas = Replicas(
             api,
@@ -105,6 +106,10 @@ class KubeOperator:
         times = [str(each.get("time")) for each in fields]
         version, generation = str(metadata.get("resourceVersion") or ""), metadata.get("generation")
         self._telemetry.changes.wrote(metadata["uid"], generation or 0, version, times)
+
+    def _replica_state(self) -> ReplicaState:
+        sidecars = {state.value.lower(): count for state, count in self._registry.counts().items()}
+        return ReplicaState(self._replicas.known_to_lead, sidecars)
 
     def stop(self) -> None:
         self._stop.set()

@@ -84,6 +84,8 @@ class Replicas:
         self._watches: PeerWatches | None = None
         self._led = asyncio.Event()
         self._published = asyncio.Event()
+        self.known_to_lead = settings is None
+        """As was last said, for who does not act on it; any thread may ask."""
         self.servicer: PeersServicer | None = None
         """To be served beside the sidecars; None: there are no others."""
         if settings is not None:
@@ -139,6 +141,7 @@ class Replicas:
         self.writer.mark_dirty()
 
     def _lead(self, leading: bool) -> None:
+        self.known_to_lead = leading
         if leading:
             self.writer.take_over(self._settle)
         self._led.set()
