@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.toolchain import TOOLS_MODULE, GoModule, built, kubernetes_ldflags
 
-__all__ = ["coredns_module", "helm", "helm_module", "node_module"]
+__all__ = ["coredns_module", "helm", "helm_module", "node_module", "pause_module"]
 
 
 def node_module() -> GoModule:
@@ -25,6 +25,11 @@ def node_module() -> GoModule:
 def coredns_module() -> GoModule:
     """The cluster's name server."""
     return GoModule(TOOLS_MODULE / "coredns", commands={"coredns": "."})
+
+
+def pause_module() -> GoModule:
+    """The container that holds a pod's namespaces."""
+    return GoModule(TOOLS_MODULE / "pause", commands={"pause": "."})
 
 
 def helm_module() -> GoModule:
