@@ -5,6 +5,7 @@ from harness.collector import otel_collector
 from harness.jaeger import jaeger
 from harness.mail_server_fixtures import exim_root, opensmtpd_root, start_exim
 from harness.older_release import older_programs
+from harness.one_node.fixtures import one_node
 from harness.operator_fixtures import operator
 from harness.postfix_fixtures import milter, msmtp, postfix_root, start_postfix, swaks
 from harness.replica_fixtures import replica_pair, replicas
@@ -21,6 +22,7 @@ __all__ = [
     "msmtp",
     "namespace",
     "older_programs",
+    "one_node",
     "opensmtpd_root",
     "operator",
     "otel_collector",

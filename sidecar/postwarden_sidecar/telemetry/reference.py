@@ -15,6 +15,7 @@ from postwarden_sidecar.engine.record import Verdict
 from postwarden_sidecar.ipc import page as cells
 from postwarden_sidecar.telemetry.attributes import ATTRIBUTES
 from postwarden_sidecar.telemetry.metrics import METRICS
+from postwarden_sidecar.telemetry.sidecar_state import LIMITS
 
 VERDICTS = {
     Verdict.ALLOWLISTED: "permitted by an access rule; no test was made",
@@ -37,6 +38,8 @@ _VALUES = {
     "postwarden.dnsbl.outcome": tuple(outcome.value for outcome in NETWORK_OUTCOMES),
     "postwarden.action": tuple(action for action in cells.ACTIONS if action),
     "postwarden.stage": cells.STAGES,
+    "postwarden.limit": LIMITS,
+    "postwarden.dnsbl.zone": ("as the policy has it, without its key",),
     "postwarden.signal": ("record", "line", "span", "log"),
 }
 
