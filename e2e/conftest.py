@@ -3,6 +3,7 @@
 from harness.cluster_fixtures import api_server, kubernetes_binaries, namespace, pytest_collection_finish
 from harness.mail_server_fixtures import exim_root, opensmtpd_root, start_exim
 from harness.older_release import older_programs
+from harness.one_node.fixtures import one_node
 from harness.operator_fixtures import operator
 from harness.postfix_fixtures import milter, msmtp, postfix_root, start_postfix, swaks
 from harness.replica_fixtures import replica_pair, replicas
@@ -18,6 +19,7 @@ __all__ = [
     "msmtp",
     "namespace",
     "older_programs",
+    "one_node",
     "opensmtpd_root",
     "operator",
     "postfix_root",

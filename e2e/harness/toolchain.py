@@ -59,6 +59,7 @@ class GoModule:
             repr(
                 (sorted(self.commands.items()), self.build_flags(), platform.system(), platform.machine())
             ).encode(),
+            *(source.read_bytes() for source in sorted(self.directory.glob("*.go"))),
         ):
             digest.update(hashlib.sha256(part).digest())
         return digest.hexdigest()[:20]
@@ -127,11 +128,6 @@ def kubernetes_tools() -> KubernetesTools:
 
 def tools_module() -> GoModule:
     """The module e2e/tools. The linker tells a binary its version: kubectl and feature gates want one."""
-    pinned = re.search(r"k8s\.io/kubernetes (v(\d+)\.(\d+)\.\d+)\b", (TOOLS_MODULE / "go.mod").read_text())
-    if pinned is None:
-        raise ValueError(f"{TOOLS_MODULE / 'go.mod'} requires no release of k8s.io/kubernetes")
-    version, major, minor = pinned.groups()
-    stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
     return GoModule(
         TOOLS_MODULE,
         commands={
@@ -139,10 +135,18 @@ def tools_module() -> GoModule:
             "kubectl": "k8s.io/kubernetes/cmd/kubectl",
             "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
         },
-        ldflags=" ".join(
-            ["-s -w", *(f"-X k8s.io/component-base/version.{k}={v}" for k, v in stamps.items())]
-        ),
+        ldflags=kubernetes_ldflags(TOOLS_MODULE),
     )
+
+
+def kubernetes_ldflags(directory: Path) -> str:
+    """What the linker is to tell commands of the Kubernetes release that go.mod in `directory` pins."""
+    pinned = re.search(r"k8s\.io/kubernetes (v(\d+)\.(\d+)\.\d+)\b", (directory / "go.mod").read_text())
+    if pinned is None:
+        raise ValueError(f"{directory / 'go.mod'} requires no release of k8s.io/kubernetes")
+    version, major, minor = pinned.groups()
+    stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+    return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{k}={v}" for k, v in stamps.items())])
 
 
 def built(module: GoModule) -> Path:

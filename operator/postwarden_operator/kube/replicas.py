@@ -78,7 +78,7 @@ class Replicas:
             self.state,
             current,
             may_write=lambda: self.leading,
-            next_expiry=lambda: self._view.next_expiry(asyncio.get_running_loop().time()),
+            changes=lambda: self._view.take_changes(asyncio.get_running_loop().time()),
         )
         self._leadership: Leadership | None = None
         self._watches: PeerWatches | None = None
@@ -138,7 +138,7 @@ class Replicas:
             self._view.told(_OWN, (), (pod_uid,), now)
         else:
             self._view.told(_OWN, ((pod_uid, state),), (), now)
-        self.writer.mark_dirty(pod_uid)
+        self.writer.mark_dirty()
 
     def _lead(self, leading: bool) -> None:
         self.known_to_lead = leading
