@@ -156,7 +156,7 @@ def _lists(made: Dashboard) -> None:
             "Look-ups without an answer",
             "Share by list: it refuses the resolver, answers with an error, or not in time. Such a list counts for nothing.",
             SHARE,
-            Query(f"{unanswered} / {everything}", f"{{{{{_zone}}}}}"),
+            Query(f"({unanswered} or 0 * {everything}) / {everything}", f"{{{{{_zone}}}}}"),
         )
     )
     made.with_panel(
