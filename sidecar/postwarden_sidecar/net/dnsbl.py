@@ -225,7 +225,9 @@ class Lookup:
             self._waiting.remove(waiting)
             if not self._waiting:
                 took = self.loop.now - self.start_time
-                if took >= ATTEMPT and not self._over:  # a wait shorter than the time limit: a list that is dead is to be seen, too
+                if (
+                    took >= ATTEMPT and not self._over
+                ):  # a wait shorter than the time limit: a list that is dead is to be seen, too
                     self._client.finished(self.zone, Outcome.TIMEOUT, took)
                 self.abandon()
 
