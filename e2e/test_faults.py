@@ -170,7 +170,7 @@ def test_api_server_that_no_packet_of_the_operator_reaches(scene: Scene) -> None
         assert first_reply(sidecar.address, known).startswith("521")
     scene.operator.api.open()
     scene.hears(zombie, "521", BACK_WITHIN)
-    assert scene.operator.probe("/readyz") == 200
+    poll(lambda: answers(scene, "/readyz", 200), BACK_WITHIN, scene.operator.log)
 
 
 def answers(scene: Scene, path: str, status: int) -> bool:
