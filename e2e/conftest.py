@@ -15,11 +15,8 @@ from no_event_loop import pytest_sessionstart
 __all__ = [
     "api_server",
     "exim_root",
-<<<<<<< HEAD
     "installed",
-=======
     "jaeger",
->>>>>>> main
     "kubernetes_binaries",
     "mail_sink",
     "milter",
