@@ -6,6 +6,7 @@ deliver into one folder of the node (hostPath), so that no mail is lost to the c
 """
 
 import json
+import secrets
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,13 +19,15 @@ from typing import Any, Self
 from harness.cluster_client import ClusterClient, KubectlError, wait_for
 from harness.images import Image, debian_image
 from harness.postfix_configuration import main_cf, master_cf, recipient_table
-from harness.rootfs import debian_root
 
 DOMAIN = "example.org"
 MAIL_UID = 5000
 
 POSTFIX_IMAGE = "localhost/postwarden-postfix:test"
-CLIENT_IMAGE = "localhost/postwarden-client:test"
+CLIENT_IMAGE = "localhost/postwarden-sidecar:test"
+"""It has Python, and is on the node anyway."""
+
+_CLIENT = Path(__file__).with_name("pod_client.py").read_text()
 
 READY_TIMEOUT = 90.0
 """Seconds for a rollout; 5 s are usual, and a drain takes its own time."""
@@ -57,15 +60,6 @@ def postfix_image(root: Path) -> Image:
     return debian_image("postwarden-postfix", root, files, ["mail-server"])
 
 
-def client_image() -> Image:
-    """A Debian with Python and the client."""
-    base = debian_root("image-base", ["python3", "python3-venv", "ca-certificates"])
-    script = Path(__file__).with_name("pod_client.py").read_text()
-    return debian_image(
-        "postwarden-client", base, {"/usr/local/bin/pod_client.py": script}, ["sleep", "infinity"]
-    )
-
-
 @dataclass(frozen=True)
 class Said:
     """What a client heard: every reply, and how it ended."""
@@ -81,7 +75,8 @@ class Said:
 
 
 class MailService:
-    """cluster: where. namespace: its own, which is made. annotations: of the pods. handoff: that Postfix is configured for."""
+    """cluster: where. namespace: what the name of its own begins with; it is made. annotations: of the pods. handoff: what Postfix
+    expects. pod: more of the pods' spec. volume_mounts: more of Postfix's."""
 
     name = "postfix"
 
@@ -97,7 +92,8 @@ class MailService:
         volume_mounts: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.cluster = cluster
-        self.namespace = namespace
+        # Another run's may still be on its way out.
+        self.namespace = f"{namespace}-{secrets.token_hex(2)}"
         self._replicas = replicas
         self._handoff = handoff
         self._annotations = dict(annotations or {})
@@ -121,7 +117,7 @@ class MailService:
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """In the namespace. Raises KubectlError."""
-        return self.cluster.kubectl(*arguments, f"--namespace={self.namespace}", stdin=stdin)
+        return self.cluster.kubectl(f"--namespace={self.namespace}", *arguments, stdin=stdin)
 
     def wait_until_rolled_out(self) -> None:
         """Every replica is ready, and no old one is left to serve. Raises TimeoutError."""
@@ -167,6 +163,9 @@ class MailService:
         container = {
             "name": "client",
             "image": CLIENT_IMAGE,
+            "command": ["sleep", "infinity"],
+            # To read the mailbox.
+            "securityContext": {"runAsUser": 0},
             "imagePullPolicy": "IfNotPresent",
             "volumeMounts": [_MAIL_MOUNT],
         }
@@ -283,7 +282,8 @@ class ClientPod:
             self.name,
             "--",
             "python3",
-            "/usr/local/bin/pod_client.py",
+            "-c",
+            _CLIENT,
             kind,
             host,
             _port(host),
@@ -306,7 +306,7 @@ class ClientPod:
         cluster = self._service.cluster
         return cluster.start_kubectl(
             *("exec", "--stdin", self.name, f"--namespace={self._service.namespace}", "--"),
-            *("python3", "/usr/local/bin/pod_client.py", kind, host, _port(host), recipient, subject),
+            *("python3", "-c", _CLIENT, kind, host, _port(host), recipient, subject),
         )
 
     @contextmanager
