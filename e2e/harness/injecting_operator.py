@@ -8,6 +8,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from harness.chart import documents, rendered
 from harness.cluster import ApiError, ApiServer
 from harness.operator_authority import AuthorityOperator
 from harness.operator_process import free_port
@@ -52,30 +53,9 @@ _CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigur
 
 
 def webhook_configuration(port: int) -> Mapping[str, Any]:
-    """Of an operator whose webhook listens there. Fails open, as the chart's does."""
-    webhook = {
-        "clientConfig": {"url": f"https://127.0.0.1:{port}/inject"},
-        "admissionReviewVersions": ["v1"],
-        "rules": [
-            {
-                "operations": ["CREATE"],
-                "apiGroups": [""],
-                "apiVersions": ["v1"],
-                "resources": ["pods"],
-                "scope": "Namespaced",
-            }
-        ],
-        "namespaceSelector": {"matchLabels": {"postwarden.dev/injection": "enabled"}},
-        "objectSelector": {"matchLabels": {"postwarden.dev/inject": "true"}},
-        "sideEffects": "None",
-        "reinvocationPolicy": "IfNeeded",
-        "failurePolicy": "Ignore",
-        "timeoutSeconds": 5,
-    }
-    return {
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": CONFIGURATION},
-        # Twice: that is what a reinvocation is.
-        "webhooks": [{"name": f"{name}.postwarden.dev", **webhook} for name in ("inject", "again")],
-    }
+    """Of an operator whose webhook listens there. It is called twice for each pod: that is what a reinvocation is."""
+    (configuration,) = documents(rendered("", "--show-only", "templates/webhook.yaml"))
+    (webhook,) = configuration["webhooks"]
+    webhook["clientConfig"] = {"url": f"https://127.0.0.1:{port}/inject"}
+    configuration["webhooks"] = [webhook, {**webhook, "name": "again.postwarden.dev"}]
+    return configuration

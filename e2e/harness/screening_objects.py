@@ -102,7 +102,7 @@ def reasons(api_server: ApiServer, name: str, namespace: str) -> dict[str, str]:
 
 
 def wait_for_reasons(
-    api_server: ApiServer, name: str, namespace: str, *, within: float = 10.0, **expected: str
+    api_server: ApiServer, name: str, namespace: str, *, within: float = 30.0, **expected: str
 ) -> None:
     """Raises TimeoutError after `within` seconds, with what the status says."""
     seen: dict[str, str] = {}

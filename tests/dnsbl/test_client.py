@@ -29,7 +29,7 @@ class Bench:
         self.descriptors = Descriptors(4096)
         self.outcomes: list[Outcome] = []
         self.client = DnsblClient(
-            self.loop, self.descriptors, lambda outcome, _: self.outcomes.append(outcome)
+            self.loop, self.descriptors, lambda _zone, outcome, _: self.outcomes.append(outcome)
         )
         self.answers: dict[str, Finding] = {}
 

@@ -17,6 +17,7 @@ from postwarden_operator.kube.api import ClusterApi
 from postwarden_operator.kube.authenticator import TokenReviewer
 from postwarden_operator.kube.authority_keeper import AuthorityKeeper, OwnAuthority
 from postwarden_operator.kube.follower import Follower
+from postwarden_operator.kube.garbage import short_collections
 from postwarden_operator.kube.health import Health
 from postwarden_operator.kube.injector import Injector, WebhookSettings
 from postwarden_operator.kube.references import References, Unwatched
@@ -27,6 +28,7 @@ from postwarden_operator.kube.watch import Watch
 from postwarden_operator.reconcile.loop import Reconciler
 from postwarden_operator.reconcile.plan import Plan
 from postwarden_operator.reconcile.world import World
+from postwarden_operator.telemetry.metrics import ReplicaState
 from postwarden_operator.telemetry.service import NO_TELEMETRY, Telemetry, TelemetrySettings
 
 SECRETS_TICK = 5.0
@@ -61,7 +63,7 @@ class KubeOperator:
     def __init__(self, settings: OperatorSettings, api: ClusterApi) -> None:
         self._settings = settings
         self._api = api
-        self._telemetry = Telemetry(settings.telemetry)
+        self._telemetry = Telemetry(settings.telemetry, state=self._replica_state)
         self._store = Store(self._written)
         self._replicas = Replicas(
             api,
@@ -105,6 +107,10 @@ class KubeOperator:
         version, generation = str(metadata.get("resourceVersion") or ""), metadata.get("generation")
         self._telemetry.changes.wrote(metadata["uid"], generation or 0, version, times)
 
+    def _replica_state(self) -> ReplicaState:
+        sidecars = {state.value.lower(): count for state, count in self._registry.counts().items()}
+        return ReplicaState(self._replicas.known_to_lead, sidecars)
+
     def stop(self) -> None:
         self._stop.set()
 
@@ -136,6 +142,7 @@ class KubeOperator:
         parts = [
             asyncio.create_task(part)
             for part in (
+                short_collections(),
                 self._reconciler.run(),
                 *self._replicas.parts(),
                 self._follower.run(),
@@ -211,7 +218,7 @@ class KubeOperator:
         # Read again: the questions above took a while.
         return World(
             tuple(policy.document for policy in self._store.policies),
-            tuple(self._store.pods),
+            self._store.pods,
             {**unlabelled, **self._store.config_maps()},
             secrets,
         )

@@ -103,12 +103,15 @@ class EarlyTests:
         if answer.zone not in self._pending or answer.outcome == SILENT:
             return  # one that is silent is waited for till the end (measured)
         self._pending.discard(answer.zone)
-        template = next(site.template for site in self._rules.dnsbl.sites if site.zone == answer.zone)
-        self._journal.lookup(template, answer.outcome, answer.start, answer.end)
+        self._journal.lookup(self._template(answer.zone), answer.outcome, answer.start, answer.end)
         if not answer.failed:
             self._answers[answer.zone] = dnsbl.Answer(answer.addresses, answer.ttl)
         if not self._pending and not self._facts.said:
             self._allow(dnsbl.score(self._rules.dnsbl, self._answers), now)
+
+    def _template(self, zone: str) -> str:
+        """How the policy names it, without a key."""
+        return next(site.template for site in self._rules.dnsbl.sites if site.zone == zone)
 
     def _allow(self, score: dnsbl.Score, now: float) -> None:
         """If the lists know the client for a good one: all other tests are passed as long as their answers last, or longer."""
@@ -131,6 +134,8 @@ class EarlyTests:
         self._silence_over = True
         if not self.asks:
             return None
+        for zone in sorted(self._pending):
+            self._journal.lookup(self._template(zone), SILENT, self._began, now)
         score = dnsbl.score(rules.dnsbl, self._answers)
         if self._pending:  # some are silent: what the others said counts
             self._allow(score, now)

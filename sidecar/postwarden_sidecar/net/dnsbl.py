@@ -20,7 +20,7 @@ from postwarden_sidecar.net.loop import Loop
 Answer = Callable[
     [str, Finding, float, float], None
 ]  # zone, finding, start and end in CLOCK_MONOTONIC seconds
-Finished = Callable[[Outcome, float], None]  # for metrics: outcome, seconds
+Finished = Callable[[str, Outcome, float], None]  # for metrics: zone, outcome, seconds
 
 
 class DnsblClient:
@@ -324,7 +324,7 @@ class Lookup:
     def _finish(self, finding: Finding) -> None:
         waiting, self._waiting = self._waiting, []
         self.abandon()
-        self._client.finished(finding.outcome, self.loop.now - self.start_time)
+        self._client.finished(self.zone, finding.outcome, self.loop.now - self.start_time)
         if not finding.failed and waiting:
             self._client.keep(self._key, finding, self.start_time, waiting)
         for one in waiting:
