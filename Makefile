@@ -54,19 +54,21 @@ lint: setup  ## ruff, mypy, import contracts, the wire contract, generated files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar proto/postwarden/telemetry cli/postwarden_cli tests fuzz charts
-	$(BIN)/mypy e2e bench
+	$(BIN)/mypy e2e bench dashboards/postwarden_dashboards
 	$(BIN)/lint-imports
 	cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against ../tests/data/released
 	@$(MAKE) --no-print-directory check-generated
 
-# Into a folder laid out like this one: protobuf code, CRD (also the chart's), the chart's README, editors' schema, reference tables.
+# Into a folder laid out like this one: protobuf code, CRD (also the chart's), the chart's README, editors' schema, reference tables,
+# dashboards, alert rules and their page.
 define generate_into
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(1)/proto --pyi_out=$(1)/proto --grpc_python_out=$(1)/proto --mypy_grpc_out=quiet:$(1)/proto proto/postwarden/screening/v1/screening.proto
 	$(BIN)/python -m postwarden_operator.policy.generate $(1)
 	$(BIN)/python charts/readme.py $(1)
+	PYTHONPATH=dashboards $(BIN)/python -m postwarden_dashboards.generate $(1)
 endef
 
-generate: setup  ## write anew what is generated: protobuf code, CRD, reference tables
+generate: setup  ## write anew what is generated: protobuf code, CRD, reference tables, dashboards, alerts
 	$(call generate_into,.)
 	$(BIN)/python -m postwarden_sidecar.telemetry.reference docs/reference/telemetry.md
 	$(BIN)/python -m postwarden_operator.telemetry.reference docs/reference/operator-telemetry.md

@@ -1,5 +1,6 @@
 """Why was this sender turned away at 10:42? A rejected and a passed mail, found in a real Jaeger by what its user knows."""
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -217,6 +218,12 @@ def test_the_passed_mails_trace_ends_with_the_hand_off(sent: Sent, jaeger: Jaege
 def test_a_log_line_leads_to_its_trace(sent: Sent, jaeger: Jaeger) -> None:
     (line,) = sent.sidecar.wait_for_log(f'"client.port":{sent.rejected.port},')
     assert f'"trace_id":"{of_client(jaeger, sent.rejected).id}"' in line
+
+
+def test_a_backend_of_traces_alone_is_warned_of_once(sent: Sent, jaeger: Jaeger) -> None:
+    (warning,) = sent.sidecar.wait_for_log("does not take")
+    assert re.search(r"does not take (logs|metrics)", warning)
+    assert not [line for line in sent.sidecar.log() if "works again" in line]
 
 
 def test_a_passed_clients_trace_is_there_while_it_still_talks_with_its_mail_server(

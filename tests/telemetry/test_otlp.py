@@ -9,7 +9,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
@@ -30,13 +30,9 @@ def page() -> Iterator[Page]:
 
 
 @pytest.fixture(params=["grpc", "http/protobuf"])
-async def collector(request: pytest.FixtureRequest) -> AsyncIterator[Collector]:
-    if request.param == "grpc":
-        with grpc_collector() as found:
-            yield found
-    else:
-        async with http_collector() as found:
-            yield found
+def collector(request: pytest.FixtureRequest) -> Iterator[Collector]:
+    with grpc_collector() if request.param == "grpc" else http_collector() as found:
+        yield found
 
 
 async def exported(

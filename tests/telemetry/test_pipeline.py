@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from postwarden_sidecar.dns.outcome import Outcome
 from postwarden_sidecar.engine.record import Verdict
 from postwarden_sidecar.ipc import page as cells
 from postwarden_sidecar.ipc.page import CELLS, Page
@@ -129,6 +130,35 @@ async def test_a_sidecar_without_rules_or_operator_has_no_limits_and_no_stream(p
     assert not names & {"postwarden_connections_limit", "postwarden_operator_connected"}
     assert told["postwarden_policy_in_force", frozenset()] == 0
     assert told["postwarden_handoff_proved", frozenset()] == 0
+
+
+async def test_look_ups_are_told_by_zone_and_outcome(page: Page) -> None:
+    page.lookups.name_zones(["bl.example", "{key}.wl.example"])
+    place = page.lookups.zones()["{key}.wl.example"]
+    for duration in (0.0005, 3.0):
+        page.lookups.count(2, place, Outcome.TIMEOUT, duration)
+    page.lookups.count(0, 0, Outcome.LISTED, 0.1)
+    found = telemetry(page, None)
+    values = series(found)
+    await found.close()
+    name = "postwarden_dnsbl_lookup_duration_seconds"
+    counts = {
+        (labels["postwarden_dnsbl_zone"], labels["postwarden_dnsbl_outcome"]): value
+        for labels, value in (
+            (dict(labels), value) for (each, labels), value in values.items() if each == f"{name}_count"
+        )
+    }
+    assert counts == {
+        ("bl.example", "listed"): 0,
+        ("bl.example", "not_listed"): 0,
+        ("{key}.wl.example", "listed"): 0,
+        ("{key}.wl.example", "not_listed"): 0,
+        ("{key}.wl.example", "timeout"): 2,
+        ("_OTHER", "listed"): 1,
+    }
+    timeouts = {("postwarden_dnsbl_zone", "{key}.wl.example"), ("postwarden_dnsbl_outcome", "timeout")}
+    assert values[f"{name}_sum", frozenset(timeouts)] == 3.0005
+    assert values[f"{name}_bucket", frozenset(timeouts | {("le", "0.001")})] == 1
 
 
 async def test_a_log_stream_that_blocks_holds_up_nobody_and_losses_are_counted(page: Page) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
-from postwarden.telemetry.endpoint import parse_endpoint
+from postwarden.telemetry.endpoint import wanted_endpoint
 from postwarden.telemetry.export import Export
 from postwarden.telemetry.otlp_metrics import INTERVAL
 from postwarden.telemetry.prometheus import CONTENT_TYPE, Exposition
@@ -35,7 +35,7 @@ class MetricsUnservable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TelemetrySettings:
-    """otlp_endpoint: URL; metrics: host and port. None: without."""
+    """otlp_endpoint: URL, None: as OTEL_EXPORTER_OTLP_ENDPOINT says, else none. metrics: host and port, None: not served."""
 
     otlp_endpoint: str | None = None
     metrics: tuple[str, int] | None = None
@@ -60,12 +60,12 @@ class Telemetry:
         self._export: Export | None = None
         self._runner: web.AppRunner | None = None
         found = resource(SERVICE_NAME, from_environment(environ))
-        if settings.otlp_endpoint and environ.get("OTEL_SDK_DISABLED", "").lower() != "true":
-            try:
-                endpoint = parse_endpoint(settings.otlp_endpoint, None, environ)
+        try:
+            endpoint = wanted_endpoint(settings.otlp_endpoint, None, environ)
+            if endpoint is not None:
                 self._export = Export(endpoint, found, SCOPE, self._read, metrics_interval=metrics_interval)
-            except Exception as error:  # the SDK reads variables of its own and raises what it likes
-                _log.warning("no OTLP: %s", error)
+        except Exception as error:  # the SDK reads variables of its own and raises what it likes
+            _log.warning("no OTLP: %s", error)
         shown = {key: str(value) for key, value in found.attributes.items()}
         self._exposition = Exposition(self._read, shown)
         self.changes = PolicyChanges(self._metrics)

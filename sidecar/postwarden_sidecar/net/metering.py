@@ -5,20 +5,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from postwarden_sidecar.dns.outcome import NETWORK_OUTCOMES, Outcome
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.ipc.page import (
     CELLS,
     DURATION_BOUNDS,
     HEARTBEAT,
-    LOOKUP_BOUNDS,
     STAGES,
     active,
     connections,
     duration_bucket,
     duration_sum,
-    lookup_bucket,
-    lookup_sum,
     tests,
 )
 
@@ -30,11 +26,6 @@ _BUCKETS = {
 }
 _SUMS = {verdict: CELLS[duration_sum(verdict)] for verdict in Verdict}
 _HEARTBEAT = CELLS[HEARTBEAT]
-_LOOKUPS = {
-    outcome: [CELLS[lookup_bucket(outcome, index)] for index in range(len(LOOKUP_BOUNDS) + 1)]
-    for outcome in NETWORK_OUTCOMES
-}
-_LOOKUP_SUMS = {outcome: CELLS[lookup_sum(outcome)] for outcome in NETWORK_OUTCOMES}
 
 
 class Meter:
@@ -63,8 +54,3 @@ class Meter:
         cells[_SUMS[record.verdict]] += max(0, int(record.duration * 1_000_000))
         for result in record.tests:
             cells[CELLS[tests(result.test, result.outcome, result.action)]] += 1
-
-    def count_lookup(self, outcome: Outcome, duration: float) -> None:
-        """A DNSBL look-up has ended. duration: seconds."""
-        self._cells[_LOOKUPS[outcome][bisect_left(LOOKUP_BOUNDS, duration)]] += 1
-        self._cells[_LOOKUP_SUMS[outcome]] += max(0, int(duration * 1_000_000))

@@ -7,15 +7,18 @@ Addresses are no attributes: zombies have millions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from postwarden.telemetry.readings import Buckets, Kind, Metric, Point, Reading
 
-from postwarden_sidecar.dns.outcome import NETWORK_OUTCOMES, Outcome
+from postwarden_sidecar.dns.outcome import Outcome
 from postwarden_sidecar.engine.record import Verdict
 from postwarden_sidecar.ipc import page as cells
+from postwarden_sidecar.ipc.lookup_counts import LOOKUP_BOUNDS, MAX_ZONES, OTHER
 from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.telemetry.sidecar_state import LIMITS, SidecarState
+
+_USUAL_OUTCOMES = (Outcome.LISTED, Outcome.NOT_LISTED)
 
 CONNECTIONS = Metric(
     "postwarden.connections", Kind.COUNTER, "{connection}", "Connections by verdict.", ("postwarden.verdict",)
@@ -45,8 +48,9 @@ LOOKUPS = Metric(
     "postwarden.dnsbl.lookup.duration",
     Kind.HISTOGRAM,
     "s",
-    "Time of DNSBL look-ups. Connections of one client side by side share them.",
-    ("postwarden.dnsbl.outcome",),
+    "Time of DNSBL look-ups. Connections of one client side by side share them. The zone is as the policy has it, never with a key; zones "
+    f"of earlier policies stay, and those beyond {MAX_ZONES - 1} since the start are `{OTHER}`.",
+    ("postwarden.dnsbl.zone", "postwarden.dnsbl.outcome"),
 )
 SCREENING = Metric(
     "postwarden.connections.screening",
@@ -142,7 +146,7 @@ def read(page: Page, dropped: Mapping[str, int], state: SidecarState) -> list[Re
         Reading(CONNECTIONS, tuple(Point((v.value,), page.total(cells.connections(v))) for v in Verdict)),
         Reading(TESTS, _tests(page)),
         Reading(DURATION, histograms=tuple(_duration(page, verdict) for verdict in Verdict)),
-        Reading(LOOKUPS, histograms=tuple(_lookups(page, outcome) for outcome in NETWORK_OUTCOMES)),
+        Reading(LOOKUPS, histograms=tuple(_lookups(page))),
         Reading(ACTIVE, tuple(Point((stage,), page.total(cells.active(stage))) for stage in cells.STAGES)),
         Reading(SCREENING, (Point((), page.total(cells.SCREENING)),)),
         Reading(UPSTREAM, (Point((), page.total(cells.UPSTREAM)),)),
@@ -182,7 +186,8 @@ def _duration(page: Page, verdict: Verdict) -> Buckets:
     return Buckets(bounds, counts, page.total(cells.duration_sum(verdict)) / 1e6, (verdict.value,))
 
 
-def _lookups(page: Page, outcome: Outcome) -> Buckets:
-    bounds = cells.LOOKUP_BOUNDS
-    counts = tuple(page.total(cells.lookup_bucket(outcome, index)) for index in range(len(bounds) + 1))
-    return Buckets(bounds, counts, page.total(cells.lookup_sum(outcome)) / 1e6, (outcome.value,))
+def _lookups(page: Page) -> Iterator[Buckets]:
+    """What every zone answers from the start, so that a rate has a beginning; other outcomes once they were."""
+    for zone, outcome, counts, total in page.lookups.totals():
+        if any(counts) or (outcome in _USUAL_OUTCOMES and zone != OTHER):
+            yield Buckets(LOOKUP_BOUNDS, counts, total / 1e6, (zone, outcome.value))
