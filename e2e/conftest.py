@@ -1,6 +1,8 @@
 """The fixtures of the end-to-end tests. Each set lives beside what it starts; here they are only named."""
 
 from harness.cluster_fixtures import api_server, kubernetes_binaries, namespace, pytest_collection_finish
+from harness.collector import otel_collector
+from harness.jaeger import jaeger
 from harness.mail_server_fixtures import exim_root, opensmtpd_root, start_exim
 from harness.older_release import older_programs
 from harness.one_node.fixtures import one_node
@@ -13,6 +15,7 @@ from no_event_loop import pytest_sessionstart
 __all__ = [
     "api_server",
     "exim_root",
+    "jaeger",
     "kubernetes_binaries",
     "mail_sink",
     "milter",
@@ -22,6 +25,7 @@ __all__ = [
     "one_node",
     "opensmtpd_root",
     "operator",
+    "otel_collector",
     "postfix_root",
     "pytest_collection_finish",
     "pytest_sessionstart",

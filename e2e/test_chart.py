@@ -4,13 +4,16 @@
 """
 
 import os
-import re
+import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness.chart import CHART, HelmRefused, documents, rendered, run_helm
 from harness.operator_process import CRD
+from postwarden_operator.policy import parse_policy
+from postwarden_operator.policy.vocabulary import Mode
 from ruamel.yaml import YAML
 
 SETS = Path(__file__).parent / "chart"
@@ -19,13 +22,13 @@ VALUES = sorted(SETS.glob("*.values.yaml"))
 
 def golden_of(text: str) -> str:
     """Without what is a file of its own: the CRD, dashboards, alerts, the test's program."""
-    text = re.sub(r"(?ms)^(# Source: postwarden/templates/crd\.yaml\n).*?^(?=---$)", r"\1…\n", text)
-    for folder in ("files", "dashboards", "alerts"):
-        for file in sorted((CHART / folder).glob("*")):
-            inner = (re.escape(line) for line in file.read_text().splitlines())
-            lines = r"\n".join(rf"(?:[ ]*{line})?" for line in inner)
-            text = re.sub(rf"{lines}\s*\n(?! *\n)", f"  … {folder}/{file.name}\n", text)
-    return text
+    kept = []
+    for document in text.removeprefix("---\n").split("\n---\n"):
+        source = document.partition("\n")[0].removeprefix("# Source: postwarden/templates/")
+        if source not in {"crd.yaml", "dashboards.yaml", "alerts.yaml"}:
+            kept.append(document)
+    program = textwrap.indent((CHART / "files" / "answers.py").read_text(), " " * 6, lambda line: True)
+    return "\n---\n".join(kept).replace(program, "      … files/answers.py\n")
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.name.removesuffix(".values.yaml"))
@@ -135,3 +138,65 @@ def test_images_come_from_where_the_values_say_and_from_no_host_by_default() -> 
     assert images == {f"postwarden/operator:{version}"}
     of_other_registry = pod_templates("operator: {image: {repository: 'localhost:5000/operator', tag: test}}")
     assert {spec["containers"][0]["image"] for spec in of_other_registry} == {"localhost:5000/operator:test"}
+
+
+@pytest.fixture
+def chart_with_files(tmp_path: Path) -> Path:
+    """With one dashboard and one alert, in words that Helm would take for its own."""
+    chart = tmp_path / "postwarden"
+    shutil.copytree(CHART, chart, ignore=shutil.ignore_patterns("dashboards", "alerts"))
+    (chart / "dashboards").mkdir()
+    (chart / "dashboards" / "mail.json").write_text('{"title": "Mail", "legend": "{{verdict}}"}\n')
+    (chart / "alerts").mkdir()
+    (chart / "alerts" / "postwarden.yaml").write_text(
+        "groups:\n- name: mail\n  rules:\n  - {alert: Lost, expr: up == 0, annotations: {summary: '{{ $value }}'}}\n"
+    )
+    return chart
+
+
+def test_dashboards_and_alerts_are_passed_on_as_they_are(chart_with_files: Path) -> None:
+    everything = SETS / "everything.values.yaml"
+    text = run_helm("template", "postwarden", chart_with_files, "--values", everything)
+    objects = documents(text)
+    (dashboard,) = (each for each in objects if each["kind"] == "ConfigMap")
+    assert dashboard["metadata"]["name"] == "wall-dashboard-mail"
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "yes"
+    assert dashboard["metadata"]["annotations"] == {"grafana_folder": "Mail"}
+    assert dashboard["data"] == {"mail.json": (chart_with_files / "dashboards" / "mail.json").read_text()}
+    (rule,) = (each for each in objects if each["kind"] == "PrometheusRule")
+    assert rule["metadata"]["name"] == "wall-alerts"
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    alerts = YAML(typ="safe").load(chart_with_files / "alerts" / "postwarden.yaml")
+    assert rule["spec"] == alerts
+    of_default = documents(run_helm("template", "postwarden", chart_with_files))
+    assert not {"ConfigMap", "PrometheusRule"} & {each["kind"] for each in of_default}
+
+
+def notes(values: str = "{}") -> str:
+    """What is shown after `helm install`."""
+    shown = run_helm("install", "postwarden", CHART, "--dry-run=client", "--values", "-", stdin=values)
+    return shown.partition("\nNOTES:\n")[2]
+
+
+def test_notes_show_what_to_do_next_with_a_policy_that_is_good() -> None:
+    text = notes()
+    manifest = textwrap.dedent(text.partition("<<EOF\n")[2].partition("       EOF\n")[0])
+    shown = parse_policy(YAML(typ="safe").load(manifest), strict=True)
+    assert shown.spec.mode is Mode.OBSERVE
+    for command in (
+        "kubectl label namespace MAIL postwarden.dev/injection=enabled",
+        "kubectl get screeningpolicies -n MAIL",
+        "helm test postwarden -n default",
+    ):
+        assert command in text
+
+
+def test_notes_tell_what_is_left_to_do_by_hand() -> None:
+    text = notes("webhook: {enabled: false}\ncrds: {install: false}\nsecretNamespaces: [mail]")
+    assert "crds.install is false" in text
+    assert "webhook.enabled is false: put the sidecar into its pods by hand" in text
+    assert (
+        "It is to dial postwarden.default.svc:8443 and to trust ca.crt of the Secret postwarden-ca." in text
+    )
+    assert "kubectl label namespace" not in text
+    assert "may be in Secrets of: mail." in text

@@ -25,7 +25,7 @@ from harness.cluster import ApiError, ApiServer, wait_for
 from harness.cluster_process import LoggedProcess
 from harness.foreign_crds import foreign_crds
 from harness.operator_authority import AuthorityOperator
-from harness.operator_process import ACCOUNT, NAMESPACE, free_port
+from harness.operator_process import ACCOUNT, CRD, NAMESPACE, free_port
 from harness.screening_objects import policy
 from harness.toolchain import KubernetesTools
 
@@ -249,13 +249,14 @@ class OperatorOfTheChart(AuthorityOperator):
     def start(self) -> None:
         token = self._directory / "peers-token"
         token.write_text(self._api_server.unbound_token(ACCOUNT, NAMESPACE, "peers.postwarden.dev"))
-        self.health = f"127.0.0.1:{free_port()}"
+        self.health, self.webhook = (f"127.0.0.1:{free_port()}" for _ in range(2))
         places = {
             "postwarden.postwarden-system.svc": "127.0.0.1",
             "postwarden-peers.postwarden-system.svc": "127.0.0.1",
             "0.0.0.0:8443": self.address,
             "0.0.0.0:8081": self.health,
-            **{f"0.0.0.0:{port}": f"127.0.0.1:{free_port()}" for port in (8080, 9443)},
+            "0.0.0.0:9443": self.webhook,
+            "0.0.0.0:8080": f"127.0.0.1:{free_port()}",
             "/var/run/secrets/postwarden-peers/token": str(token),
         }
         environment = {
@@ -284,6 +285,21 @@ def test_operator_works_with_what_the_chart_gives_it_and_nothing_else(
     with OperatorOfTheChart(api_server) as operator:
         wait_for(operator.ready, 20.0, "readiness")
         (tmp_path / "ca.crt").write_bytes(operator.ca_pem)
-        answer = ask(operator, tmp_path / "ca.crt")
+        answer = ask(operator, tmp_path / "ca.crt", WEBHOOK=operator.webhook)
         assert answer.returncode == 0, answer.stderr
+        assert answer.stdout == f"{operator.address} answers\n{operator.webhook} answers\n"
+        elsewhere = ask(operator, tmp_path / "ca.crt", WEBHOOK=operator.health)
+        assert elsewhere.returncode == 1
+        assert f"the webhook at {operator.health}: " in elsewhere.stderr
         assert operator.stop() == 0
+
+
+def test_crd_that_was_applied_by_hand_is_taken_over_on_request(kubernetes_binaries: KubernetesTools) -> None:
+    with ApiServer(kubernetes_binaries) as cluster:
+        cluster.apply(CRD)
+        cluster.create_namespace(RELEASE_NAMESPACE)
+        cluster.apply(policy("wall", "default"))
+        with pytest.raises(HelmRefused, match=r"screeningpolicies\.postwarden\.dev"):
+            helm(cluster, "install", CHART)
+        helm(cluster, "upgrade", "--install", "--take-ownership", CHART)
+        assert policy_names(cluster, "default") == ["wall"]

@@ -1,7 +1,7 @@
 """What the end-to-end tests need from outside: commands built from Go modules, and Debian packages.
 
-Contract: `built(module)` gives a folder of finished binaries, made once for each content of go.mod, go.sum
-and build flags, under a file lock, in a temporary folder that is renamed when all is done; so the cache never
+Contract: `built(module)` gives a folder of finished binaries, made once for each content of go.mod, go.sum,
+Go files and build flags, under a file lock, in a temporary folder that is renamed when all is done; so the cache never
 holds half a build. `apt_install` adds Debian packages that are missing, never a mail server. What can't be
 had ends the test: a failure where CI=true, else a skip that names it. Both say on stderr what they do, for a
 cold build takes minutes.
@@ -40,7 +40,10 @@ APT_TIMEOUT = 600.0
 
 @dataclass(frozen=True)
 class GoModule:
-    """A folder with go.mod and go.sum, and the commands (name of the binary -> package) to build from it."""
+    """A folder with go.mod and go.sum, and the commands (name of the binary -> package) to build from it.
+
+    It may hold Go files of its own.
+    """
 
     directory: Path
     commands: Mapping[str, str]
@@ -56,6 +59,7 @@ class GoModule:
         for part in (
             (self.directory / "go.mod").read_bytes(),
             (self.directory / "go.sum").read_bytes(),
+            *(source.read_bytes() for source in sorted(self.directory.glob("*.go"))),
             repr(
                 (sorted(self.commands.items()), self.build_flags(), platform.system(), platform.machine())
             ).encode(),

@@ -25,7 +25,7 @@ from click.core import ParameterSource
 from postwarden_sidecar.controlclient.target import SHORTEST_KEEPALIVE
 from postwarden_sidecar.controlclient.trust import TrustUnusable, expiry
 from postwarden_sidecar.ipc.page import MAX_WORKERS
-from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, UpstreamTarget
+from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, LoopbackPort, UpstreamTarget
 from postwarden_sidecar.supervisor.cpu_limit import workers_by_cpu_limit
 from postwarden_sidecar.supervisor.settings import (
     ControlTarget,
@@ -137,6 +137,12 @@ def main() -> None:
     "--health", type=HostPort(), envvar="POSTWARDEN_HEALTH", help="Serves /healthz, /readyz and /upstream."
 )
 @click.option(
+    "--admin",
+    type=LoopbackPort(),
+    envvar="POSTWARDEN_ADMIN",
+    help="Answers `kubectl postwarden tail|explain|diff`, read-only; on loopback only, as in 127.0.0.1:10028.",
+)
+@click.option(
     "--without-rules",
     type=click.Choice([choice.value for choice in WithoutRules], case_sensitive=False),
     default=WithoutRules.PASS.value,
@@ -242,6 +248,7 @@ def _settings(context: click.Context, options: dict[str, Any]) -> SidecarSetting
         otlp_endpoint=options["otlp_endpoint"],
         metrics=options["metrics"],
         health=options["health"],
+        admin=options["admin"],
         without_rules=WithoutRules(options["without_rules"]),
         drain_delay=options["drain_delay"],
         drain_timeout=options["drain_timeout"],

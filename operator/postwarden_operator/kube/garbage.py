@@ -13,6 +13,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+THRESHOLDS = 700, 10, 3
+"""Python's own, but for the last: a full collection comes after 21,000 new objects in place of 70,000, which take 0.1 s (measured)."""
+
 PAUSE = 0.01
 """Seconds: a tenth of what the control plane takes for a change."""
 
@@ -22,7 +25,8 @@ THAW = 3600.0
 
 async def short_collections() -> None:
     """Until cancelled."""
-    watch = _Watch()
+    watch, before = _Watch(), gc.get_threshold()
+    gc.set_threshold(*THRESHOLDS)
     gc.callbacks.append(watch)
     try:
         while True:
@@ -31,6 +35,7 @@ async def short_collections() -> None:
             gc.collect()
     finally:
         gc.callbacks.remove(watch)
+        gc.set_threshold(*before)
         gc.unfreeze()
 
 
