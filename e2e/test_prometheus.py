@@ -213,6 +213,18 @@ def test_hostile_clients_add_no_series(scene: Scene) -> None:
     assert series() == before
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["in a cluster", "on one machine"])
+def test_documented_configuration_is_valid(number: int, tmp_path: Path) -> None:
+    text = (ROOT / "docs/metrics.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    # Debian's knows no discovery in clusters; the rest it checks.
+    config = re.sub(r"kubernetes_sd_configs: .*", "static_configs: [{targets: [a.test]}]", blocks[number])
+    (tmp_path / "prometheus.yml").write_text(config)
+    (tmp_path / "postwarden.yaml").write_text(RULES.read_text())
+    assert "SUCCESS" in promtool("check", "config", tmp_path / "prometheus.yml")
+
+
 def test_alert_rules_are_valid_and_do_what_their_unit_tests_say() -> None:
     assert "SUCCESS" in promtool("check", "rules", RULES)
     assert "SUCCESS" in promtool("test", "rules", ROOT / "e2e/alert_rules_test.yaml")
