@@ -56,12 +56,12 @@ async def asked(running: Sidecar, port: int) -> AsyncIterator[Admin]:
 
 
 @asynccontextmanager
-async def unmanaged(**how: object) -> AsyncIterator[Admin]:
+async def unmanaged(without_rules: WithoutRules = WithoutRules.PASS) -> AsyncIterator[Admin]:
     """A sidecar without an operator."""
     port = free_port()
     async with (
         scripted_mta() as mta,
-        sidecar(flags=plain(mta.port), admin=("127.0.0.1", port), **how) as running,
+        sidecar(flags=plain(mta.port), admin=("127.0.0.1", port), without_rules=without_rules) as running,
         asked(running, port) as asks,
     ):
         yield asks
