@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from postwarden_operator.files.examine import examine
 from postwarden_operator.files.operator import Conflicted, FilesEvent, FilesOperator, NothingUsable, Problem
+from postwarden_operator.telemetry.service import TelemetrySettings
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.net.addresses import host_port
 from postwarden_sidecar.rules.settings import Handoff, PolicyRef
@@ -62,7 +63,11 @@ class System:
     def __init__(self, settings: SystemSettings, *, report: Callable[[str], None]) -> None:
         self._settings = settings
         self._report = report
-        self._operator = FilesOperator(settings.paths, report=self._on_files_event)
+        self._operator = FilesOperator(
+            settings.paths,
+            report=self._on_files_event,
+            telemetry=TelemetrySettings(otlp_endpoint=settings.otlp_endpoint),
+        )
         self._supervisor: Supervisor | None = None
         self._ready = False
 

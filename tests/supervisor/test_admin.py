@@ -95,6 +95,7 @@ async def managed(tmp_path: Path) -> AsyncIterator[Admin]:
         stream = await operator.stream()
         stream.snapshot(message)
         assert await stream.next("ack") == pb.Ack(nonce="n1", version="v1")
+        await running.supervisor.wait_ready()
         yield asks
 
 

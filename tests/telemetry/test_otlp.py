@@ -9,7 +9,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
@@ -30,13 +30,9 @@ def page() -> Iterator[Page]:
 
 
 @pytest.fixture(params=["grpc", "http/protobuf"])
-async def collector(request: pytest.FixtureRequest) -> AsyncIterator[Collector]:
-    if request.param == "grpc":
-        with grpc_collector() as found:
-            yield found
-    else:
-        async with http_collector() as found:
-            yield found
+def collector(request: pytest.FixtureRequest) -> Iterator[Collector]:
+    with grpc_collector() if request.param == "grpc" else http_collector() as found:
+        yield found
 
 
 async def exported(collector: Collector, page: Page, *records: Record) -> list[dict[str, object]]:
@@ -136,9 +132,9 @@ async def test_metrics_are_those_of_the_page(collector: Collector, page: Page) -
         slot = page.slot(worker)
         slot[CELLS[cells.connections(Verdict.DROPPED)]] = count
         slot[CELLS[cells.tests("pregreet", "fail", "Drop")]] = count
-        slot[CELLS[cells.duration_bucket(2)]] = count
+        slot[CELLS[cells.duration_bucket(Verdict.DROPPED, 2)]] = count
         slot[CELLS[cells.active("relay")]] = count
-        slot[CELLS[cells.DURATION_SUM_US]] = 1_500_000
+        slot[CELLS[cells.duration_sum(Verdict.DROPPED)]] = 1_500_000
         slot[CELLS[cells.RECORDS_DROPPED]] = 1
         slot[CELLS[cells.SCREENING]] = count
         slot[CELLS[cells.UPSTREAM]] = count - 1
@@ -159,7 +155,9 @@ async def test_metrics_are_those_of_the_page(collector: Collector, page: Page) -
     }
     assert tests["pregreet", "fail", "Drop"] == 7
     assert tests["access", "pass"] == 0
-    (duration,) = metrics["postwarden.screening.duration"].histogram.data_points
+    durations = metrics["postwarden.screening.duration"].histogram.data_points
+    assert {plain(each.attributes)["postwarden.verdict"] for each in durations} == set(Verdict)
+    (duration,) = (each for each in durations if each.count)
     assert (duration.count, duration.sum, duration.bucket_counts[2]) == (7, 3.0, 7)
     assert tuple(duration.explicit_bounds) == cells.DURATION_BOUNDS
     assert not duration.HasField("min")

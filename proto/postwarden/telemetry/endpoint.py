@@ -9,6 +9,8 @@ from typing import Literal, cast, get_args
 
 OtlpProtocol = Literal["grpc", "http/protobuf"]
 PROTOCOL_VARIABLE = "OTEL_EXPORTER_OTLP_PROTOCOL"
+ENDPOINT_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
+DISABLED_VARIABLE = "OTEL_SDK_DISABLED"
 HTTP_PORT = 4318  # OTLP/HTTP's default port (OTLP specification); 4317 is gRPC's
 
 
@@ -20,9 +22,23 @@ class Endpoint:
     protocol: OtlpProtocol
 
 
+def wanted_endpoint(
+    flag: str | None, protocol: OtlpProtocol | None, environ: Mapping[str, str]
+) -> Endpoint | None:
+    """Of --otlp-endpoint, else of OTEL_EXPORTER_OTLP_ENDPOINT in environ; None: no OTLP. Otherwise as parse_endpoint."""
+    url = flag or environ.get(ENDPOINT_VARIABLE)
+    if not url or environ.get(DISABLED_VARIABLE, "").lower() == "true":
+        return None
+    return parse_endpoint(url, protocol, environ)
+
+
 def parse_endpoint(url: str, protocol: OtlpProtocol | None, environ: Mapping[str, str]) -> Endpoint:
     """protocol: None chooses by OTEL_EXPORTER_OTLP_PROTOCOL in environ, else http/protobuf for port 4318 or a URL with a path, else
     grpc. Raises ValueError with one sentence."""
+    if "@" in url:  # it is not quoted: the warnings would show the password
+        raise ValueError(
+            "the OTLP endpoint has a user or password in it; write it as http://HOST:PORT and give these by OTEL_EXPORTER_OTLP_HEADERS"
+        )
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port

@@ -43,7 +43,7 @@ class Export:
     ) -> None:
         span_exporter = exporters.span_exporter(endpoint)
         metric_exporter = exporters.metric_exporter(endpoint)
-        self.health = Health(endpoint.url, clock)
+        self.health = Health.of(endpoint.url, clock)
         self.traces = exporters.Outlet("traces", self.health)
         self._tracer_provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
         self._tracer_provider.add_span_processor(

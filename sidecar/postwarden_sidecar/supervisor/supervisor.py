@@ -33,7 +33,7 @@ from postwarden_sidecar.supervisor.dnsbl_health import DnsblHealth
 from postwarden_sidecar.supervisor.endpoints import EndpointFailed, Endpoints
 from postwarden_sidecar.supervisor.lost_address import LostAddress
 from postwarden_sidecar.supervisor.questions import Questions
-from postwarden_sidecar.supervisor.reporting import make_telemetry
+from postwarden_sidecar.supervisor.reporting import make_telemetry, state_of
 from postwarden_sidecar.supervisor.settings import SidecarSettings, WithoutRules
 from postwarden_sidecar.supervisor.state_directory import ADMIN_SOCKET, PASSES, Learned, StateDirectory
 from postwarden_sidecar.supervisor.steering_report import SteeringReport
@@ -207,7 +207,12 @@ class Supervisor:
         steering = SteeringReport(self._page, lambda: self._client)
         if len(self._listeners) < settings.workers:
             steering.one_serves_all(settings.workers)
-        self._telemetry = make_telemetry(settings, self._page, self._log_stream)
+        self._telemetry = make_telemetry(
+            settings,
+            self._page,
+            self._log_stream,
+            lambda: state_of(self._rules, self._upstreams, self._client, self._dnsbl),
+        )
         self._store = await self._open_store()
         self._workers = Workers(
             self._listeners,

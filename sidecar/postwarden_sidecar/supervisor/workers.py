@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from postwarden_sidecar.controlclient.stream import NotApplied
@@ -179,6 +179,10 @@ class Workers:
         while not self.accepting:
             self._changed.clear()
             await self._changed.wait()
+
+    def name_zones(self, templates: Iterable[str]) -> None:
+        """Rules with these DNSBL zones come next: their look-ups are to be counted by zone."""
+        self._page.lookups.name_zones(templates)
 
     async def set_rules(self, image: int | None, *, defer: bool = False) -> None:
         """Put an image (None: no rules) in force in every worker; returns when all have applied it. The
