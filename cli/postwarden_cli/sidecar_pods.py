@@ -13,14 +13,14 @@ from typing import Any
 
 import aiohttp
 from postwarden_operator.compiler.select import Candidate, Winners
+from postwarden_operator.inject.names import CONTAINER, INJECT_LABEL, NOT_INJECTED
 from postwarden_operator.kube.api import ApiRefused, ApiUnavailable, ClusterApi
-from postwarden_operator.kube.objects import CONTAINER, INJECT_LABEL
 from postwarden_operator.kube.port_forward import NotForwarded, port_forward
 
 from postwarden_cli.admin_client import NoEndpoint, Opener, Refused, Unanswered
 
+INJECTION = "postwarden.dev/injection"  # the namespaces' label
 POLICIES = "/apis/postwarden.dev/v1alpha1/namespaces/{}/screeningpolicies"
-CONTAINERS = frozenset((CONTAINER, "postwarden-sidecar", "postwarden"))  # injected, and wired by hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +49,14 @@ class SidecarPod:
         """From the object."""
         metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
         containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-        has_sidecar = any(each.get("name") in CONTAINERS for each in containers)
+        has_sidecar = any(each.get("name") == CONTAINER for each in containers)
         phase = status.get("phase") or "Unknown"
         name = metadata["name"]
         trouble = "" if phase == "Running" else f"pod {name} is not running, it is {phase}"
         if not has_sidecar:
-            wanted = INJECT_LABEL.replace("=", ": ")
-            trouble = (
-                f"pod {name} has no Postwarden sidecar (no container of the name {CONTAINER}); pods get one when they are made with "
-                f"the label {wanted} in a namespace that is enabled for injection"
-            )
+            why = (metadata.get("annotations") or {}).get(NOT_INJECTED)
+            hint = f'pods get one that are made with the label {INJECT_LABEL}: "true" in a namespace with {INJECTION}: enabled'
+            trouble = f"pod {name} has no Postwarden sidecar (no container named {CONTAINER}): {why or hint}"
         return cls(
             metadata["namespace"], name, metadata["uid"], metadata.get("labels") or {}, has_sidecar, trouble
         )

@@ -125,7 +125,7 @@ async def test_tail_is_filtered_by_the_sidecar(pods: PodStandIn) -> None:
     ("arguments", "said"),
     [
         (("tail", "nobody"), "there is no pod nobody in namespace mail"),
-        (("tail", "web-0"), "pod web-0 has no Postwarden sidecar (no container of the name "),
+        (("tail", "web-0"), "pod web-0 has no Postwarden sidecar (no container named postwarden-sidecar): "),
         (("tail", "--policy", "wall"), "there is no ScreeningPolicy wall in namespace mail"),
         (
             ("explain", "192.0.2.1", "-l", "app=none"),
