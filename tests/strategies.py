@@ -239,7 +239,7 @@ def smtp_dialogues(draw: st.DrawFn) -> tuple[bytes, ...]:
 
 # --- what a client says that is no mail: to terminals, log readers, parsers, people
 
-_HOSTILE = (
+HOSTILE = (
     b"\x1b[31mred\x1b[0m", b"\x1b]8;;http://x/\x07link", b"\x1b]0;title\x07", b"\x1b[2J\x1b[H", b"\x9b31m", b"\xc2\x9b31m",  # terminals
     b"\r\n", b"\n", b"\r", b"\x0b", b"\x0c", b"\x85", b"\xc2\x85", b"\xe2\x80\xa8", b"\xe2\x80\xa9", b"\x1c\x1d\x1e",  # ends of lines
     b"\r\nNov 22 03:04:05 mx postfix/postscreen[1]: PASS NEW [192.0.2.1]:25", b'\n{"postwarden.verdict":"pass_new"}',  # forged lines
@@ -253,7 +253,7 @@ _HOSTILE = (
 
 def hostile_bytes() -> st.SearchStrategy[bytes]:
     """Up to a few KB of what breaks terminals, logs and parsers that trust it."""
-    piece = st.sampled_from(_HOSTILE) | st.binary(max_size=12)
+    piece = st.sampled_from(HOSTILE) | st.binary(max_size=12)
     return st.lists(piece, max_size=6).map(b"".join)
 
 
