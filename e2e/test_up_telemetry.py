@@ -4,13 +4,14 @@ import base64
 import resource
 import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
 import pytest
 from dnsbl.name_server import NameServer, Zone
+from google.protobuf.message import Message
 from harness.mail_attempt import first_reply, last_reply_to_mail
 from harness.mail_sink import MailSink
 from harness.polling import poll
@@ -124,7 +125,11 @@ def seconds(span: Span) -> float:
 
 def everything(sidecar: Sidecar, collector: Collector, prometheus: bytes) -> dict[str, bytes]:
     """All that can be read of a run, by where."""
-    received = {"traces": collector.traces, "metrics": collector.metrics, "logs": collector.logs}
+    received: dict[str, Sequence[Message]] = {
+        "traces": collector.traces,
+        "metrics": collector.metrics,
+        "logs": collector.logs,
+    }
     assert all(received.values())
     files = {
         str(path): path.read_bytes()

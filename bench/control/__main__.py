@@ -44,6 +44,9 @@ BATCH = 50
 POLL = 0.02
 """Seconds between two questions to the fleet; what it measures does not depend on them."""
 
+PARTS = ("all-acked", "some-acked", "rest", "one-a-second", "rollout", "enforced")
+"""What is measured, in this order."""
+
 _err = Console(stderr=True)
 
 
@@ -59,14 +62,21 @@ class Failed(click.ClickException):
 )
 @click.option("--group", default=10, help="Sidecars that the policy for a few matches.")
 @click.option("--changes", default=30, help="Changes of a policy that are timed, of each kind.")
-def main(sidecars: int, policies: int, pods: int, group: int, changes: int) -> None:
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    type=click.Choice(PARTS),
+    help="Measure this part only; may be given again. All of them without it.",
+)
+def main(sidecars: int, policies: int, pods: int, group: int, changes: int, parts: tuple[str, ...]) -> None:
     """Measure the operator with many sidecars, policies and pods.
 
     \b
     Example, a quick look:
       python -m bench.control --sidecars 100 --policies 100 --pods 1000 --changes 10
     """
-    figures = _Run(Sizes(sidecars, policies, pods, group), changes).figures()
+    figures = _Run(Sizes(sidecars, policies, pods, group), changes, parts or PARTS).figures()
     table = Table(title="The control plane")
     table.add_column("Figure")
     table.add_column("Value", justify="right")
@@ -77,8 +87,8 @@ def main(sidecars: int, policies: int, pods: int, group: int, changes: int) -> N
 
 
 class _Run:
-    def __init__(self, sizes: Sizes, changes: int) -> None:
-        self._sizes, self._changes = sizes, changes
+    def __init__(self, sizes: Sizes, changes: int, parts: Sequence[str]) -> None:
+        self._sizes, self._changes, self._parts = sizes, changes, parts
         self._figures: dict[str, float] = {
             "sidecars": sizes.sidecars,
             "policies": sizes.policies,
@@ -109,13 +119,18 @@ class _Run:
         return self._figures
 
     def _measure(self) -> None:
+        measure = (
+            self._all_acked,
+            self._some_acked,
+            self._rest,
+            self._one_change_a_second,
+            self._rollout,
+            self._enforced,
+        )
         self._connect()
-        self._all_acked()
-        self._some_acked()
-        self._rest()
-        self._one_change_a_second()
-        self._rollout()
-        self._enforced()
+        for name, part in zip(PARTS, measure, strict=True):
+            if name in self._parts:
+                part()
 
     async def _populate(self) -> list[str]:
         os.environ["KUBECONFIG"] = str(self._api_server.kubeconfig)

@@ -49,6 +49,7 @@ class SystemSettings:
     log_format: LogFormatName | None = None
     otlp_endpoint: str | None = None
     metrics: tuple[str, int] | None = None
+    admin: tuple[str, int] | None = None
     drain_delay: float = 0.0  # seconds
     drain_timeout: float = 20.0  # seconds
     strict_relay: bool = False
@@ -141,6 +142,7 @@ class System:
             log_format=settings.log_format,
             otlp_endpoint=settings.otlp_endpoint,
             metrics=settings.metrics,
+            admin=settings.admin,
             drain_delay=settings.drain_delay,
             drain_timeout=settings.drain_timeout,
             strict_relay=settings.strict_relay,

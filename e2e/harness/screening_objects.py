@@ -7,7 +7,9 @@ from harness.cluster import ApiServer, Pod, wait_for
 
 SIDECAR_SPEC = {
     "containers": [{"name": "mta", "image": "mta"}],
-    "initContainers": [{"name": "postwarden", "image": "postwarden", "restartPolicy": "Always"}],
+    "initContainers": [
+        {"name": "postwarden-sidecar", "image": "postwarden-sidecar", "restartPolicy": "Always"}
+    ],
 }
 LABELS = {"postwarden.dev/inject": "true", "app": "mail"}
 
@@ -100,7 +102,7 @@ def reasons(api_server: ApiServer, name: str, namespace: str) -> dict[str, str]:
 
 
 def wait_for_reasons(
-    api_server: ApiServer, name: str, namespace: str, *, within: float = 10.0, **expected: str
+    api_server: ApiServer, name: str, namespace: str, *, within: float = 30.0, **expected: str
 ) -> None:
     """Raises TimeoutError after `within` seconds, with what the status says."""
     seen: dict[str, str] = {}

@@ -194,7 +194,7 @@ async def test_replica_that_is_no_longer_looked_up_is_not_followed(tmp_path: Pat
         leader.follow()
         changes = leader.changes
         await until(lambda: leader.changes > changes)
-        expiry = leader.view.next_expiry(asyncio.get_running_loop().time())
+        _, expiry = leader.view.take_changes(asyncio.get_running_loop().time())
         assert expiry is not None
         assert leader.view.word("pod-1", expiry) is None
 

@@ -52,9 +52,9 @@ def test_word_outlives_its_stream_by_a_moment() -> None:
     view = view_of(a={"p": word(1)})
     view.told("a", (), ["p"], 10.0)
     assert view.word("p", 10.0) == word(1)
-    assert view.next_expiry(10.0) == 10.0 + ENDED_GRACE
+    assert view.take_changes(10.0)[1] == 10.0 + ENDED_GRACE
     assert view.word("p", 10.0 + ENDED_GRACE) is None
-    assert view.next_expiry(10.0 + ENDED_GRACE) is None
+    assert view.take_changes(10.0 + ENDED_GRACE)[1] is None
 
 
 @pytest.mark.parametrize("gone_first", [True, False])
@@ -182,7 +182,11 @@ def test_any_order_of_what_replicas_tell_ends_with_the_truth(
     script: list[tuple[str, str, str, str, State]],
 ) -> None:
     replicas = Replicas(len(REPLICAS))
+    known: dict[str, PeerState | None] = dict.fromkeys(PODS)
     for action, pod, replica, revision, state in script:
+        changed, _ = replicas.view.take_changes(replicas.now)
+        before, known = known, {pod: replicas.view.word(pod, replicas.now) for pod in PODS}
+        assert {pod for pod in PODS if known[pod] != before[pod]} <= changed
         match action:
             case "connect":
                 replicas.connect(pod, replica, revision, state)
@@ -203,7 +207,7 @@ def test_any_order_of_what_replicas_tell_ends_with_the_truth(
         if (truth := replicas.truth(pod)) is not None:
             assert replicas.view.word(pod, replicas.now) == truth
         assert replicas.view.word(pod, replicas.now + LOST_GRACE) == truth
-    assert replicas.view.next_expiry(replicas.now + LOST_GRACE) is None
+    assert replicas.view.take_changes(replicas.now + LOST_GRACE)[1] is None
 
 
 def test_what_goes_over_the_wire_comes_back_the_same() -> None:

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from eventually import until
 from kube.api_stand_in import ApiStandIn, Request, api_stand_in
 from postwarden_operator.controlplane.peer_state import PeerState
 from postwarden_operator.controlplane.subscription import State, SyncState
+from postwarden_operator.kube import status_writer
 from postwarden_operator.kube.objects import CurrentStatus
 from postwarden_operator.kube.status_writer import StatusWriter
 from postwarden_operator.reconcile.compilation import Compiler
@@ -78,8 +80,8 @@ async def writing(
             stand_in.api,
             cluster.states.get,
             lambda uid: cluster.told,
+            lambda: (("pod-1",), cluster.expiry),
             may_write=lambda: cluster.leads,
-            next_expiry=lambda: cluster.expiry,
             quiet=0,
             interval=interval,
         )
@@ -180,3 +182,43 @@ async def test_word_that_runs_out_is_noticed_without_any_event() -> None:
         cluster.states.clear()
         await until(lambda: cluster.summary == "0/1")
         cluster.expiry = None
+
+
+async def test_what_somebody_else_wrote_over_a_status_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_writer, "LOOK_AGAIN", 0.05)
+    cluster = Cluster(states={"pod-1": sidecar(State.SYNCED)})
+    async with writing(cluster) as (writer, stand_in):
+        writer.publish(PLAN)
+        await until(lambda: cluster.summary == "1/1")
+        cluster.write({"sidecars": {"summary": "7/7"}})
+        await until(lambda: cluster.summary == "1/1")
+    assert len(stand_in.requests) == 2
+
+
+async def test_policy_whose_object_is_as_it_was_is_not_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(status_writer, "LOOK_AGAIN", 0.01)
+    asked: list[str] = []
+    looks: list[str] = []
+    cluster = Cluster(states={"pod-1": sidecar(State.SYNCED)})
+    async with api_stand_in(cluster.patch) as stand_in:
+
+        def state(uid: str) -> PeerState | None:
+            asked.append(uid)
+            return cluster.states.get(uid)
+
+        def current(uid: str) -> CurrentStatus:
+            looks.append(uid)
+            return cluster.told
+
+        writer = StatusWriter(stand_in.api, state, current, lambda: ((), None), quiet=0)
+        running = asyncio.create_task(writer.run())
+        writer.publish(PLAN)
+        await until(lambda: cluster.summary == "1/1")
+        asked.clear()
+        looks.clear()
+        await until(lambda: len(looks) > 3)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert asked == []

@@ -36,7 +36,7 @@ def pod(version: int, uid: str = "pod-1", phase: str = "Running", **metadata: st
             "labels": {"app": "mail"},
             **metadata,
         },
-        "spec": {"containers": [{"name": "mta"}], "initContainers": [{"name": "postwarden"}]},
+        "spec": {"containers": [{"name": "mta"}], "initContainers": [{"name": "postwarden-sidecar"}]},
         "status": {"phase": phase},
     }
 
@@ -90,7 +90,18 @@ def test_list_from_before_a_deletion_does_not_bring_the_object_back() -> None:
     store.heard(Kind.POD, pod(3), deleted=False)
     store.heard(Kind.POD, pod(8), deleted=True)
     assert not store.listed(Kind.POD, listing(5, pod(3)))
-    assert store.pods == []
+    assert store.pods == ()
+
+
+def test_pods_are_the_same_object_until_one_is_another() -> None:
+    store = Store()
+    store.heard(Kind.POD, pod(3), deleted=False)
+    first = store.pods
+    store.heard(Kind.POD, pod(4), deleted=False)  # a change of what is not read
+    assert store.pods is first
+    store.heard(Kind.POD, pod(5, phase="Failed"), deleted=False)
+    assert store.pods is not first
+    assert [each.screened for each in store.pods] == [False]
 
 
 def test_list_from_before_a_creation_does_not_take_the_object_away() -> None:

@@ -132,9 +132,9 @@ async def test_metrics_are_those_of_the_page(collector: Collector, page: Page) -
         slot = page.slot(worker)
         slot[CELLS[cells.connections(Verdict.DROPPED)]] = count
         slot[CELLS[cells.tests("pregreet", "fail", "Drop")]] = count
-        slot[CELLS[cells.duration_bucket(2)]] = count
+        slot[CELLS[cells.duration_bucket(Verdict.DROPPED, 2)]] = count
         slot[CELLS[cells.active("relay")]] = count
-        slot[CELLS[cells.DURATION_SUM_US]] = 1_500_000
+        slot[CELLS[cells.duration_sum(Verdict.DROPPED)]] = 1_500_000
         slot[CELLS[cells.RECORDS_DROPPED]] = 1
         slot[CELLS[cells.SCREENING]] = count
         slot[CELLS[cells.UPSTREAM]] = count - 1
@@ -155,7 +155,9 @@ async def test_metrics_are_those_of_the_page(collector: Collector, page: Page) -
     }
     assert tests["pregreet", "fail", "Drop"] == 7
     assert tests["access", "pass"] == 0
-    (duration,) = metrics["postwarden.screening.duration"].histogram.data_points
+    durations = metrics["postwarden.screening.duration"].histogram.data_points
+    assert {plain(each.attributes)["postwarden.verdict"] for each in durations} == set(Verdict)
+    (duration,) = (each for each in durations if each.count)
     assert (duration.count, duration.sum, duration.bucket_counts[2]) == (7, 3.0, 7)
     assert tuple(duration.explicit_bounds) == cells.DURATION_BOUNDS
     assert not duration.HasField("min")

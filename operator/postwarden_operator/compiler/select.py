@@ -95,13 +95,20 @@ class Selection:
 
 
 class Winners:
-    """Which policy for which pod. Remembers each namespace as it was last: a Standing is the same object again where nothing changed."""
+    """Which policy for which pod. Remembers each namespace as it was last: a Standing is the same object again where nothing changed.
+
+    A tuple of pods that is the same object again is the same pods: mostly a policy changed, and no pod.
+    """
 
     def __init__(self) -> None:
+        self._whole: tuple[list[Candidate], Iterable[SelectedPod], Selection] | None = None
         self._last: dict[str, tuple[list[Candidate], list[SelectedPod], Selection]] = {}
 
     def __call__(self, candidates: Iterable[Candidate], pods: Iterable[SelectedPod]) -> Selection:
         """See the module."""
+        candidates = list(candidates)
+        if self._whole is not None and self._whole[1] is pods and self._whole[0] == candidates:
+            return self._whole[2]
         competing: dict[str, list[Candidate]] = {}
         for candidate in sorted(candidates, key=Candidate.precedence):
             competing.setdefault(candidate.namespace, []).append(candidate)
@@ -119,7 +126,9 @@ class Winners:
             self._last[namespace] = known
             winner.update(known[2].winner)
             standing.update(known[2].standing)
-        return Selection(winner, standing)
+        selection = Selection(winner, standing)
+        self._whole = (candidates, pods, selection) if isinstance(pods, tuple) else None
+        return selection
 
 
 def _within(candidates: list[Candidate], pods: list[SelectedPod]) -> Selection:

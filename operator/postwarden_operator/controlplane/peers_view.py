@@ -39,6 +39,8 @@ class View:
         self._lost_grace = lost_grace
         self._replicas: dict[str, _Replica] = {}
         self._ended: dict[str, _Ended] = {}
+        self._changed: set[str] = set()
+        """Pods whose word may be another than when `take_changes` was called last."""
 
     def begin(self, replica: str) -> None:
         """It will tell its whole view. What it said before must be `lost` first."""
@@ -49,17 +51,24 @@ class View:
     ) -> None:
         """States by pod uid, and the pods whose stream there is over."""
         known = self._replicas[replica]
-        words = known.words if known.incoming is None else known.incoming
-        words.update(changed)
+        if known.incoming is not None:
+            known.incoming.update(changed)
+            for uid in gone:
+                known.incoming.pop(uid, None)
+            return
+        for uid, word in changed:
+            known.words[uid] = word
+            self._changed.add(uid)
         for uid in gone:
-            if (word := words.pop(uid, None)) is not None and known.incoming is None:
-                self._end(uid, word, now + ENDED_GRACE)
+            if (last := known.words.pop(uid, None)) is not None:
+                self._end(uid, last, now + ENDED_GRACE)
 
     def completed(self, replica: str) -> None:
         """That was its whole view; from now on its words count."""
         known = self._replicas[replica]
         if known.incoming is not None:
             known.words, known.incoming = known.incoming, None
+            self._changed.update(known.words)
 
     def lost(self, replica: str, now: float) -> None:
         """It is heard no more: its last words count for the grace. Nothing happens if it is not known."""
@@ -71,6 +80,7 @@ class View:
         other = self._ended.get(uid)
         if other is None or other.word.since <= word.since:
             self._ended[uid] = _Ended(word, until)
+        self._changed.add(uid)
 
     def word(self, pod_uid: str, now: float) -> PeerState | None:
         """None: no replica has heard of this sidecar lately."""
@@ -80,7 +90,10 @@ class View:
         ended = self._ended.get(pod_uid)
         return ended.word if ended is not None and now < ended.until else None
 
-    def next_expiry(self, now: float) -> float | None:
-        """When a word runs out next; those that have are forgotten. None: no word will."""
-        self._ended = {uid: ended for uid, ended in self._ended.items() if now < ended.until}
-        return min((ended.until for ended in self._ended.values()), default=None)
+    def take_changes(self, now: float) -> tuple[set[str], float | None]:
+        """The pods whose word may be another since the last call, told or run out; and when the next one runs out, None: none will."""
+        over = [uid for uid, ended in self._ended.items() if now >= ended.until]
+        for uid in over:
+            del self._ended[uid]
+        changed, self._changed = self._changed.union(over), set()
+        return changed, min((ended.until for ended in self._ended.values()), default=None)

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from postwarden_operator.inject import names
 from postwarden_operator.reconcile.world import ConfigMap, Pod
 
-CONTAINER = "postwarden"
-"""The name of our container in a pod, and of the native sidecar."""
-
-INJECT_LABEL = "postwarden.dev/inject=true"
+INJECT_LABEL = f"{names.INJECT_LABEL}=true"
 """Every screened pod carries it; the watch selects by it."""
 
 WATCH_LABEL = "postwarden.dev/watch=true"
@@ -68,7 +66,7 @@ def pod_of(body: Mapping[str, Any]) -> Pod:
         namespace=metadata["namespace"],
         name=metadata["name"],
         labels=metadata.get("labels") or {},
-        screened=running and any(container.get("name") == CONTAINER for container in containers),
+        screened=running and any(container.get("name") == names.CONTAINER for container in containers),
     )
 
 

@@ -78,12 +78,14 @@ class Replicas:
             self.state,
             current,
             may_write=lambda: self.leading,
-            next_expiry=lambda: self._view.next_expiry(asyncio.get_running_loop().time()),
+            changes=lambda: self._view.take_changes(asyncio.get_running_loop().time()),
         )
         self._leadership: Leadership | None = None
         self._watches: PeerWatches | None = None
         self._led = asyncio.Event()
         self._published = asyncio.Event()
+        self.known_to_lead = settings is None
+        """As was last said, for who does not act on it; any thread may ask."""
         self.servicer: PeersServicer | None = None
         """To be served beside the sidecars; None: there are no others."""
         if settings is not None:
@@ -136,9 +138,10 @@ class Replicas:
             self._view.told(_OWN, (), (pod_uid,), now)
         else:
             self._view.told(_OWN, ((pod_uid, state),), (), now)
-        self.writer.mark_dirty(pod_uid)
+        self.writer.mark_dirty()
 
     def _lead(self, leading: bool) -> None:
+        self.known_to_lead = leading
         if leading:
             self.writer.take_over(self._settle)
         self._led.set()

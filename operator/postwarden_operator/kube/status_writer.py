@@ -1,16 +1,16 @@
 """Writes each policy's status when it changed, and not too often.
 
-Contract: level-triggered, like the reconcile: `publish` says what became of the policies, `mark_dirty` that a
-sidecar's state changed; what is written is the state at that moment. Looked at are the policies that this is about, for of a thousand
-one changes; all of them once a minute, and when a replica takes over. Only while `may_write`: one of several
-replicas. A write names the object's uid and the version that it is based on, so that the status of a policy that
-was deleted and made anew is never that of the old one, and a replica that does not know yet that it leads no more
+Contract: level-triggered, like the reconcile: `publish` says what became of the policies, `mark_dirty` that sidecars' states changed and
+`changes` whose; what is written is the state at that moment. Looked at are the policies that this is about, for of a thousand one
+changes, and a look at all takes 0.6 s of CPU; once a minute those whose object changed; all of them when a replica takes over. Only
+while `may_write`: one of several replicas. A write names the object's uid and the version that it is based on, so that the status of a
+policy that was deleted and made anew is never that of the old one, and a replica that does not know yet that it leads no more
 overwrites nobody. One that fails is tried again, each time later.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -38,12 +38,15 @@ CONFLICT_WAIT = 0.2
 """Seconds until a write is tried anew that came second, at first: the watch tells of the other one within milliseconds."""
 
 LOOK_AGAIN = 60.0
-"""Seconds between two looks without a reason: what somebody else wrote over a status does not stay."""
+"""Seconds between two looks for what somebody else wrote over a status: it does not stay."""
 
 _log = logging.getLogger(__name__)
 
 POLICIES = "/apis/postwarden.dev/v1alpha1/namespaces/{namespace}/screeningpolicies/{name}/status"
 
+
+Changes = Callable[[], tuple[Iterable[str], float | None]]
+"""The pods whose sidecar's state may be another than at the last call; and when one changes by itself next, by the loop's clock."""
 
 Current = Callable[[str], CurrentStatus | None]
 """By policy uid; None: the policy is gone."""
@@ -64,16 +67,16 @@ class _Failed:
 
 
 class StatusWriter:
-    """state_of: a sidecar's by pod uid. next_expiry: when a state will change by itself, by the loop's clock."""
+    """state_of: a sidecar's by pod uid."""
 
     def __init__(
         self,
         api: ClusterApi,
         state_of: Callable[[str], PeerState | None],
         current: Current,
+        changes: Changes,
         *,
         may_write: Callable[[], bool] = lambda: True,
-        next_expiry: Callable[[], float | None] = lambda: None,
         quiet: float = QUIET,
         interval: float = INTERVAL,
     ) -> None:
@@ -82,7 +85,7 @@ class StatusWriter:
         self._state_of = state_of
         self._current = current
         self._may_write = may_write
-        self._next_expiry = next_expiry
+        self._changes = changes
         self._outcomes: dict[str, Outcome] = {}
         """By policy uid."""
         self._policy_of: dict[str, str] = {}
@@ -90,7 +93,11 @@ class StatusWriter:
         self._touched: set[str] = set()
         self._due: dict[str, float] = {}
         """When a policy is to be looked at though nothing happens, by the loop's clock."""
-        self._look_at_all = 0.0
+        self._look_at_all: float | None = 0.0
+        """When, by the loop's clock; None: there is no reason to."""
+        self._look_again = 0.0
+        self._looked: dict[str, int] = {}
+        """By policy uid: the version of the object in which there was nothing to change."""
         self._written: dict[str, _Written] = {}
         self._failed: dict[str, _Failed] = {}
         self._settled_at = 0.0
@@ -107,26 +114,21 @@ class StatusWriter:
             if before.get(uid) is not outcome:
                 self._policy_of.update(dict.fromkeys(outcome.screened, uid))
                 self._touched.add(uid)
-        for of_policies in (self._written, self._failed, self._due):
+        for of_policies in (self._written, self._failed, self._due, self._looked):
             for uid in of_policies.keys() - self._outcomes.keys():
                 del of_policies[uid]
         if self._touched:
             self._dirty.set()
 
-    def mark_dirty(self, pod_uid: str | None = None) -> None:
-        """A sidecar's state changed; None: it may be any."""
-        if pod_uid is None:
-            self._look_at_all = 0.0
-        elif (uid := self._policy_of.get(pod_uid)) is not None:
-            self._touched.add(uid)
-        else:
-            return
+    def mark_dirty(self) -> None:
+        """States of sidecars changed."""
         self._dirty.set()
 
     def take_over(self, settle: float) -> None:
         """This replica leads from now on. settle: seconds in which a sidecar of which it has not heard is not called disconnected."""
         self._written.clear()
         self._failed.clear()
+        self._looked.clear()
         self._settled_at = asyncio.get_running_loop().time() + settle
         self._look_at_all = 0.0
         self._dirty.set()
@@ -149,28 +151,37 @@ class StatusWriter:
     async def _write_all(self) -> float | None:
         """When there is more to write, by the loop's clock; None: nothing is left."""
         touched, self._touched = self._touched, set()
+        pods, next_change = self._changes()
+        touched.update(self._policy_of[pod_uid] for pod_uid in pods if pod_uid in self._policy_of)
         if not self._may_write():
             return None
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if now >= self._look_at_all:
-            touched = set(self._outcomes)
-            self._look_at_all = now + LOOK_AGAIN
+        if self._look_at_all is not None and now >= self._look_at_all:
+            # A replica that took over is to say that sidecars are disconnected of which it has not heard by then.
+            self._look_at_all = self._settled_at if self._settled_at > now else None
+            touched.update(self._outcomes)
+        if now >= self._look_again:
+            self._look_again = now + LOOK_AGAIN
+            touched.update(uid for uid, version in self._looked.items() if self._version(uid) != version)
         touched |= {uid for uid, due in self._due.items() if due <= now}
         for uid in touched:
             self._due.pop(uid, None)
             outcome = self._outcomes.get(uid)
-            if (
-                outcome is not None
-                and (due := await self._write_if_changed(outcome, loop.time())) is not None
-            ):
+            if outcome is None:
+                continue
+            if (due := await self._write_if_changed(outcome, loop.time())) is not None:
                 self._due[uid] = due
-        # When a replica is to say that sidecars are disconnected of which it has not heard, or one's stream is over for long enough,
-        # which policies that is about is not known.
-        for due in (self._settled_at, self._next_expiry()):
-            if due is not None and due > now:
-                self._look_at_all = min(self._look_at_all, due)
-        return min((self._look_at_all, *self._due.values()))
+            await asyncio.sleep(
+                0
+            )  # a look takes a millisecond, and there may be a thousand: sidecars do not wait for all
+        reasons = (self._look_again, self._look_at_all, next_change, *self._due.values())
+        return min(each for each in reasons if each is not None)
+
+    def _version(self, uid: str) -> int | None:
+        """Of the policy's object, as the watch tells of it."""
+        in_object = self._current(uid)
+        return None if in_object is None else in_object.version
 
     async def _write_if_changed(self, outcome: Outcome, now: float) -> float | None:
         """When to look at it again; None: there is no reason to."""
@@ -189,6 +200,7 @@ class StatusWriter:
             settled=now >= self._settled_at,
         )
         if status == in_object.status:
+            self._looked[outcome.uid] = in_object.version
             return None
         if written is not None and now < written.at + self._interval:
             return written.at + self._interval
@@ -201,6 +213,7 @@ class StatusWriter:
         if isinstance(answer, int):
             self._written[outcome.uid] = _Written(now, status, answer)
             self._failed.pop(outcome.uid, None)
+            self._looked[outcome.uid] = answer
             return None
         least = CONFLICT_WAIT if answer.status == 409 else self._interval
         wait = least if failed is None else min(LONGEST_WAIT, max(least, 2 * failed.wait))

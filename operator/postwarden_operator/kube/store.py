@@ -39,6 +39,7 @@ class _Objects(Generic[T]):
     known: dict[str, tuple[int, T]] = field(default_factory=dict)
     gone: dict[str, int] = field(default_factory=dict)
     listed: bool = False
+    _values: tuple[T, ...] | None = None
 
     def put(self, uid: str, version: int, value: T) -> T | None:
         """The value before; the same value if this one is older than what is known."""
@@ -46,10 +47,13 @@ class _Objects(Generic[T]):
         if version < self.gone.get(uid, -1) or (before is not None and version < before[0]):
             return value
         self.known[uid] = (version, value)
+        if before is None or before[1] is not value:
+            self._values = None
         return None if before is None else before[1]
 
     def remove(self, uid: str, version: int) -> bool:
         self.gone[uid] = max(version, self.gone.get(uid, -1))
+        self._values = None
         return self.known.pop(uid, None) is not None
 
     def keep(self, uids: set[str], version: int) -> bool:
@@ -57,11 +61,14 @@ class _Objects(Generic[T]):
         absent = [uid for uid, (each, _) in self.known.items() if uid not in uids and each <= version]
         for uid in absent:
             del self.known[uid]
-        self.gone, self.listed = {}, True
+        self.gone, self.listed, self._values = {}, True, None
         return bool(absent)
 
-    def values(self) -> list[T]:
-        return [value for _, value in self.known.values()]
+    def values(self) -> tuple[T, ...]:
+        """The same object until something changes."""
+        if self._values is None:
+            self._values = tuple(value for _, value in self.known.values())
+        return self._values
 
 
 class Store:
@@ -94,6 +101,8 @@ class Store:
                 return changed
             case Kind.POD:
                 pod = pod_of(body)
+                if (last := self._pods.known.get(uid)) is not None and last[1] == pod:
+                    pod = last[1]  # most events of a pod are about what we do not read
                 return self._pods.put(uid, version, pod) != pod
             case Kind.CONFIG_MAP:
                 config_map = _NamedConfigMap((metadata["namespace"], metadata["name"]), config_map_of(body))
@@ -121,11 +130,12 @@ class Store:
         return self._policies.listed and self._pods.listed and self._config_maps.listed
 
     @property
-    def policies(self) -> list[Policy]:
+    def policies(self) -> tuple[Policy, ...]:
         return self._policies.values()
 
     @property
-    def pods(self) -> list[Pod]:
+    def pods(self) -> tuple[Pod, ...]:
+        """The same object until one changes."""
         return self._pods.values()
 
     def pod(self, uid: str) -> Pod | None:

@@ -13,7 +13,7 @@ from postwarden_operator.compiler import Candidate, SelectedPod, Selection, Stan
 from postwarden_operator.controlplane.wanted import Held, Managed, Undecided, Unmanaged, Wanted
 from postwarden_operator.policy.selector import LabelSelector
 from postwarden_operator.reconcile.compilation import Compilation, Compiler, Reason
-from postwarden_operator.reconcile.world import World
+from postwarden_operator.reconcile.world import Pod, World
 
 Select = Callable[[Iterable[Candidate], Iterable[SelectedPod]], Selection]
 """Decides which policy is in force for which pod: `Winners` in a cluster."""
@@ -75,6 +75,7 @@ class Planner:
         self._select = select if select is not None else Winners()
         self._known: dict[int, _Known] = {}
         """By the identity of the document, which it keeps alive."""
+        self._screened: tuple[tuple[Pod, ...], dict[str, str]] = (), {}
 
     def plan(self, world: World) -> Plan:
         """What follows from the World."""
@@ -82,7 +83,9 @@ class Planner:
         candidates = [each.candidate for each in known]
         selection = self._select(candidates, world.pods)
         self._compiler.keep_only(map(_identity, candidates))
-        screened = {pod.uid: pod.name for pod in world.pods if pod.screened}
+        if self._screened[0] is not world.pods:
+            self._screened = world.pods, {pod.uid: pod.name for pod in world.pods if pod.screened}
+        screened = self._screened[1]
         wanted: dict[str, Wanted] = dict.fromkeys((pod.uid for pod in world.pods), _UNMANAGED)
         outcomes: list[Outcome] = []
         self._known = {}

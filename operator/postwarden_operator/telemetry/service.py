@@ -6,7 +6,7 @@ Contract: an OTLP endpoint that is malformed or down is warned of and stops noth
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -17,7 +17,7 @@ from postwarden.telemetry.prometheus import CONTENT_TYPE, Exposition
 from postwarden.telemetry.readings import Reading
 from postwarden.telemetry.resource import from_environment, resource
 
-from postwarden_operator.telemetry.metrics import OperatorMetrics
+from postwarden_operator.telemetry.metrics import OperatorMetrics, ReplicaState
 from postwarden_operator.telemetry.policy_changes import PolicyChanges
 
 SERVICE_NAME = "postwarden-operator"
@@ -45,16 +45,18 @@ NO_TELEMETRY = TelemetrySettings()
 
 
 class Telemetry:
-    """changes: who is to be told of what happens."""
+    """changes: who is to be told of what happens. state: called for metrics, by any thread."""
 
     def __init__(
         self,
         settings: TelemetrySettings,
         environ: Mapping[str, str] = os.environ,
         metrics_interval: float = INTERVAL,
+        state: Callable[[], ReplicaState] = ReplicaState,
     ) -> None:
         self._settings = settings
         self._metrics = OperatorMetrics()
+        self._state = state
         self._export: Export | None = None
         self._runner: web.AppRunner | None = None
         found = resource(SERVICE_NAME, from_environment(environ))
@@ -71,7 +73,8 @@ class Telemetry:
             self.changes = PolicyChanges(self._metrics, self._export.tracer, self._export.traces.admit)
 
     def _read(self) -> list[Reading]:
-        return self._metrics.read({"span": self._export.traces.dropped if self._export is not None else 0})
+        dropped = {"span": self._export.traces.dropped if self._export is not None else 0}
+        return self._metrics.read(dropped, self._state())
 
     async def start(self) -> None:
         """Serve /metrics. Raises MetricsUnservable."""

@@ -53,7 +53,6 @@ STEERING_FAILED = "steering_failed"
 # that it outlives its worker.
 STRESS = "stress"
 RECORDS_DROPPED = "records_dropped"
-DURATION_SUM_US = "duration_sum_us"
 
 
 def connections(verdict: Verdict) -> str:
@@ -66,10 +65,15 @@ def tests(test: str, outcome: str, action: str) -> str:
     return f"tests/{test}/{outcome}/{action}"
 
 
-def duration_bucket(index: int) -> str:
+def duration_bucket(verdict: Verdict, index: int) -> str:
     """Name of the counter of one histogram bucket (not cumulative over buckets); index len(DURATION_BOUNDS)
     is the overflow."""
-    return f"duration/{index}"
+    return f"duration/{verdict}/{index}"
+
+
+def duration_sum(verdict: Verdict) -> str:
+    """Name of the sum of durations, microseconds, by verdict."""
+    return f"duration_sum_us/{verdict}"
 
 
 def active(stage: str) -> str:
@@ -81,8 +85,8 @@ GAUGES = (HEARTBEAT, SCREENING, UPSTREAM, SUSPECT, STEERING_FAILED, *(active(sta
 COUNTERS = (
     *(connections(verdict) for verdict in Verdict),
     *(tests(test, outcome, action) for test in TESTS for outcome in OUTCOMES for action in ACTIONS),
-    *(duration_bucket(index) for index in range(len(DURATION_BOUNDS) + 1)),
-    DURATION_SUM_US,
+    *(duration_bucket(verdict, index) for verdict in Verdict for index in range(len(DURATION_BOUNDS) + 1)),
+    *(duration_sum(verdict) for verdict in Verdict),
     RECORDS_DROPPED,
 )
 CELLS = {name: index for index, name in enumerate((*GAUGES, STRESS, *COUNTERS))}

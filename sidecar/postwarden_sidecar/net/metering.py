@@ -9,19 +9,22 @@ from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.ipc.page import (
     CELLS,
     DURATION_BOUNDS,
-    DURATION_SUM_US,
     HEARTBEAT,
     STAGES,
     active,
     connections,
     duration_bucket,
+    duration_sum,
     tests,
 )
 
 _ACTIVE = {stage: CELLS[active(stage)] for stage in STAGES}
 _CONNECTIONS = {verdict: CELLS[connections(verdict)] for verdict in Verdict}
-_BUCKETS = [CELLS[duration_bucket(index)] for index in range(len(DURATION_BOUNDS) + 1)]
-_SUM = CELLS[DURATION_SUM_US]
+_BUCKETS = {
+    verdict: [CELLS[duration_bucket(verdict, index)] for index in range(len(DURATION_BOUNDS) + 1)]
+    for verdict in Verdict
+}
+_SUMS = {verdict: CELLS[duration_sum(verdict)] for verdict in Verdict}
 _HEARTBEAT = CELLS[HEARTBEAT]
 
 
@@ -47,7 +50,7 @@ class Meter:
         """A connection has its verdict."""
         cells = self._cells
         cells[_CONNECTIONS[record.verdict]] += 1
-        cells[_BUCKETS[bisect_left(DURATION_BOUNDS, record.duration)]] += 1
-        cells[_SUM] += max(0, int(record.duration * 1_000_000))
+        cells[_BUCKETS[record.verdict][bisect_left(DURATION_BOUNDS, record.duration)]] += 1
+        cells[_SUMS[record.verdict]] += max(0, int(record.duration * 1_000_000))
         for result in record.tests:
             cells[CELLS[tests(result.test, result.outcome, result.action)]] += 1

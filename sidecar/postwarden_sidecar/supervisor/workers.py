@@ -66,6 +66,16 @@ class _Rules:
             worker.send(RulesInForce(self.serial), [self.image])
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """ready: it accepts. in_force: it decides by the rules that were given last (or has none, where there are none)."""
+
+    index: int
+    pid: int
+    ready: bool
+    in_force: bool
+
+
 class Workers:
     """The pool. Passes and faults go to the callbacks, on the event loop."""
 
@@ -116,6 +126,20 @@ class Workers:
     def pids(self) -> tuple[int, ...]:
         """Of the running workers, by index."""
         return tuple(worker.pid for _, worker in sorted(self._running.items()))
+
+    @property
+    def states(self) -> tuple[WorkerState, ...]:
+        """Of the running workers, by index."""
+        serial = 0 if self._rules is None else self._rules.serial
+        return tuple(
+            WorkerState(index, worker.pid, worker.ready, worker.applied == serial)
+            for index, worker in sorted(self._running.items())
+        )
+
+    @property
+    def suspect(self) -> str:
+        """The address that stands for many clients; "": none."""
+        return self._suspect.address
 
     def start(self) -> None:
         """Start all. Raises OSError if a process can't be started."""

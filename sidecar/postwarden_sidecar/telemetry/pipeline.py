@@ -32,6 +32,7 @@ from postwarden_sidecar.telemetry.attributes import attributes
 from postwarden_sidecar.telemetry.otlp import Otlp
 from postwarden_sidecar.telemetry.policy_push import PolicyPush
 from postwarden_sidecar.telemetry.sampling import Sampler
+from postwarden_sidecar.telemetry.sidecar_state import SidecarState
 
 LineFormat = LogFormat | Literal["JSON", "Postscreen", "PostscreenLegacy", "pretty"]
 PROMETHEUS_CONTENT_TYPE = prometheus.CONTENT_TYPE
@@ -51,12 +52,12 @@ class Stress(NamedTuple):
 class Telemetry:
     """Verdicts as traces, metrics and logs.
 
-    page: the shared page that metrics are read from; it must outlive this object. resource: attributes of the OpenTelemetry resource
-    besides the service's own, such as k8s.pod.name (`resource.from_environment`). log_stream: an open binary stream, stdout or
-    stderr; None: no log lines. hostname, pid: as shown in Postscreen lines. otlp_endpoint: `http://HOST:PORT` or https; None: as
-    OTEL_EXPORTER_OTLP_ENDPOINT says, else no OTLP. otlp_protocol: None chooses (`endpoint.parse_endpoint`). metrics_interval:
-    seconds between two OTLP exports of metrics. clock: seconds, never going back, for sampling. environ: where
-    OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL, OTEL_SDK_DISABLED and NO_COLOR are looked up.
+    page: the shared page that metrics are read from; it must outlive this object. state: called for metrics, by any thread. resource:
+    attributes of the OpenTelemetry resource besides the service's own, such as k8s.pod.name (`resource.from_environment`). log_stream:
+    an open binary stream, stdout or stderr; None: no log lines. hostname, pid: as shown in Postscreen lines. otlp_endpoint:
+    `http://HOST:PORT` or https; None: as OTEL_EXPORTER_OTLP_ENDPOINT says, else no OTLP. otlp_protocol: None chooses
+    (`endpoint.parse_endpoint`). metrics_interval: seconds between two OTLP exports of metrics. clock: seconds, never going back, for
+    sampling. environ: where OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL, OTEL_SDK_DISABLED and NO_COLOR are looked up.
 
     An endpoint that is malformed or down is warned of (logger `postwarden_sidecar.telemetry`) and never raises.
     """
@@ -69,6 +70,7 @@ class Telemetry:
         log_stream: BinaryIO | None,
         hostname: str,
         pid: int,
+        state: Callable[[], SidecarState] = SidecarState,
         resource: Mapping[str, str] | None = None,
         otlp_endpoint: str | None = None,
         otlp_protocol: OtlpProtocol | None = None,
@@ -77,6 +79,7 @@ class Telemetry:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._page = page
+        self._state = state
         self._format: LineFormat = log_format
         self._stream = log_stream
         self._colour = log_stream is not None and log_stream.isatty() and not environ.get("NO_COLOR")
@@ -166,7 +169,7 @@ class Telemetry:
         lost = dict(self._lost)
         if self._otlp is not None:
             lost |= self._otlp.dropped()
-        return metrics.read(self._page, lost)
+        return metrics.read(self._page, lost, self._state())
 
     def _run(self) -> None:
         while (batch := self._queue.get()) is not None:

@@ -16,6 +16,7 @@ from postwarden_sidecar.ipc import page as cells
 from postwarden_sidecar.ipc.lookup_counts import OTHER
 from postwarden_sidecar.telemetry.attributes import ATTRIBUTES
 from postwarden_sidecar.telemetry.metrics import METRICS
+from postwarden_sidecar.telemetry.sidecar_state import LIMITS
 
 VERDICTS = {
     Verdict.ALLOWLISTED: "permitted by an access rule; no test was made",
@@ -39,6 +40,7 @@ _VALUES = {
     "postwarden.dnsbl.outcome": tuple(outcome.value for outcome in NETWORK_OUTCOMES),
     "postwarden.action": tuple(action for action in cells.ACTIONS if action),
     "postwarden.stage": cells.STAGES,
+    "postwarden.limit": LIMITS,
     "postwarden.signal": ("record", "line", "span", "log"),
 }
 
