@@ -209,6 +209,22 @@ def test_a_resolver_that_never_answers_is_asked_again_until_the_time_is_over(ben
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("patience", "counted"), [(0.01, []), (0.15, [Outcome.TIMEOUT])])
+def test_a_silent_list_that_is_waited_for_no_longer_counts_as_silent_after_an_attempt(
+    bench: Bench, patience: float, counted: list[Outcome]
+) -> None:
+    with NameServer({"bl.example": Zone(mode="silent")}) as server:
+        waiting = bench.query(["bl.example"], [server.target])
+        until = time.monotonic() + patience
+        while time.monotonic() < until:
+            bench.loop.wake()
+            bench.loop.turn()
+        waiting.cancel()
+    assert bench.outcomes == counted
+    assert bench.answers == {}
+
+
+@pytest.mark.usefixtures("quick")
 def test_the_answer_to_an_earlier_attempt_counts(bench: Bench) -> None:
     """Slower than the time one resolver has, and every time."""
     with NameServer({"bl.example": Zone({"*": ["127.0.0.2"]}, delay=0.3)}) as server:

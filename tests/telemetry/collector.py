@@ -64,9 +64,15 @@ class Collector:
             for record in scope.log_records
         ]
 
-    def latest_metrics(self) -> dict[str, Metric]:
-        (resource,) = self.metrics[-1].resource_metrics
-        (scope,) = resource.scope_metrics
+    def latest_metrics(self, service: str = "postwarden-sidecar") -> dict[str, Metric]:
+        """By name, of a service."""
+        of_service = [
+            resource
+            for request in self.metrics
+            for resource in request.resource_metrics
+            if plain(resource.resource.attributes)["service.name"] == service
+        ]
+        (scope,) = of_service[-1].scope_metrics
         return {metric.name: metric for metric in scope.metrics}
 
     def resources(self) -> list[dict[str, str | int]]:

@@ -27,7 +27,8 @@ class DnsblClient:
     """One a worker. No call blocks."""
 
     def __init__(self, loop: Loop, descriptors: Descriptors, finished: Finished) -> None:
-        """finished: called once a look-up, whoever shared it."""
+        """finished: called once a look-up, whoever shared it; not for one that nobody waits for any more, unless it has outlasted an
+        attempt."""
         self.loop = loop
         self.descriptors = descriptors
         self.finished = finished
@@ -223,6 +224,11 @@ class Lookup:
         if waiting in self._waiting:
             self._waiting.remove(waiting)
             if not self._waiting:
+                took = self.loop.now - self.start_time
+                if (
+                    took >= ATTEMPT and not self._over
+                ):  # a wait shorter than the time limit: a list that is dead is to be seen, too
+                    self._client.finished(self.zone, Outcome.TIMEOUT, took)
                 self.abandon()
 
     def _ask(self, resolver: int | None) -> None:
