@@ -1,6 +1,7 @@
 """An operator that injects, as its own CA, and the webhook configuration by which the API server asks it.
 
-Contract: as AuthorityOperator. The configuration is the chart's, but for an url in place of a Service: nothing routes a ClusterIP here.
+Contract: as AuthorityOperator. The configuration is the chart's, but for an url in place of a Service, for nothing routes a
+ClusterIP here; and each pod is sent twice.
 """
 
 import base64
@@ -52,7 +53,9 @@ _CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigur
 
 
 def webhook_configuration(port: int) -> Mapping[str, Any]:
-    """Of an operator whose webhook listens there."""
+    """Of an operator whose webhook listens there. It is called twice for each pod: that is what a reinvocation is."""
     (configuration,) = documents(rendered("", "--show-only", "templates/webhook.yaml"))
-    configuration["webhooks"][0]["clientConfig"] = {"url": f"https://127.0.0.1:{port}/inject"}
+    (webhook,) = configuration["webhooks"]
+    webhook["clientConfig"] = {"url": f"https://127.0.0.1:{port}/inject"}
+    configuration["webhooks"] = [webhook, {**webhook, "name": "again.postwarden.dev"}]
     return configuration

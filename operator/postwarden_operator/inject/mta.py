@@ -103,12 +103,12 @@ def refuse_unfit(pod: Json, wanted: Annotations) -> None:
             number = port.get("containerPort")
             if number in ours:
                 hint = (
-                    f"; choose another one by the annotation {PREFIX}listen-port"
+                    f"choose another one by the annotation {PREFIX}listen-port"
                     if number == wanted.listen_port
-                    else ""
+                    else "give the container's another number"
                 )
                 raise NotInjectable(
-                    f"container {container.get('name')} has the port {number}, which the sidecar needs for {ours[number]}{hint}"
+                    f"container {container.get('name')} has the port {number}, which the sidecar needs for {ours[number]}: {hint}"
                 )
     _refuse_taken_names(spec, wanted)
 
