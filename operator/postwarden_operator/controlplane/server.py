@@ -53,7 +53,7 @@ OPTIONS = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # A node that vanished is noticed within 40 s; else its sidecars would count as synced for ever.
-    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_time_ms", 45_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # The one above is TCP's, for data that is not acknowledged; a ping has a minute by default (measured).
     ("grpc.http2.ping_timeout_ms", 10_000),

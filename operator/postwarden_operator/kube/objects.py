@@ -1,6 +1,7 @@
 """Kubernetes' objects reduced to what reconcile needs. Pure."""
 
 import base64
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,17 @@ def policy_of(body: Mapping[str, Any]) -> Policy:
     return Policy({**kept, "metadata": metadata}, body.get("status") or {})
 
 
+def essentials_of_policy(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What `policy_of` reads, its version, and of managedFields when and of what: the fields themselves are as long as the object."""
+    metadata = body["metadata"]
+    kept = {key: metadata[key] for key in (*_POLICY_METADATA, "resourceVersion") if key in metadata}
+    kept["managedFields"] = [
+        {key: each[key] for key in ("time", "subresource") if key in each}
+        for each in metadata.get("managedFields") or ()
+    ]
+    return {**{key: value for key, value in body.items() if key != "metadata"}, "metadata": kept}
+
+
 def essentials(body: Mapping[str, Any]) -> dict[str, Any]:
     """Of a pod, what `pod_of` reads, and its version: a list of 10,000 whole pods takes 200 MB (measured)."""
     metadata, spec = body["metadata"], body.get("spec") or {}
@@ -65,9 +77,10 @@ def pod_of(body: Mapping[str, Any]) -> Pod:
     running = (body.get("status") or {}).get("phase") == "Running" and "deletionTimestamp" not in metadata
     return Pod(
         uid=metadata["uid"],
-        namespace=metadata["namespace"],
+        namespace=sys.intern(metadata["namespace"]),
         name=metadata["name"],
-        labels=metadata.get("labels") or {},
+        # Of thousands of pods each would have its own copy of the same words.
+        labels={sys.intern(key): sys.intern(value) for key, value in (metadata.get("labels") or {}).items()},
         screened=running and any(container.get("name") == CONTAINER for container in containers),
     )
 
