@@ -192,6 +192,13 @@ class AddressTable:
     def __repr__(self) -> str:
         return f"AddressTable({len(self)} rows)"
 
+    def ranges(self) -> Iterator[tuple[bytes, bytes]]:
+        """The first and the last address of each row, packed as for `lookup`; both families, each in order."""
+        for size, shards in ((4, self._shards4), (16, self._shards6)):
+            for shard in shards:
+                for start, end in shard.intervals():
+                    yield start.to_bytes(size, "big"), end.to_bytes(size, "big")
+
     def lookup(self, packed: bytes) -> tuple[int, int] | None:
         """(action, line) of the row that holds the address (4 or 16 bytes in network order), or None."""
         if len(packed) == 4:
