@@ -1,7 +1,8 @@
 """A cluster that the developer has already: kind's on a laptop, or any other whose kubeconfig POSTWARDEN_E2E_KUBECONFIG names.
 
 Contract: as ClusterClient, by kubectl alone and with that kubeconfig's rights. Images are loaded by `kind load` where the context is
-kind's; elsewhere the nodes must have them under their names (localhost/postwarden-operator:test and so on). Clients outside pods can't be had.
+kind's; elsewhere the nodes must have them under their names (localhost/postwarden-operator:test and so on).
+Clients outside pods can't be had.
 """
 
 import json
