@@ -192,14 +192,14 @@ def test_addresses_are_shown_hashed_or_omitted_in_every_signal_as_the_policy_say
         if span.name == "smtp.screen" and plain(span.attributes)["client.address"] == REFUSED
     ]
     told = [root.get(f"postwarden.{key}") for key in ("helo", "sender", "recipient")]
-    expected = {
+    expected: dict[str, list[str | None]] = {
         "Full": [HELO, SENDER, RECIPIENT],
         "Hashed": [hashed(text) for text in (HELO, SENDER, RECIPIENT)],
         "Omitted": [None, None, None],
-    }[shown]
-    assert told == expected
+    }
+    assert told == expected[shown]
     if log_format.startswith("Postscreen"):
-        sender, recipient, helo = (text or "" for text in (expected[1], expected[2], expected[0]))
+        sender, recipient, helo = (text or "" for text in (told[1], told[2], told[0]))
         assert f"from=<{sender}>, to=<{recipient}>, proto=ESMTP, helo=<{helo}>" in log
 
 
