@@ -5,11 +5,12 @@ import hmac
 import json
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 from harness.mail_attempt import first_reply, last_reply_to_mail
 from harness.mail_sink import MailSink
 from harness.sidecar import Sidecar, up
@@ -172,7 +173,11 @@ def test_addresses_are_shown_hashed_or_omitted_in_every_signal_as_the_policy_say
         page = prometheus(port)
         assert sidecar.stop() == 0
         log = sidecar.log_text()
-    received = {"traces": collector.traces, "metrics": collector.metrics, "logs": collector.logs}
+    received: dict[str, Sequence[Message]] = {
+        "traces": collector.traces,
+        "metrics": collector.metrics,
+        "logs": collector.logs,
+    }
     places = {name: b"".join(each.SerializeToString() for each in got) for name, got in received.items()}
     assert all(places.values())
     places |= {"log": log.encode(), "prometheus": page}
