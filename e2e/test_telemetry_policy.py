@@ -5,11 +5,12 @@ import hmac
 import json
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 from harness.mail_attempt import first_reply, last_reply_to_mail
 from harness.mail_sink import MailSink
 from harness.sidecar import Sidecar, up
@@ -172,7 +173,11 @@ def test_addresses_are_shown_hashed_or_omitted_in_every_signal_as_the_policy_say
         page = prometheus(port)
         assert sidecar.stop() == 0
         log = sidecar.log_text()
-    received = {"traces": collector.traces, "metrics": collector.metrics, "logs": collector.logs}
+    received: dict[str, Sequence[Message]] = {
+        "traces": collector.traces,
+        "metrics": collector.metrics,
+        "logs": collector.logs,
+    }
     places = {name: b"".join(each.SerializeToString() for each in got) for name, got in received.items()}
     assert all(places.values())
     places |= {"log": log.encode(), "prometheus": page}
@@ -192,14 +197,14 @@ def test_addresses_are_shown_hashed_or_omitted_in_every_signal_as_the_policy_say
         if span.name == "smtp.screen" and plain(span.attributes)["client.address"] == REFUSED
     ]
     told = [root.get(f"postwarden.{key}") for key in ("helo", "sender", "recipient")]
-    expected = {
+    expected: dict[str, list[str | None]] = {
         "Full": [HELO, SENDER, RECIPIENT],
         "Hashed": [hashed(text) for text in (HELO, SENDER, RECIPIENT)],
         "Omitted": [None, None, None],
-    }[shown]
-    assert told == expected
+    }
+    assert told == expected[shown]
     if log_format.startswith("Postscreen"):
-        sender, recipient, helo = (text or "" for text in (expected[1], expected[2], expected[0]))
+        sender, recipient, helo = (text or "" for text in (told[1], told[2], told[0]))
         assert f"from=<{sender}>, to=<{recipient}>, proto=ESMTP, helo=<{helo}>" in log
 
 

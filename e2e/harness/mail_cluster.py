@@ -38,6 +38,7 @@ set -e
 cp /etc/postfix/master-$HANDOFF.cf /etc/postfix/master.cf
 mkdir -p /var/mail/all/tmp /var/mail/all/new /var/mail/all/cur
 chown -R {MAIL_UID}:{MAIL_UID} /var/mail/all
+chmod 755 /var/spool/postfix
 postfix check
 exec postfix start-fg
 """
@@ -217,9 +218,10 @@ class MailService:
             "env": [{"name": "HANDOFF", "value": self._handoff}],
             "ports": [{"name": "smtp", "containerPort": 25}],
             "readinessProbe": {"tcpSocket": {"port": "smtp"}, "periodSeconds": 1},
-            "volumeMounts": [_MAIL_MOUNT, *self._mounts],
+            "volumeMounts": [_MAIL_MOUNT, _QUEUE_MOUNT, *self._mounts],
         }
-        volumes = [self._mail_volume(), *self._pod.get("volumes", ())]
+        # What was accepted outlives the container.
+        volumes = [self._mail_volume(), {"name": "queue", "emptyDir": {}}, *self._pod.get("volumes", ())]
         labels = {"app": self.name}
         return {
             "apiVersion": "apps/v1",
@@ -255,6 +257,8 @@ class MailService:
 
 
 _MAIL_MOUNT = {"name": "mail", "mountPath": "/var/mail"}
+
+_QUEUE_MOUNT = {"name": "queue", "mountPath": "/var/spool/postfix"}
 
 _READ_MAILS = """
 import json, pathlib

@@ -31,6 +31,13 @@ def reject_listed(name: str, key: str = "networks") -> dict[str, Any]:
     return {"rules": [{"action": "Reject", "listFrom": {"configMapKeyRef": {"name": name, "key": key}}}]}
 
 
+def rejecting(*networks: str) -> dict[str, Any]:
+    """Of a spec: clients of these networks are turned away by their first reply."""
+    rules = [{"action": "Reject", "cidrs": list(networks)}]
+    access = {"myNetworks": [], "rejectAction": "Drop", "rules": rules}
+    return {"access": access, "pregreet": {"banner": ""}}
+
+
 def config_map(name: str, namespace: str, networks: str, *, watched: bool = True) -> dict[str, Any]:
     labels = {"postwarden.dev/watch": "true"} if watched else {}
     return {

@@ -10,8 +10,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import grpc
 import pytest
+from controlclient.authority import Authority
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 from postwarden.telemetry.endpoint import OtlpProtocol
 from postwarden_sidecar.engine.record import Event, EventKind, Record, Verdict
@@ -282,3 +285,24 @@ async def test_a_dead_endpoint_costs_no_time_and_is_warned_of_once(
         assert b'signal="log"' in telemetry.prometheus()
     (warning,) = [entry for entry in caplog.records if entry.name == "postwarden.telemetry"]
     assert (warning.levelno, url in warning.getMessage()) == (logging.WARNING, True)
+
+
+async def test_headers_and_the_authority_come_from_the_usual_variables(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority("of the collector")
+    trusted = tmp_path / "ca.pem"
+    trusted.write_bytes(authority.pem)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(trusted))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret")
+    seen: list[dict[str, str | bytes]] = []
+    key, certificate = authority.leaf()
+    with grpc_collector(
+        lambda context: seen.append(dict(context.invocation_metadata())),
+        grpc.ssl_server_credentials([(key, certificate)]),
+    ) as collector:
+        lines = await exported(collector, page, passed())
+    assert len(lines) == 1
+    assert len(collector.log_records()) == 1
+    assert {names["authorization"] for names in seen} == {"Bearer s3cret"}
+    assert caplog.records == []
