@@ -4,7 +4,8 @@ import re
 from contextlib import ExitStack
 from functools import partial
 
-from harness.mail_cluster import ClientPod, Flow, MailService
+from harness.mail_clients import ClientPod, Flow
+from harness.mail_cluster import MailService
 from harness.mail_cluster_fixtures import ENFORCED_WITHIN, enforce, hears, screening
 from harness.polling import poll
 from harness.screening_objects import policy

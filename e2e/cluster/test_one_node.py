@@ -11,21 +11,24 @@ from harness.one_node.node import OneNode
 
 def test_nothing_is_left_of_a_node_even_after_a_failure(one_node: OneNode) -> None:
     before = state(one_node)
-    with (
-        pytest.raises(RuntimeError, match="a test fails"),
-        OneNode(one_node.binaries, one_node.images) as second,
-    ):
-        assert second.layout.index != one_node.layout.index
+    second = OneNode(one_node.binaries, one_node.images)
+    with pytest.raises(RuntimeError, match="a test fails"):
+        use_and_fail(second, one_node)
+    layout = second.layout
+    assert not layout.directory.exists()
+    assert layout.pod_network not in routes()
+    assert not [path for path in cgroups.hierarchies() if (path / layout.name).exists()]
+    assert state(one_node) == before
+
+
+def use_and_fail(second: OneNode, first: OneNode) -> None:
+    with second:
+        assert second.layout.index != first.layout.index
         assert second.get("node", second.layout.name)["status"]["nodeInfo"]["kubeletVersion"].startswith(
             "v1."
         )
-        directory, network = second.layout.directory, second.layout.pod_network
-        assert network in routes()
+        assert second.layout.pod_network in routes()
         raise RuntimeError("a test fails")
-    assert not directory.exists()
-    assert network not in routes()
-    assert not [path for path in cgroups.hierarchies() if (path / second.layout.name).exists()]
-    assert state(one_node) == before
 
 
 def routes() -> str:

@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import pytest
 from harness.cluster_client import KubectlError, wait_for
-from harness.mail_cluster import ClientPod, Flow, MailService
+from harness.mail_clients import ClientPod, Flow
+from harness.mail_cluster import MailService
 from harness.mail_cluster_fixtures import ENFORCED_WITHIN, enforce, hears, screening
 from harness.one_node.node import OneNode
 

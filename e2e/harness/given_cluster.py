@@ -63,10 +63,6 @@ class GivenCluster(ClusterClient):
         if done.returncode != 0:
             pytest.fail(f"`{' '.join(command)}` failed:\n{done.stderr}", pytrace=False)
 
-    def logs(self) -> str:
-        """Nothing: its programs' logs are its owner's."""
-        return ""
-
 
 def given_kubeconfig() -> Path | None:
     """Fails the test where the variable names no file."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.mail_cluster import ClientPod, MailService
+from harness.mail_clients import ClientPod
+from harness.mail_cluster import MailService
 from harness.one_node.fixtures import RealCluster
 from harness.screening_objects import policy, wait_for_reasons
 

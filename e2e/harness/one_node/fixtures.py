@@ -105,12 +105,12 @@ def tested_images(postfix_root: Path) -> list[Image]:
     return [project_image("operator"), project_image("sidecar"), postfix_image(postfix_root)]
 
 
-def uninstall(cluster: RealCluster) -> None:
+def uninstall(cluster: ClusterClient) -> None:
     """`helm uninstall`. Raises HelmRefused."""
     run_helm("uninstall", RELEASE, "--namespace", RELEASE_NAMESPACE, "--wait", kubeconfig=cluster.kubeconfig)
 
 
-def install(cluster: RealCluster) -> None:
+def install(cluster: ClusterClient) -> None:
     """`helm install`. Raises HelmRefused with what Helm and the operator's pods say."""
     where = ("--namespace", RELEASE_NAMESPACE, "--create-namespace")
     wait = ("--wait", "--timeout", "50s")
