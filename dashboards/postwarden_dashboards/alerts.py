@@ -63,7 +63,8 @@ _SIDECAR = (
         "no mail is lost, but it waits until the senders try again.",
         "See whether the mail server answers: while it is down, each client is tried and told to come back. If its hand-off was never "
         "proved, or is not as it was, [PostwardenHandoffNotProved](#postwardenhandoffnotproved) fires, too. The sidecar's log has the "
-        "reason of each (`postwarden.verdict` deferred or error, `postwarden.reason`). After a fault of ours its log has a traceback: please report it.",
+        "reason of each (`postwarden.verdict` deferred or error, `postwarden.reason`). After a fault of ours its log has a "
+        "traceback: please report it.",
     ),
     Alert(
         "postwarden-sidecar",
