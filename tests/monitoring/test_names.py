@@ -24,7 +24,7 @@ def translated(metric: Metric) -> str:
     return "_".join([*words, "total"] if metric.kind is Kind.COUNTER else words)
 
 
-@pytest.mark.parametrize("metric", (*SIDECAR_METRICS, *OPERATOR_METRICS), ids=lambda metric: str(metric.name))
+@pytest.mark.parametrize("metric", [*SIDECAR_METRICS, *OPERATOR_METRICS], ids=lambda metric: str(metric.name))
 def test_a_series_is_named_as_the_translation_names_it(metric: Metric) -> None:
     ours = family_name(metric) + ("_total" if metric.kind is Kind.COUNTER else "")
     assert ours == translated(metric)
