@@ -18,8 +18,8 @@ from harness.polling import poll
 from harness.sidecar import Sidecar, clean_environment, executable, up
 from harness.sidecar_process import free_ports
 from harness.smtp import Client
+from hostile_words import HOSTILE
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from strategies import HOSTILE
 from telemetry.collector import Collector, grpc_collector, plain
 
 DENIED = "127.66.6.6"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hostile_words import hostile_texts
 from hypothesis import given
 from hypothesis import strategies as st
 from postwarden_cli.verdict_lines import SHOWN_POD, json_line, short, text_line
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.telemetry import logs
 from postwarden_sidecar.telemetry.pretty import pretty_line
-from strategies import hostile_texts, records
+from strategies import records
 from telemetry.samples import record
 
 anything = st.recursive(

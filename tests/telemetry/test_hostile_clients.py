@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 
 from engine.scene import Scene, make_context, make_rules
+from hostile_words import hostile_bytes, hostile_texts
 from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
@@ -26,7 +27,7 @@ from postwarden_sidecar.rules.settings import Action, EnvelopeAddresses, Protoco
 from postwarden_sidecar.supervisor.tail import Filter, Tail
 from postwarden_sidecar.telemetry import logs, postscreen, pretty, privacy, spans
 from postwarden_sidecar.telemetry.attributes import attributes
-from strategies import hostile_bytes, hostile_texts, records
+from strategies import records
 
 LONGEST_LINE = 16 * 1024  # bytes: container runtimes cut longer lines in two
 LONGEST_TEXT = 4000  # characters of one attribute: our longest text, each character as `\u202e`
