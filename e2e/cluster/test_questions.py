@@ -19,6 +19,7 @@ from harness.one_node.node import OneNode
 from harness.polling import poll
 
 BIN = Path(sys.executable).parent
+CRD = Path(__file__).parents[2] / "crds/postwarden.dev_screeningpolicies.yaml"
 SIDECAR_IMAGE = "localhost/postwarden-sidecar:test"
 ANSWER = 30.0
 """Seconds for one command; 2 are usual."""
@@ -131,7 +132,7 @@ class Tail:
 def pods(one_node: OneNode) -> Iterator[Namespace]:
     namespace = Namespace(one_node)
     one_node.kubectl("create", "namespace", namespace.name)
-    one_node.kubectl("apply", "--filename", str(Path(__file__).parents[2] / "crds"))
+    one_node.kubectl("apply", "--filename", str(CRD))
     wait_for(
         lambda: "default" in namespace.kubectl("get", "serviceaccounts", "--output=name"), what="its account"
     )
