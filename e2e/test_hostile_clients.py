@@ -18,7 +18,7 @@ from harness.polling import poll
 from harness.sidecar import Sidecar, clean_environment, executable, up
 from harness.sidecar_process import free_ports
 from harness.smtp import Client
-from hostile_words import HOSTILE
+from hostile_strategies import HOSTILE
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from telemetry.collector import Collector, grpc_collector, plain
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hostile_words import hostile_texts
+from hostile_strategies import hostile_texts
 from hypothesis import given
 from hypothesis import strategies as st
 from postwarden_cli.verdict_lines import SHOWN_POD, json_line, short, text_line

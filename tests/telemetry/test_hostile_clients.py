@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 
 from engine.scene import Scene, make_context, make_rules
-from hostile_words import hostile_bytes, hostile_texts
+from hostile_strategies import hostile_bytes, hostile_texts
 from hypothesis import example, given
 from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans

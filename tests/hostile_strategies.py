@@ -1,4 +1,4 @@
-"""What a client says that is no mail but meant for terminals, log readers, parsers and people; and strategies that draw it."""
+"""Hypothesis strategies of what a client says that is no mail: to terminals, log readers, parsers, people."""
 
 from __future__ import annotations
 
