@@ -204,6 +204,7 @@ def status(pid: str) -> str:
             ["--listen=:25", "--control=operator:443", "--token-file=/t", "--control-keepalive=2s"],
             "--control-keepalive 2s: the operator sends away who pings more often than every 10s",
         ),
+        (["--listen=:25", "--admin=0.0.0.0:10028"], "'0.0.0.0:10028' could be reached by others"),
         (["--listen=:25", "--pod-ip=pod"], "--pod-ip 'pod' is no IP address"),
     ],
 )
