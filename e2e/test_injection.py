@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.chart import documents
 from harness.cluster import ApiServer, KubectlError, wait_for
 from harness.injecting_operator import CONFIGURATION, CONTROL, IMAGE, InjectingOperator, webhook_configuration
+from harness.operator_process import ROOT
 from harness.screening_objects import policy, wait_for_reasons
 from harness.sidecar_process import SidecarProcess, free_ports
 from inject.golden import goldens
@@ -250,3 +252,25 @@ def test_sidecar_that_is_started_as_the_pod_says_gets_its_policy(
         told = api_server.get("screeningpolicy", "wall", namespace)["status"]["conditions"]
         (why,) = [each["message"] for each in told if each["type"] == "Programmed"]
         assert "127.0.0.1:25" in why, "nothing listens where the pod's MTA would"
+
+
+def test_manifest_for_those_without_the_webhook_is_one(
+    api_server: ApiServer, injecting: InjectingOperator
+) -> None:
+    namespace = enabled_namespace(api_server)
+    manifest = ROOT / "examples" / "sidecar-by-hand.yaml"
+    api_server.kubectl(
+        *(
+            "apply",
+            "--dry-run=server",
+            "--validate=strict",
+            f"--filename={manifest}",
+            f"--namespace={namespace}",
+        )
+    )
+    deployment, _ = documents(manifest.read_text())
+    pod = {"apiVersion": "v1", "kind": "Pod", **deployment["spec"]["template"]}
+    pod["metadata"]["name"] = "by-hand"
+    made = created(api_server, pod, namespace)
+    assert [each["name"] for each in made["spec"]["initContainers"]] == ["postwarden-sidecar"]
+    assert "POSTWARDEN_CA_FILE" in str(sidecars(made))

@@ -83,7 +83,9 @@ def interception(
     if problems:
         return Interception("False", Reason(problems[0].reason, "; ".join(each.message for each in problems)))
     if not kinds:
-        return Interception("Unknown", Reason("NoSidecars", "no running pod carries a sidecar whose port is known"))
+        return Interception(
+            "Unknown", Reason("NoSidecars", "no running pod carries a sidecar whose port is known")
+        )
     if losing:
         shown = ", ".join(losing[:SHOWN_ERRORS])
         message = (
