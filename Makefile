@@ -47,7 +47,7 @@ images:  ## build the images of operator and sidecar with docker, podman or buil
 bench-control: setup  ## measure the operator with 1,000 sidecars and policies and 10,000 pods; the last line is JSON (some 6 minutes)
 	PYTHONPATH=.:e2e $(BIN)/python -m bench.control $(ARGS)
 
-bench-telemetry: setup  ## measure what telemetry costs screening, with OTLP endpoints that are dead, slow and live; the last line is JSON
+bench-telemetry: setup  ## measure what telemetry costs a connection, with OTLP endpoints that are dead, slow and live; the last line is JSON
 	PYTHONPATH=.:e2e $(BIN)/python -m bench.telemetry $(ARGS)
 
 lint: setup  ## ruff, mypy, import contracts, the wire contract, generated files up to date
