@@ -33,6 +33,7 @@ from postwarden_sidecar.option_types import (
     Networks,
     UpstreamTarget,
 )
+from postwarden_sidecar.redirect.command import PORT, init_redirect
 from postwarden_sidecar.supervisor.cpu_limit import workers_by_cpu_limit
 from postwarden_sidecar.supervisor.settings import (
     ControlTarget,
@@ -61,6 +62,9 @@ _log = logging.getLogger(__name__)
 @click.version_option(version("postwarden"), prog_name="postwarden-sidecar")
 def main() -> None:
     """The part of Postwarden that answers a mail server's port."""
+
+
+main.add_command(init_redirect)
 
 
 @main.command(
@@ -186,6 +190,14 @@ def main() -> None:
     help="The pod's address, to see that the MTA's port does not answer there (PROXY hand-offs).",
 )
 @click.option(
+    "--redirected-port",
+    "redirected_ports",
+    type=PORT,
+    multiple=True,
+    envvar="POSTWARDEN_REDIRECT_PORT",
+    help="The ports that init-redirect took clients away from: from outside, the MTA does not answer there.",
+)
+@click.option(
     "--node-ip",
     envvar="POSTWARDEN_NODE_IP",
     help="The node's address: clients that come from there have lost their own.",
@@ -270,6 +282,7 @@ def _settings(context: click.Context, options: dict[str, Any]) -> SidecarSetting
         strict_relay=True,
         pod_ip=_address("--pod-ip", options["pod_ip"]),
         node_ip=_address("--node-ip", options["node_ip"]),
+        redirected_ports=frozenset(options["redirected_ports"]),
     )
 
 

@@ -375,7 +375,8 @@ class Supervisor:
     async def _report_handoff(self, state: str, detail: str) -> None:
         assert self._upstreams is not None
         in_force, pod_ip = self._upstreams.in_force, self._settings.pod_ip
-        if state == PROVED and (exposed := await prober.exposed(in_force, pod_ip)):
+        redirected = self._settings.redirected_ports
+        if state == PROVED and (exposed := await prober.exposed(in_force, pod_ip, redirected)):
             _log.warning("%s", exposed)
             state, detail = UPSTREAM_EXPOSED, exposed
         if self._client is not None:
