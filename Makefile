@@ -75,6 +75,7 @@ generate: setup  ## write anew what is generated: protobuf code, CRD, reference 
 	$(call generate_into,.)
 	$(BIN)/python -m postwarden_sidecar.telemetry.reference docs/reference/telemetry.md
 	$(BIN)/python -m postwarden_operator.telemetry.reference docs/reference/operator-telemetry.md
+	$(BIN)/python -m postwarden_operator.inject.reference docs/injection.md
 
 check-generated: setup  ## what is generated is up to date
 	@rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated/proto

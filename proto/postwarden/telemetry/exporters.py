@@ -114,6 +114,7 @@ class _Session(requests.Session):
 
 def _refuse_redirect(response: requests.Response, *_: object, **__: object) -> None:
     if 300 <= response.status_code < 400:
+        response.close()  # nobody else has it to close
         where = response.headers.get("Location", "nowhere")
         raise requests.HTTPError(f"HTTP status {response.status_code}, redirected to {where}")
 
