@@ -36,8 +36,13 @@ def test_names_of_ports_containers_and_volumes_stay_unique(pod: dict[str, Any]) 
 
 def _unique(pod: dict[str, Any]) -> bool:
     spec = pod["spec"]
-    names = [
-        [port["name"] for each in all_containers(spec) for port in each.get("ports", ())],
+    names: list[list[object]] = [
+        # A Service looks for name and protocol.
+        [
+            (port["name"], port.get("protocol", "TCP"))
+            for each in all_containers(spec)
+            for port in each.get("ports", ())
+        ],
         [each["name"] for each in all_containers(spec)],
         [each["name"] for each in spec.get("volumes", ())],
     ]
