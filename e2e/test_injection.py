@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from harness.cluster import ApiServer, KubectlError, wait_for
 from harness.injecting_operator import CONFIGURATION, CONTROL, IMAGE, InjectingOperator, webhook_configuration
+from harness.screening_objects import policy, wait_for_reasons
 from inject.golden import goldens
 
 INJECTED = {"postwarden.dev/inject": "true"}
@@ -198,3 +199,25 @@ def test_ca_bundle_that_somebody_removed_comes_back(
         *("patch", "mutatingwebhookconfiguration", CONFIGURATION, "--type=json", f"--patch={patch}")
     )
     wait_for(lambda: injecting.trusted == injecting.ca_pem, 15, "the webhook's caBundle")
+
+
+def test_policy_says_which_services_lead_past_the_sidecar(
+    api_server: ApiServer, injecting: InjectingOperator
+) -> None:
+    namespace = enabled_namespace(api_server)
+    for name, target in (("by-name", "smtp"), ("by-number", 25)):
+        ports = [{"port": 25, "targetPort": target}]
+        service = {"metadata": {"name": name}, "spec": {"selector": INJECTED, "ports": ports}}
+        api_server.request("POST", f"/api/v1/namespaces/{namespace}/services", service)
+    pod = api_server.create_pod("mta", namespace, labels=INJECTED, spec=postfix("mta")["spec"])
+    api_server.apply(policy("wall", namespace))
+    wait_for_reasons(api_server, "wall", namespace, Intercepted="False/Bypassed")
+    conditions = api_server.get("screeningpolicy", "wall", namespace)["status"]["conditions"]
+    (told,) = [each["message"] for each in conditions if each["type"] == "Intercepted"]
+    assert "Service by-number, port 25, has targetPort 25, the MTA's: write targetPort: smtp" in told
+    assert "by-name" not in told
+    # A pod from before the label, of the same kind.
+    api_server.delete_pod(pod)
+    api_server.kubectl("label", "namespace", namespace, "postwarden.dev/injection-")
+    api_server.create_pod("old", namespace, labels=INJECTED, spec=postfix("old")["spec"])
+    wait_for_reasons(api_server, "wall", namespace, Intercepted="False/NotInjected")

@@ -38,7 +38,9 @@ def collector(request: pytest.FixtureRequest) -> Iterator[Collector]:
         yield found
 
 
-async def exported(collector: Collector, page: Page, *records: Record) -> list[dict[str, object]]:
+async def exported(
+    collector: Collector, page: Page, *records: Record, environ: dict[str, str] | None = None
+) -> list[dict[str, object]]:
     """Observe the records and close; the JSON lines."""
     stream = io.BytesIO()
     telemetry = Telemetry(
@@ -49,11 +51,24 @@ async def exported(collector: Collector, page: Page, *records: Record) -> list[d
         pid=1,
         resource={"k8s.pod.name": "mx-0"},
         otlp_endpoint=collector.url,
-        environ={},
+        environ=environ or {},
     )
     telemetry.observe(records)
     await telemetry.close(10.0)
+    assert b'postwarden_telemetry_dropped_total{postwarden_signal="log"} 0' in telemetry.prometheus()
     return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("signal", ["traces", "metrics", "logs"])
+async def test_a_signal_that_is_not_wanted_is_not_sent_and_nothing_of_it_counts_as_lost(
+    signal: str, collector: Collector, page: Page
+) -> None:
+    (line,) = await exported(collector, page, record(), environ={f"OTEL_{signal.upper()}_EXPORTER": "none"})
+    received = {"traces": collector.traces, "metrics": collector.metrics, "logs": collector.logs}
+    assert {name for name, requests in received.items() if requests} == {"traces", "metrics", "logs"} - {
+        signal
+    }
+    assert ("trace_id" in line) == (signal != "traces")
 
 
 async def test_a_trace_has_a_server_span_with_its_children_and_times(

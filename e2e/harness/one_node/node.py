@@ -175,7 +175,7 @@ class OneNode(ClusterClient):
         end = time.monotonic() + START_TIMEOUT
         self._wait(self._is_ready, end, "the API server")
         self._tell("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
-        self.apply(_MANIFEST)
+        self.apply(_MANIFEST.read_text().replace("DNS_SERVICE", self.layout.dns_service))
         self._wait(self._has_node, end, "the node")
         self._wait(self._has_name_server, end, "the cluster's name server")
 
