@@ -12,7 +12,7 @@ from harness.cluster_client import ClusterClient, KubectlError, wait_for
 from harness.cluster_tools import coredns_module, node_module, pause_module
 from harness.given_cluster import GivenCluster, given_kubeconfig
 from harness.images import Image, binary_image, project_image
-from harness.mail_cluster import client_image, postfix_image
+from harness.mail_cluster import postfix_image
 from harness.netns import require_namespaces
 from harness.one_node import cgroups
 from harness.one_node.node import OneNode
@@ -102,15 +102,15 @@ def installed(real_cluster: RealCluster) -> Iterator[RealCluster]:
 
 def tested_images(postfix_root: Path) -> list[Image]:
     """Ours, the mail server's and its clients'."""
-    return [project_image("operator"), project_image("sidecar"), postfix_image(postfix_root), client_image()]
+    return [project_image("operator"), project_image("sidecar"), postfix_image(postfix_root)]
 
 
-def uninstall(cluster: RealCluster) -> None:
+def uninstall(cluster: ClusterClient) -> None:
     """`helm uninstall`. Raises HelmRefused."""
     run_helm("uninstall", RELEASE, "--namespace", RELEASE_NAMESPACE, "--wait", kubeconfig=cluster.kubeconfig)
 
 
-def install(cluster: RealCluster) -> None:
+def install(cluster: ClusterClient) -> None:
     """`helm install`. Raises HelmRefused with what Helm and the operator's pods say."""
     where = ("--namespace", RELEASE_NAMESPACE, "--create-namespace")
     wait = ("--wait", "--timeout", "50s")
