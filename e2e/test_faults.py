@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 from harness.chart import operator_rights
@@ -19,7 +18,7 @@ from harness.mail_flow import MailFlow
 from harness.mail_sink import MailSink
 from harness.operator_apart import OperatorApart
 from harness.polling import poll
-from harness.screening_objects import mail_pod, policy, wait_for_reasons
+from harness.screening_objects import mail_pod, policy, rejecting, wait_for_reasons
 from harness.sidecar_process import SidecarProcess
 
 ENFORCED_WITHIN = 2.0
@@ -80,15 +79,6 @@ def hears(sidecar: SidecarProcess, client: str, begins: str, within: float) -> N
         within,
         lambda: f"{client} does not hear {begins}:\n{sidecar.said()}",
     )
-
-
-def rejecting(*networks: str) -> dict[str, Any]:
-    access = {
-        "myNetworks": [],
-        "rejectAction": "Drop",
-        "rules": [{"action": "Reject", "cidrs": list(networks)}],
-    }
-    return {"access": access, "pregreet": {"banner": ""}}
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,13 @@
 Rules in force stay in force, sessions go on, and what was changed meanwhile is enforced once all are back.
 """
 
-from typing import Any
-
 from harness.cluster import ApiServer
 from harness.mail_attempt import first_reply, last_reply_to_mail
 from harness.mail_flow import RECIPIENT, MailFlow
 from harness.mail_sink import MailSink
 from harness.operator_process import OperatorProcess
 from harness.polling import poll
-from harness.screening_objects import config_map, policy, reject_listed, wait_for_reasons
+from harness.screening_objects import config_map, policy, reject_listed, rejecting, wait_for_reasons
 from harness.sidecar_fixtures import StartSidecar
 from harness.sidecar_process import SidecarProcess
 from harness.smtp import Client
@@ -23,15 +21,6 @@ BACK_WITHIN = 30.0
 """Seconds until a connection that was lost is made again: waits double from 1 s, with full jitter, for as long as the other was away."""
 
 ZOMBIE, OTHER_ZOMBIE, FRIEND = "127.66.6.6", "127.77.7.7", "127.0.9.9"
-
-
-def rejecting(*networks: str) -> dict[str, Any]:
-    access = {
-        "myNetworks": [],
-        "rejectAction": "Drop",
-        "rules": [{"action": "Reject", "cidrs": list(networks)}],
-    }
-    return {"access": access, "pregreet": {"banner": ""}}
 
 
 def hears(sidecar: SidecarProcess, source: str, begins: str, within: float = ENFORCED_WITHIN) -> None:

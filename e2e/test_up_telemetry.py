@@ -1,10 +1,15 @@
 """`postwarden up` and what a real OTLP receiver gets of it: traces of edits, and of connections with their look-ups, errors and proxies."""
 
 import base64
+import resource
+import socket
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 from dnsbl.name_server import NameServer, Zone
 from google.protobuf.message import Message
@@ -14,6 +19,8 @@ from harness.polling import poll
 from harness.sidecar import Sidecar, up
 from harness.sidecar_process import free_ports
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 from telemetry.collector import Collector, grpc_collector, http_collector, plain
 
 EXPORT_TIMEOUT = 10.0
@@ -26,14 +33,14 @@ DELAY = 0.3
 """Seconds that each of two lists takes to answer."""
 
 
-def policy(*, wait: str = "100ms", more: str = "") -> str:
+def policy(*, wait: str = "100ms", reject: str = "Enforce", more: str = "") -> str:
     return f"""
 apiVersion: postwarden.dev/v1alpha1
 kind: ScreeningPolicy
 metadata: {{name: wall}}
 spec:
   selector: {{}}
-  access: {{myNetworks: [], rules: [{{action: Reject, cidrs: [{REFUSED}]}}]}}
+  access: {{myNetworks: [], rejectAction: {reject}, rules: [{{action: Reject, cidrs: [{REFUSED}]}}]}}
   pregreet: {{wait: {wait}, banner: mail.example.org ESMTP}}
   listener: {{proxyProtocol: {{trusted: [{BALANCER}]}}}}
 {more}
@@ -213,6 +220,33 @@ def test_look_ups_are_side_by_side_in_a_trace_and_counted_by_zone_and_their_key_
     assert [place for place, content in places.items() if KEY.encode() in content] == []
 
 
+def test_counts_of_a_zone_go_on_when_policies_drop_it_and_take_it_up_again(
+    sink: MailSink, lists: NameServer
+) -> None:
+    def counted() -> dict[str, float]:
+        return {
+            sample.labels["postwarden_dnsbl_zone"]: sample.value
+            for sample in samples(port)
+            if sample.name == "postwarden_dnsbl_lookup_duration_seconds_count" and sample.value
+        }
+
+    (port,) = free_ports(1)
+    turns = [[SLOW], [KEYED], [KEYED, SLOW]]
+    with up(
+        policy(wait="1s", more=asking(lists.target, turns[0])),
+        f"--metrics=127.0.0.1:{port}",
+        upstream=sink.address,
+        handoff="plain",
+    ) as sidecar:
+        expected: Counter[str] = Counter()
+        for number, zones in enumerate(turns):
+            if number:
+                sidecar.edit(policy(wait="1s", more=asking(lists.target, zones)))
+            assert last_reply_to_mail(sidecar.address, f"127.0.9.{number + 1}").startswith("250 ")
+            expected.update(zones)
+            assert counted() == expected
+
+
 def test_a_proxys_client_is_the_client_and_only_a_fault_of_ours_is_an_error(sink: MailSink) -> None:
     """Under Observe, so that what Enforce would have done is told, too."""
     with (
@@ -247,3 +281,107 @@ def test_a_proxys_client_is_the_client_and_only_a_fault_of_ours_is_an_error(sink
     assert all("error.type" not in plain(span.attributes) for span in collector.spans())
     assert all(span.status.code == span.status.STATUS_CODE_UNSET for span in collector.spans())
     assert {span.kind for span in collector.spans() if span.name == "smtp.screen"} == {Span.SPAN_KIND_SERVER}
+
+
+@contextmanager
+def useless(kind: str) -> Iterator[str]:
+    """An OTLP endpoint that is of no use."""
+
+    def refuse(context: grpc.ServicerContext) -> None:
+        context.abort(grpc.StatusCode.UNAUTHENTICATED, "who are you?")
+
+    if kind == "no URL":
+        yield "collector"
+    elif kind == "no such name":
+        yield "http://collector.invalid:4317"
+    elif kind == "nobody listens":
+        yield f"http://127.0.0.1:{free_ports(1)[0]}"
+    elif kind == "refuses":
+        with grpc_collector(refuse) as collector:
+            yield collector.url
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            yield f"http://127.0.0.1:{silent.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("kind", ["no URL", "no such name", "nobody listens", "refuses", "never answers"])
+def test_a_useless_endpoint_is_one_warning_and_edits_and_mail_go_on(sink: MailSink, kind: str) -> None:
+    (port,) = free_ports(1)
+    with useless(kind) as url:
+        with up(
+            policy(),
+            *(f"--otlp-endpoint={url}", f"--metrics=127.0.0.1:{port}"),
+            upstream=sink.address,
+            handoff="plain",
+        ) as sidecar:
+            for wait in ("150ms", "200ms"):
+                sidecar.edit(policy(wait=wait))
+                assert last_reply_to_mail(sidecar.address, FRIEND).startswith("250 ")
+            if kind in ("refuses", "nobody listens"):
+                poll(
+                    lambda: lost(port)["span"] and lost(port)["log"],
+                    EXPORT_TIMEOUT,
+                    lambda: "nothing is lost",
+                )
+            assert sidecar.stop() == 0
+            warnings = [line for line in sidecar.log() if "OTLP" in line]
+        # One of the sidecar and one of the operator where the endpoint can't even be tried; else one for both.
+        assert len(warnings) == (2 if kind == "no URL" else 1), warnings
+        assert all(url in line for line in warnings)
+        assert len(sink.recipients) == 2
+
+
+def lost(port: int) -> dict[str, float]:
+    """`postwarden.telemetry.dropped`, by signal."""
+    return {
+        sample.labels["postwarden_signal"]: sample.value
+        for sample in samples(port)
+        if sample.name == "postwarden_telemetry_dropped_total"
+    }
+
+
+def samples(port: int) -> list[Sample]:
+    """What Prometheus is told."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+        return [sample for family in families for sample in family.samples]
+
+
+def test_memory_stays_where_it_is_while_a_black_hole_takes_nothing(sink: MailSink) -> None:
+    """Once all queues are full, more traces cost no more memory; what is lost anywhere is counted."""
+    sampling = "{sampling: [{verdict: dropped, percent: 100, maxPerSecond: 10000}]}"
+    (port,) = free_ports(1)
+    with (
+        useless("never answers") as url,
+        up(
+            policy(reject="Drop", more=f"  limits: {{connectionsPerClient: 0}}\n  telemetry: {sampling}"),
+            *(f"--otlp-endpoint={url}", f"--metrics=127.0.0.1:{port}"),
+            upstream=sink.address,
+            handoff="plain",
+            log_format="json",
+        ) as sidecar,
+    ):
+
+        def told() -> float:
+            """Connections that have a line, or whose record was lost on its way."""
+            return len([line for line in sidecar.log() if line.startswith("{")]) + lost(port)["record"]
+
+        sizes = []
+        for turn in range(1, 4):
+            for _ in range(ENOUGH):
+                first_reply(sidecar.address, REFUSED)
+            poll(lambda wanted=turn * ENOUGH: told() == wanted, EXPORT_TIMEOUT, lambda: f"{told()} are told")  # type: ignore[misc]  # its default
+            sizes.append(resident(sidecar.pid))
+        missing = lost(port)
+    assert missing["span"] > ENOUGH
+    assert missing["log"] > ENOUGH
+    assert sizes[-1] - sizes[0] < 4, sizes
+
+
+ENOUGH = 2500
+"""Connections: of their spans and log records more than may wait were made before the first look."""
+
+
+def resident(pid: int) -> float:
+    """MiB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20

@@ -11,6 +11,7 @@ from postwarden_operator.files.examine import Examined
 from rich.console import Console
 from rich.table import Table
 
+from postwarden_cli.balancers import screened_balancers, warning
 from postwarden_cli.compiled import PATHS, examined, rules_of
 
 WRONG = 1  # exit code: a policy has errors
@@ -21,7 +22,7 @@ WRONG = 1  # exit code: a policy has errors
 def command(paths: tuple[Path, ...]) -> None:
     """Check policies and their lists, without a cluster. A table on a terminal, JSON when piped.
 
-    Exit code 0: all are right; 1: at least one has errors.
+    Exit code 0: all are right, be there warnings or not; 1: at least one has errors.
     """
     policies = examined(paths)
     rows = [_row(policy) for policy in policies]
@@ -32,7 +33,13 @@ def command(paths: tuple[Path, ...]) -> None:
     for policy in policies:
         for error in policy.errors:
             click.echo(error, err=True)
+        for network in _screened_balancers(policy):
+            click.echo(f"warning: {warning(f'{policy.namespace}/{policy.name}', network)}", err=True)
     sys.exit(WRONG if any(policy.errors for policy in policies) else 0)
+
+
+def _screened_balancers(policy: Examined) -> tuple[str, ...]:
+    return () if policy.snapshot is None else screened_balancers(rules_of(policy))
 
 
 def _row(policy: Examined) -> dict[str, object]:

@@ -64,7 +64,8 @@ class ApiServer(ClusterClient):
             etcd_port, port = _free_ports(2)
             write_certificates(directory, SERVICE_ADDRESS)
             super().__init__(directory, f"https://127.0.0.1:{port}", self._tools.kubectl)
-            self._start(_etcd_command(self._tools, directory, etcd_port))
+            self._etcd = _etcd_command(self._tools, directory, etcd_port)
+            self._start(self._etcd)
             (directory / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))
             self._apiserver = _apiserver_command(self._tools, directory, etcd_port, port)
             self._start(self._apiserver)
@@ -90,6 +91,16 @@ class ApiServer(ClusterClient):
         finally:
             self._start(self._apiserver)
             self._wait_until_ready()
+
+    @contextmanager
+    def all_away(self) -> Iterator[None]:
+        """As `away`, and etcd with it, which keeps what it stored. Raises StartError."""
+        with self.away():
+            self.processes.pop().kill()
+            try:
+                yield
+            finally:
+                self._start(self._etcd)
 
     def audited(self, service_account: str, namespace: str) -> list[dict[str, Any]]:
         """The requests (audit.k8s.io/v1 Events) that the ServiceAccount has made so far; a watch is there from its beginning."""

@@ -38,7 +38,7 @@ receivers:
       http: {{endpoint: "{host}:{http}", compression_algorithms: [gzip]}}
 exporters:
   otlp: {{endpoint: "{jaeger}", tls: {{insecure: true}}}}
-  file: {{path: "{file}", append: true, flush_interval: 100ms}}
+  file: {{path: "{file}", flush_interval: 100ms}}
 service:
   pipelines:
     traces: {{receivers: [otlp], exporters: [otlp, file]}}
@@ -55,13 +55,11 @@ class OtelCollector:
 
     def __init__(self, directory: Path, jaeger: str) -> None:
         self._directory = directory
-        self._received = directory / "received.json"
+        self._starts = 0
         # An address that no other test run on this machine has, for the ports are what everybody's are.
         self._host = "127.43.{}.{}".format(*divmod(os.getpid() % 65536, 256))
         self.grpc_url, self.http_url = (f"http://{self._host}:{port}" for port in (GRPC_PORT, HTTP_PORT))
-        self._configuration = CONFIGURATION.format(
-            host=self._host, grpc=GRPC_PORT, http=HTTP_PORT, jaeger=jaeger, file=self._received
-        )
+        self._jaeger = jaeger
 
     def __enter__(self) -> Self:
         self.start()
@@ -75,8 +73,15 @@ class OtelCollector:
     def start(self) -> None:
         """Raises TimeoutError with the end of its log."""
         program = built(COLLECTOR) / "otelcol"
+        # A file for each start: a killed one leaves half a line.
+        self._starts += 1
+        file = self._directory / f"received{self._starts}.json"
         configuration = self._directory / "collector.yaml"
-        configuration.write_text(self._configuration)
+        configuration.write_text(
+            CONFIGURATION.format(
+                host=self._host, grpc=GRPC_PORT, http=HTTP_PORT, jaeger=self._jaeger, file=file
+            )
+        )
         command: list[str | Path] = [program, f"--config=file:{configuration}"]
         self._process = LoggedProcess(command, self._directory / "collector.log", {"PATH": "/usr/bin:/bin"})
         try:
@@ -94,12 +99,10 @@ class OtelCollector:
         self._process.kill()
 
     def received(self, signal: Signal) -> list[dict[str, Any]]:
-        """What came, as OTLP's JSON: a document for each resource and export."""
-        if not self._received.exists():
-            return []
-        lines = self._received.read_text().split("\n")[
-            :-1
-        ]  # a last line without its end is still being written
+        """What came, over all starts, as OTLP's JSON: a document for each resource and export."""
+        files = [self._directory / f"received{start + 1}.json" for start in range(self._starts)]
+        # A last line without its end is still being written.
+        lines = [line for file in files if file.exists() for line in file.read_text().split("\n")[:-1]]
         return [resource for line in lines for resource in json.loads(line).get(signal, ())]
 
     def _listens(self) -> bool:

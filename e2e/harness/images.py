@@ -6,6 +6,7 @@ a Debian made by mmdebstrap. pip reads the machine's own settings, as secrets of
 """
 
 import hashlib
+import inspect as inspect_source
 import json
 import os
 import shutil
@@ -56,16 +57,9 @@ def project_image(part: str) -> Image:
     return _made(name, _key(*_sources(part), base.name), lambda: _build_project_image(part, name, base))
 
 
-def debian_image(
-    name: str,
-    root: Path,
-    files: Mapping[str, str],
-    command: Sequence[str],
-    links: Mapping[str, str] | None = None,
-) -> Image:
+def debian_image(name: str, root: Path, files: Mapping[str, str], command: Sequence[str]) -> Image:
     """localhost/NAME:test from a root folder of `debian_root`, with `files` (path -> text) added. It runs `command` as root."""
     full = f"localhost/{name}:test"
-    links = links or {}
 
     def build() -> None:
         with tempfile.TemporaryDirectory() as directory:
@@ -178,7 +172,8 @@ def _build_project_image(part: str, name: str, base: Path) -> None:
             "CA": str(ca),
             "BUILD_OPTIONS": "--isolation chroot --layers --pull-never",
         }
-        print(_run(["sh", "images/build.sh", part], environment=environment))
+        said = _run(["sh", "images/build.sh", part], environment=environment)
+        say(said.strip().splitlines()[-1])  # its name and size
 
 
 def _pip_settings() -> tuple[dict[str, str], bytes]:
@@ -205,7 +200,21 @@ def _commit(name: str, layers: Sequence[Path], configuration: Sequence[str]) -> 
     container = _run([*storage(), "from", "scratch"]).strip()
     try:
         for layer in layers:
-            _run([*storage(), "add", "--quiet", container, str(layer), "/"])
+            # A folder would lose its owners: Postfix's queue belongs to users of its own.
+            with tempfile.NamedTemporaryFile(suffix=".tar") as packed:
+                _run(
+                    [
+                        "tar",
+                        "--numeric-owner",
+                        "--directory",
+                        str(layer),
+                        "--create",
+                        "--file",
+                        packed.name,
+                        ".",
+                    ]
+                )
+                _run([*storage(), "add", "--quiet", container, packed.name, "/"])
         _run([*storage(), "config", *configuration, container])
         _run([*storage(), "commit", "--quiet", container, name])
     finally:
@@ -231,7 +240,7 @@ def _sources(part: str) -> Iterator[bytes]:
 
 
 def _key(*parts: bytes | str) -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(inspect_source.getsource(_commit).encode())
     for part in parts:
         digest.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
     return digest.hexdigest()[:16]

@@ -25,7 +25,14 @@ from click.core import ParameterSource
 from postwarden_sidecar.controlclient.target import SHORTEST_KEEPALIVE
 from postwarden_sidecar.controlclient.trust import TrustUnusable, expiry
 from postwarden_sidecar.ipc.page import MAX_WORKERS
-from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, LoopbackPort, UpstreamTarget
+from postwarden_sidecar.option_types import (
+    Duration,
+    HandoffName,
+    HostPort,
+    LoopbackPort,
+    Networks,
+    UpstreamTarget,
+)
 from postwarden_sidecar.redirect.command import PORT, init_redirect
 from postwarden_sidecar.supervisor.cpu_limit import workers_by_cpu_limit
 from postwarden_sidecar.supervisor.settings import (
@@ -155,6 +162,13 @@ main.add_command(init_redirect)
     help="What clients get while no policy is known: handed over unscreened, or 421.",
 )
 @click.option(
+    "--proxy-trusted",
+    type=Networks(),
+    default=(),
+    envvar="POSTWARDEN_PROXY_TRUSTED",
+    help="Load balancers whose PROXY header is believed, and required, while no policy is known.",
+)
+@click.option(
     "--drain-delay",
     type=Duration(),
     default="0s",
@@ -262,6 +276,7 @@ def _settings(context: click.Context, options: dict[str, Any]) -> SidecarSetting
         health=options["health"],
         admin=options["admin"],
         without_rules=WithoutRules(options["without_rules"]),
+        proxy_trusted=options["proxy_trusted"],
         drain_delay=options["drain_delay"],
         drain_timeout=options["drain_timeout"],
         strict_relay=True,

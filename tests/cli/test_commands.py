@@ -89,6 +89,46 @@ def test_check_accepts_the_example() -> None:
     assert [rule["intervals"] for rule in policy["rules"]] == [1, 1, 3]
 
 
+@pytest.mark.parametrize(
+    ("trusted", "rules", "named"),
+    [
+        ("[10.1.0.0/24]", "[]", ["10.1.0.0/24"]),
+        ("[10.1.0.0/24]", "[{action: Permit, cidrs: [10.1.0.7/32]}]", []),
+        ("[10.1.0.0/24]", "[{action: Permit, cidrs: [10.0.0.0/8]}]", []),
+        (
+            "[10.1.0.0/24]",
+            "[{action: Dunno, cidrs: [10.1.0.0/16]}, {action: Permit, cidrs: [10.0.0.0/8]}]",
+            ["10.1.0.0/24"],
+        ),
+        ("[10.1.0.0/24, 2001:db8::/64]", "[{action: Permit, cidrs: [10.1.0.0/25]}]", ["2001:db8::/64"]),
+        ("[127.0.0.0/8]", "[]", []),  # of myNetworks
+        ("[]", "[]", []),
+    ],
+)
+def test_check_warns_of_a_balancer_that_would_be_screened(
+    tmp_path: Path, trusted: str, rules: str, named: list[str]
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        f"""\
+apiVersion: postwarden.dev/v1alpha1
+kind: ScreeningPolicy
+metadata: {{name: wall}}
+spec:
+  selector: {{}}
+  listener: {{proxyProtocol: {{trusted: {trusted}}}}}
+  access: {{rules: {rules}}}
+"""
+    )
+    code, _, err = run("check", "-f", str(policy))
+    assert code == 0
+    assert err.splitlines() == [
+        "warning: default/wall: spec.listener.proxyProtocol.trusted: the access list permits no address of "
+        f"{network}, so the balancer's own probes are screened; permit its addresses in spec.access.rules"
+        for network in named
+    ]
+
+
 def test_check_names_every_error_with_its_field_path(tmp_path: Path) -> None:
     policy = tmp_path / "bad.yaml"
     policy.write_text(BAD_POLICY)

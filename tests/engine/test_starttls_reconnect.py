@@ -59,6 +59,19 @@ def test_a_refusal_of_the_mta_goes_to_the_client(refusal: bytes) -> None:
         wire.send(line)
     assert wire.received.endswith(refusal)
     in_the_clear(wire)
+    assert wire.record is not None
+    assert wire.record.verdict is Verdict.PASS_NEW
+    assert wire.record.reason == f"{CLIENT} passed the tests, and was told to come back"
+
+
+def test_a_client_that_leaves_after_the_refusal_was_deferred() -> None:
+    scene = Scene()
+    scene.handover = (HandoverOutcome.ANSWERED, b"454 4.7.0 TLS not available\r\n")
+    wire = scene.connect(make_context(rules()))
+    for line in (EHLO, STARTTLS, b"QUIT\r\n"):
+        wire.send(line)
+    assert wire.record is not None
+    assert wire.record.verdict is Verdict.DEFERRED
 
 
 @pytest.mark.parametrize("offered", [True, False])

@@ -25,7 +25,7 @@ from postwarden_operator.kube.api import (
     VersionGone,
 )
 from postwarden_operator.kube.freshness import Freshness, WatchLag
-from postwarden_operator.kube.objects import INJECT_LABEL, WATCH_LABEL, essentials
+from postwarden_operator.kube.objects import INJECT_LABEL, WATCH_LABEL, essentials, essentials_of_policy
 from postwarden_operator.kube.store import Kind, Store, version_of
 
 CHECK = 10
@@ -55,6 +55,12 @@ LISTS = {
     Kind.POD: ("/api/v1/pods", INJECT_LABEL),
     Kind.CONFIG_MAP: ("/api/v1/configmaps", WATCH_LABEL),
 }
+
+_REDUCED: dict[Kind, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    Kind.POD: essentials,
+    Kind.POLICY: essentials_of_policy,
+}
+"""What is kept of an object while others are still being read."""
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +108,8 @@ class Follower:
         self._watch = watch(self._told)
         self._freshness = Freshness[Kind](LISTS)
         self._lag = WatchLag[Kind]()
+        self._complete = asyncio.Event()
+        """Every kind was listed."""
 
     @property
     def doubt(self) -> str | None:
@@ -158,9 +166,11 @@ class Follower:
 
     async def _list(self, kind: Kind) -> str:
         """Its resource version."""
-        listing = await self._cluster.list_all(*LISTS[kind], essentials if kind is Kind.POD else dict)
+        listing = await self._cluster.list_all(*LISTS[kind], _REDUCED.get(kind, dict))
         if self._store.listed(kind, listing):
             self._changed()
+        if self._store.complete:
+            self._complete.set()
         return listing.resource_version
 
     async def _catch_up(self, kind: Kind, since: str) -> str:
@@ -183,6 +193,8 @@ class Follower:
 
     async def _keep_watching(self) -> None:
         loop = asyncio.get_running_loop()
+        # Two lists of everything at a time would be twice the memory, which is never given back.
+        await self._complete.wait()
         while True:
             if await self._discovered():
                 began = loop.time()

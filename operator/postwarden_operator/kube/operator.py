@@ -20,6 +20,7 @@ from postwarden_operator.kube.follower import Follower
 from postwarden_operator.kube.garbage import short_collections
 from postwarden_operator.kube.health import Health
 from postwarden_operator.kube.injector import Injector, WebhookSettings
+from postwarden_operator.kube.interception import ServiceWatch
 from postwarden_operator.kube.references import References, Unwatched
 from postwarden_operator.kube.replicas import Replicas, ReplicaSettings
 from postwarden_operator.kube.secrets import Secrets
@@ -70,6 +71,10 @@ class KubeOperator:
             _trusting(settings.replicas, self._trusted),
             lambda: self._registry,
             self._store.policy_status,
+            lambda outcome: self._services.of(outcome),
+        )
+        self._services = ServiceWatch(
+            api, self._store, lambda: self._replicas.leading, self._replicas.writer.look_at_all
         )
         self._registry = Registry(self._replicas.sink)
         self._reconciler = Reconciler(
@@ -148,6 +153,7 @@ class KubeOperator:
                 self._follower.run(),
                 self._follow_secrets(),
                 follow_trust(),
+                self._services.run(),
                 *([] if self._injector is None else [self._injector.run()]),
             )
         ]

@@ -90,7 +90,10 @@ class Compilation:
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """document: without its status. policy: None for an invalid one. source: the document as it was given."""
+    """document: without its status. policy: None where nothing but the document counts: it is invalid, or names no lists and no keys.
+
+    (A policy as an object takes 20 KB.) source: the document as it was given.
+    """
 
     document: Mapping[str, object]
     policy: ScreeningPolicy | None
@@ -100,7 +103,7 @@ class _Input:
 
     def is_just(self, document: Mapping[str, object]) -> bool:
         """Made of this very object, which therefore did not change, and of nothing else."""
-        return self.source is document and not self.lists and not self.secrets
+        return self.source is document and self.policy is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,7 @@ class Compiler:
         inputs = ([last.input] if last is not None else []) + ([job.input] if job is not None else [])
         known = next((each for each in inputs if each.document == compared), None)
         if known is not None and known.policy is None and last is not None:
+            self._abandon(identity)  # a change that was taken back
             return last.result
         if known is None or known.policy is None:
             try:
@@ -168,7 +172,7 @@ class Compiler:
         # The same document is the same object: it need not be compared again.
         wanted = _Input(compared if known is None else known.document, policy, lists, secrets, document)
         if last is not None and last.input == wanted:
-            self._abandon(identity)  # a change that was taken back
+            self._abandon(identity)
             return last.result
         if job is not None and job.input == wanted:
             return job.meanwhile
@@ -221,6 +225,8 @@ class Compiler:
 
     def _settle(self, identity: str, wanted: _Input, result: Compilation) -> Compilation:
         self._abandon(identity)
+        if not wanted.lists and not wanted.secrets:
+            wanted = replace(wanted, policy=None)
         self._done[identity] = _Done(wanted, result)
         return result
 

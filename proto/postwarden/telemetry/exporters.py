@@ -29,18 +29,21 @@ QUEUE_LIMIT = 2048  # spans or log records that wait; the SDK's default. At 2 Ki
 
 
 class Outlet:
-    """Counts one signal's items on their way out. Thread-safe."""
+    """Counts one signal's items on their way out. Thread-safe. wanted: False admits nothing, and nothing of it counts as dropped."""
 
-    def __init__(self, signal: str, health: Health, limit: int = QUEUE_LIMIT) -> None:
+    def __init__(self, signal: str, health: Health, limit: int = QUEUE_LIMIT, *, wanted: bool = True) -> None:
         self.signal = signal
         self.dropped = 0
         self._health = health
         self._limit = limit
+        self._wanted = wanted
         self._waiting = 0
         self._lock = threading.Lock()
 
     def admit(self, items: int) -> bool:
         """Whether so many may be queued; if not, they count as dropped."""
+        if not self._wanted:
+            return False
         with self._lock:
             if self._waiting + items > self._limit:
                 self.dropped += items
@@ -111,6 +114,7 @@ class _Session(requests.Session):
 
 def _refuse_redirect(response: requests.Response, *_: object, **__: object) -> None:
     if 300 <= response.status_code < 400:
+        response.close()  # nobody else has it to close
         where = response.headers.get("Location", "nowhere")
         raise requests.HTTPError(f"HTTP status {response.status_code}, redirected to {where}")
 

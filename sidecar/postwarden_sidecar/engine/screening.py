@@ -339,11 +339,11 @@ class Screening:
         standing, address = self.standing, self.facts.address
         if standing.refusal:  # it failed a test; that it left before it heard so changes nothing
             self.judge(Verdict.REJECTED, standing.reason if told else f"{standing.reason}; {how}")
-        elif self.verdict is Verdict.DEFERRED:
-            pass
+        elif self.verdict is Verdict.DEFERRED and (self.inline or self.vetoed or not told):
+            pass  # under Reconnect the MTA may have refused TLS, and the session went on in the clear
         elif told and self.due <= self.passed.keys():
             self.judge(Verdict.PASS_NEW, f"{address} passed the tests, and was told to come back")
-        elif not self._stored:
+        elif not self._stored and self.verdict is not Verdict.DEFERRED:
             self.judge(Verdict.HANGUP, f"{address}: {how}")
 
     def judge_lost(self) -> None:
@@ -357,7 +357,8 @@ class Screening:
         """The sidecar goes. told: as in `judge_unfinished`."""
         if not told:
             self.judge(Verdict.DEFERRED, "the sidecar is draining")
-        elif self.standing.refusal or not self.reason:  # it failed within the dialogue; no verdict yet
+        elif self.standing.refusal or not self.reason or self.verdict is Verdict.DEFERRED:
+            # It failed within the dialogue; there is no verdict yet; or one that may not be the last.
             self.judge_unfinished("the sidecar was drained", told=True)
 
     def _drop(self) -> Step:

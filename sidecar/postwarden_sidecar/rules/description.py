@@ -79,4 +79,4 @@ def _numbers(values: frozenset[int]) -> str:
 
 def _camel_case(name: str) -> str:
     first, *rest = name.split("_")
-    return first + "".join(map(str.capitalize, rest))
+    return first + "".join("SMTP" if word == "smtp" else word.capitalize() for word in rest)

@@ -224,6 +224,7 @@ class Supervisor:
             on_probe_wanted=lambda zone: dnsbl.wanted(zone),
             on_steering=steering.tell,
             on_learned=lambda learned: upstreams.replay_learned(learned),
+            proxy_trusted=settings.proxy_trusted,
         )
         self._dnsbl = dnsbl = DnsblHealth(self._workers, settings.resolver, lambda: self._client)
         dnsbl.begin()

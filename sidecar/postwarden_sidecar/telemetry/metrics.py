@@ -115,7 +115,7 @@ USABLE = Metric(
     Kind.LEVEL,
     "{state}",
     "1 while a DNS list's hits count; 0 while they count for nothing: it lists 127.0.0.1, refuses the resolver, or does not answer. Of "
-    "the lists in force that had a hit.",
+    "the lists in force that were looked at.",
     ("postwarden.dnsbl.zone",),
 )
 METRICS = (
