@@ -205,7 +205,7 @@ def test_what_the_mta_sends_to_port_25_elsewhere_goes_there(pod: Pod) -> None:
     with Client("127.0.0.1", 587, network=pod.network) as client:
         client.greeted().deliver("carol@far.example")
     (mail,) = pod.far.wait_for_mail("carol")
-    assert f"[{PUBLIC_MX}]" in str(mail.get_all("Received")[0])
+    assert f"[{PUBLIC_MX}]" in str(mail["Received"])
 
 
 def test_the_mtas_port_answers_from_inside_and_nobody_outside_can_write_himself_an_address(pod: Pod) -> None:
