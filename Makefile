@@ -9,7 +9,7 @@ PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 SECONDS ?= 60
 FUZZ_TARGETS := engine proxy_header dns_reply mta_replies
 
-.PHONY: help setup demo test unit fuzz fuzz-short e2e bench-control bench-telemetry lint generate check-generated lock clean
+.PHONY: help setup demo test unit fuzz fuzz-short e2e bench-control bench-telemetry lint generate check-generated images lock clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -41,28 +41,34 @@ fuzz-short: setup  ## the same inputs for each target, some seconds in all
 e2e: setup  ## the tests with real Postfix and a real API server (builds them once, in a cache outside this tree)
 	$(BIN)/pytest e2e $(PARALLEL)
 
+images:  ## build the images of operator and sidecar with docker, podman or buildah (images/build.sh tells its variables)
+	images/build.sh
+
 bench-control: setup  ## measure the operator with 1,000 sidecars and policies and 10,000 pods; the last line is JSON (some 6 minutes)
 	PYTHONPATH=.:e2e $(BIN)/python -m bench.control $(ARGS)
 
-bench-telemetry: setup  ## measure what telemetry costs screening, with OTLP endpoints that are dead, slow and live; the last line is JSON
+bench-telemetry: setup  ## measure what telemetry costs a connection, with OTLP endpoints that are dead, slow and live; the last line is JSON
 	PYTHONPATH=.:e2e $(BIN)/python -m bench.telemetry $(ARGS)
 
 lint: setup  ## ruff, mypy, import contracts, the wire contract, generated files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar proto/postwarden/telemetry cli/postwarden_cli tests fuzz
-	$(BIN)/mypy e2e bench
+	$(BIN)/mypy operator/postwarden_operator sidecar/postwarden_sidecar proto/postwarden/telemetry cli/postwarden_cli tests fuzz charts
+	$(BIN)/mypy e2e bench dashboards/postwarden_dashboards
 	$(BIN)/lint-imports
 	cd proto && ../$(BIN)/buf lint && ../$(BIN)/buf breaking --against ../tests/data/released
 	@$(MAKE) --no-print-directory check-generated
 
-# Into a folder laid out like this one: protobuf code, CRD, editors' schema, reference tables.
+# Into a folder laid out like this one: protobuf code, CRD (also the chart's), the chart's README, editors' schema, reference tables,
+# dashboards, alert rules and their page.
 define generate_into
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m grpc_tools.protoc -I proto --python_out=$(1)/proto --pyi_out=$(1)/proto --grpc_python_out=$(1)/proto --mypy_grpc_out=quiet:$(1)/proto proto/postwarden/screening/v1/screening.proto
 	$(BIN)/python -m postwarden_operator.policy.generate $(1)
+	$(BIN)/python charts/readme.py $(1)
+	PYTHONPATH=dashboards $(BIN)/python -m postwarden_dashboards.generate $(1)
 endef
 
-generate: setup  ## write anew what is generated: protobuf code, CRD, reference tables
+generate: setup  ## write anew what is generated: protobuf code, CRD, reference tables, dashboards, alerts
 	$(call generate_into,.)
 	$(BIN)/python -m postwarden_sidecar.telemetry.reference docs/reference/telemetry.md
 	$(BIN)/python -m postwarden_operator.telemetry.reference docs/reference/operator-telemetry.md
@@ -72,10 +78,15 @@ check-generated: setup  ## what is generated is up to date
 	$(call generate_into,$(VENV)/generated)
 	@cd $(VENV)/generated && find . -type f | while read -r file; do diff -u "../../$$file" "$$file" || { echo "$$file is out of date: run make generate" >&2; exit 1; }; done
 
+UV_COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+# dev.lock has all; the images have what they need of it, at the same versions.
 lock: $(VENV)/.installed  ## pin all dependencies anew, with hashes, for every platform
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --all-extras --output-file requirements/dev.lock pyproject.toml requirements/build.in
-	@! grep -E 'https?://|index-url' requirements/dev.lock
+	$(UV_COMPILE) --all-extras --output-file requirements/dev.lock pyproject.toml requirements/build.in
+	for part in operator sidecar; do $(UV_COMPILE) --constraint requirements/dev.lock --extra $$part --output-file requirements/$$part.lock pyproject.toml || exit 1; done
+	echo hatchling | $(UV_COMPILE) --constraint requirements/dev.lock --output-file requirements/build.lock -
+	@! grep -E 'https?://|index-url' requirements/*.lock
 
 clean:  ## remove what `make setup` made
 	rm -rf $(VENV)

@@ -5,13 +5,13 @@ import json
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from dnsbl.name_server import MANGLED, NameServer, Zone
+from harness.late_resolver import late
 from harness.mail_attempt import first_reply, last_reply_to_mail
 from harness.mail_sink import MailSink
 from harness.rbldnsd import Rbldnsd
@@ -77,39 +77,6 @@ def nobody() -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
         bound.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{bound.getsockname()[1]}"
-
-
-@contextmanager
-def late(server: Rbldnsd, delay: float) -> Iterator[str]:
-    """The address of a relay to server that takes its time."""
-    host, _, port = server.address.rpartition(":")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as near:
-        near.bind(("127.0.0.1", 0))
-        timers: list[threading.Timer] = []
-
-        def ask(packet: bytes, client: tuple[str, int]) -> None:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as far:
-                far.settimeout(5)
-                far.sendto(packet, (host, int(port)))
-                near.sendto(far.recv(4096), client)
-
-        def serve() -> None:
-            while packet_from := near.recvfrom(4096):
-                if packet_from[0] == b"end":
-                    return
-                timers.append(threading.Timer(delay, ask, packet_from))
-                timers[-1].start()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{near.getsockname()[1]}"
-        finally:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stop:
-                stop.sendto(b"end", near.getsockname())
-            thread.join()
-            for timer in timers:
-                timer.join()
 
 
 def test_a_listed_client_is_refused_under_the_lists_label_and_the_key_is_shown_to_nobody(

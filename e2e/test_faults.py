@@ -11,12 +11,12 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from harness.chart import operator_rights
 from harness.cluster import ApiServer
 from harness.mail_attempt import first_reply
 from harness.mail_flow import MailFlow
 from harness.mail_sink import MailSink
 from harness.operator_apart import OperatorApart
-from harness.operator_process import RBAC
 from harness.polling import poll
 from harness.screening_objects import mail_pod, policy, rejecting, wait_for_reasons
 from harness.sidecar_process import SidecarProcess
@@ -160,7 +160,7 @@ def test_api_server_that_no_packet_of_the_operator_reaches(scene: Scene) -> None
         assert first_reply(sidecar.address, known).startswith("521")
     scene.operator.api.open()
     scene.hears(zombie, "521", BACK_WITHIN)
-    assert scene.operator.probe("/readyz") == 200
+    poll(lambda: answers(scene, "/readyz", 200), BACK_WITHIN, scene.operator.log)
 
 
 def answers(scene: Scene, path: str, status: int) -> bool:
@@ -191,7 +191,7 @@ def test_operator_that_may_read_nothing_for_a_while(scene: Scene) -> None:
     scene.flow.wait_for(10)
     assert scene.operator.process.alive()
     assert scene.operator.probe("/healthz") == scene.operator.probe("/readyz") == 200
-    scene.api_server.apply(RBAC)
+    scene.api_server.apply(operator_rights())
     scene.hears(zombie, "521", CHECKED_WITHIN)
     scene.hears(scene.change(), "521", CHECKED_WITHIN)
     assert scene.operator.whole_log().count("is here") == streams, "no stream was lost by it"

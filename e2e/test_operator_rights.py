@@ -1,13 +1,15 @@
-"""The operator's rights in operator_rbac.yaml are what it uses, by the API server's own audit log: not one less, not one more."""
+"""The operator's rights in the chart are what it uses, by the API server's own audit log: not one less, not one more."""
 
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.cluster import ApiServer
-from harness.operator_authority import SECRET, AuthorityOperator
-from harness.operator_process import ACCOUNT, NAMESPACE, RBAC, OperatorProcess
+from harness.chart import documents, operator_rights
+from harness.cluster import ApiServer, wait_for
+from harness.injecting_operator import CONFIGURATION, InjectingOperator, webhook_configuration
+from harness.operator_authority import SECRET
+from harness.operator_process import ACCOUNT, NAMESPACE, OperatorProcess
 from harness.polling import poll
 from harness.replica_fixtures import replica_options
 from harness.screening_objects import (
@@ -20,14 +22,13 @@ from harness.screening_objects import (
     zone_key,
 )
 from harness.sidecar_fixtures import StartSidecar
-from ruamel.yaml import YAML
 
 Right = tuple[str, str, str]
 """API group, resource (with its subresource), verb."""
 
 
 def granted() -> Iterator[Right]:
-    for document in YAML(typ="safe").load_all(RBAC):
+    for document in documents(operator_rights()):
         for rule in document.get("rules", ()):
             for group in rule["apiGroups"]:
                 for resource in rule["resources"]:
@@ -50,8 +51,11 @@ def test_operator_asks_for_what_it_may_and_uses_all_that_it_may(
 ) -> None:
     # What was refused earlier counts not: an API server that has just started knows no rights for a moment.
     before = len(api_server.audited(ACCOUNT, NAMESPACE))
-    # A CA of its own: made, found damaged, and mended.
-    with AuthorityOperator(api_server) as authority:
+    # A CA of its own: made, told to the API server, found damaged, and mended.
+    with InjectingOperator(api_server, secret=SECRET) as authority:
+        api_server.apply(webhook_configuration(authority.webhook_port))
+        wait_for(lambda: authority.trusted == authority.ca_pem, what="the webhook's caBundle")
+        api_server.kubectl("delete", "mutatingwebhookconfiguration", CONFIGURATION)
         damage = json.dumps({"data": {"ca.crt": None}})
         api_server.kubectl(
             *("patch", "secret", SECRET, f"--namespace={NAMESPACE}", "--type=merge", f"--patch={damage}")

@@ -1,5 +1,6 @@
 """The trace of a `kubectl apply`: from its write through the operator to the sidecar that has it in force, at an OTLP receiver."""
 
+import socket
 import urllib.request
 from collections.abc import Iterator
 
@@ -101,3 +102,35 @@ def test_an_apply_is_one_trace_from_its_write_to_the_pod_that_has_it_in_force(
     }
     assert propagation["count"] == 2
     assert 0 < propagation["sum"] < 20
+
+
+@pytest.mark.parametrize("kind", ["no URL", "nobody listens", "never answers"])
+def test_an_operator_with_a_useless_endpoint_warns_once_and_pushes_policies(
+    api_server: ApiServer, namespace: str, start_sidecar: StartSidecar, kind: str
+) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = {
+            "no URL": "collector",
+            "nobody listens": f"http://127.0.0.1:{free_port()}",
+            "never answers": f"http://127.0.0.1:{silent.getsockname()[1]}",
+        }[kind]
+        options = [f"--otlp-endpoint={url}", f"--metrics=127.0.0.1:{port}"]
+        with OperatorProcess(api_server, options=options) as operator:
+            start_sidecar(operator=operator)
+            for wait in ("1s", "2s"):
+                api_server.apply(policy("wall", namespace, pregreet={"wait": wait}))
+                wait_for_reasons(api_server, "wall", namespace, Programmed="True/Synced")
+            if kind == "nobody listens":
+                poll(lambda: lost_spans(port), EXPORT_TIMEOUT, lambda: "no span is lost")
+            operator.stop()
+            warnings = [line for line in operator.log().splitlines() if "OTLP" in line]
+            assert len(warnings) == 1, warnings
+            assert url in warnings[0]
+            assert "Traceback" not in operator.log()
+
+
+def lost_spans(port: int) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        families = {each.name: each for each in text_string_to_metric_families(answer.read().decode())}
+    return sum(sample.value for sample in families["postwarden_telemetry_dropped"].samples)

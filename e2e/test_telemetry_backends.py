@@ -137,7 +137,7 @@ def test_prometheus_reads_the_same_counts_as_the_log(
     assert connections == Counter(record["postwarden.verdict"] for record in sidecar.records())
     assert connections["rejected"] == 3
     screening = families["postwarden_screening_duration_seconds"].samples
-    assert {sample.value for sample in screening if sample.name.endswith("_count")} == {4}
+    assert sum(sample.value for sample in screening if sample.name.endswith("_count")) == 4
 
 
 @contextmanager

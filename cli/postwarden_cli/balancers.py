@@ -18,12 +18,12 @@ TRUSTED = "spec.listener.proxyProtocol.trusted"
 
 def screened_balancers(rules: Rules) -> tuple[str, ...]:
     """Of the trusted networks those of which the access list permits not one address: a balancer has one or a few of its network."""
-    trusted = tuple(rules.proxy_trusted.ranges())
+    trusted = [(first.packed, last.packed) for first, last, _, _ in rules.proxy_trusted.rows()]
     if not trusted:
         return ()
     tables = (rules.access.my_networks, *(rule.table for rule in rules.access.rules))
     # Where an address is permitted, so is the first of a row that begins within the network, or the network's own first.
-    starts = [start for table in tables for start, _ in table.ranges()]
+    starts = [first.packed for table in tables for first, _, _, _ in table.rows()]
     found = []
     for first, last in trusted:
         inside = [start for start in starts if len(start) == len(first) and first < start <= last]

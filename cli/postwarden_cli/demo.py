@@ -23,6 +23,7 @@ from pathlib import Path
 import click
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.rules.settings import Handoff
+from postwarden_sidecar.telemetry.pretty import without_address
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -121,7 +122,7 @@ class Demo:
             row = [visit.client.kind, visit.client.address, "…", "", ""]
             if record is not None:
                 colour = COLOURS.get(record.verdict, "yellow")
-                why = record.reason.removeprefix(record.client_address).lstrip(": ").removeprefix("it ")
+                why = without_address(record.reason, record.client_address)
                 row[2:] = [f"[{colour}]{record.verdict.value}[/]", f"{record.duration:.2f} s", escape(why)]
             table.add_row(*row, *([escape(visit.saw)] if width >= ROOM_FOR_REPLIES else []))
         return table

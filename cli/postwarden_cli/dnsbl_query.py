@@ -87,7 +87,7 @@ def _addresses(text: str) -> tuple[SocketAddress, ...]:
 
 def _look_up(settings: Dnsbl, address: str, resolvers: Sequence[SocketAddress]) -> dict[str, Finding]:
     loop = Loop()
-    client = DnsblClient(loop, Descriptors(DESCRIPTORS), lambda outcome, seconds: None)
+    client = DnsblClient(loop, Descriptors(DESCRIPTORS), lambda zone, outcome, seconds: None)
     zones = sorted(dnsbl.zones(settings))
     findings: dict[str, Finding] = {}
     loop.now = time.monotonic()

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from postwarden_sidecar.checks import access, pregreet
+from postwarden_sidecar.checks.explanation import ACTION_WORDS, explain
 from postwarden_sidecar.checks.facts import Facts
-from postwarden_sidecar.rules.settings import AccessAction, Action, Handover, Mode, Rules
+from postwarden_sidecar.rules.settings import Action, Mode, Rules
 from rich.console import Console
 from rich.table import Table
 
@@ -19,12 +19,6 @@ from postwarden_cli.dnsbl_query import QueryResult, query
 
 UNUSABLE = 2
 INCOMPLETE = 3  # a list that was asked gave no usable answer
-
-ACTION_WORDS = {
-    Action.IGNORE: "noted, and otherwise treated as if it had passed",
-    Action.ENFORCE: "refused at RCPT with 550",
-    Action.DROP: "turned away at once with 521",
-}
 
 
 @click.command(epilog="Example: postwarden explain -f policy.yaml 192.168.7.7")
@@ -48,17 +42,17 @@ def command(paths: tuple[Path, ...], address: str, query_dnsbl: bool) -> None:
             click.echo(error, err=True)
         sys.exit(1)
     rules = rules_of(policy)
-    explanation = explain(rules, facts)
+    steps = explain(rules, facts)
     asked = query(rules.dnsbl, facts.address) if query_dnsbl else None
     if sys.stdout.isatty():
         click.echo(f"{address} under {policy.namespace}/{policy.name}:")
-        for step in explanation["steps"]:
+        for step in steps:
             click.echo(f"  {step}")
         if asked is not None:
             show(asked, rules)
     else:
         policy_name = f"{policy.namespace}/{policy.name}"
-        document: dict[str, object] = {"address": facts.address, "policy": policy_name, **explanation}
+        document: dict[str, object] = {"address": facts.address, "policy": policy_name, "steps": steps}
         if asked is not None:
             document["dnsbl"] = asdict(asked) | {
                 "threshold": rules.dnsbl.threshold,
@@ -93,69 +87,3 @@ def dnsbl_verdict(asked: QueryResult, rules: Rules) -> str:
     if asked.allowed:
         return f"{score}: it passes all other tests, too"
     return f"{score}: it passes"
-
-
-def explain(rules: Rules, facts: Facts) -> dict[str, list[str]]:
-    """The steps that a new client from there goes through, a sentence each."""
-    steps = []
-    if rules.proxy_trusted.lookup(facts.packed) is not None:
-        steps.append(
-            "is a trusted proxy: it must begin with a PROXY header, and the client it names is screened"
-        )
-    match = access.evaluate(rules, facts)
-    observe = rules.mode is Mode.OBSERVE
-    if match is None:
-        steps.append("access list: no line has it")
-    elif match.action is AccessAction.PERMIT:
-        steps.append(f"access list: permitted by {match.place}; no test, handed to the MTA at once")
-        return {"steps": steps}
-    elif match.action is AccessAction.DUNNO:
-        steps.append(f"access list: {match.place} says Dunno; the tests decide")
-    else:
-        action = Action.IGNORE if observe else rules.access.reject_action
-        steps.append(f"access list: rejected by {match.place}: {ACTION_WORDS[action]}")
-        if action is Action.DROP:
-            return {"steps": steps}
-    if not pregreet.enabled(rules):
-        steps.append("greeting test: off")
-    else:
-        action = Action.IGNORE if observe else rules.pregreet.action
-        steps.append(
-            f"greeting test: it waits {rules.pregreet.wait:g} s for the greeting; if it speaks before, it is {ACTION_WORDS[action]}"
-        )
-    if rules.dnsbl.sites:
-        action = Action.IGNORE if observe else rules.dnsbl.action
-        zones = ", ".join(dict.fromkeys(site.template for site in rules.dnsbl.sites))
-        steps.append(
-            f"block lists: {zones} are asked; at a score of {rules.dnsbl.threshold} it is {ACTION_WORDS[action]}"
-        )
-    steps += _dialogue(rules, observe=observe)
-    if rules.exempt_recipients and not observe:
-        steps.append(
-            f"mail for {', '.join(rules.exempt_recipients)} gets through even where it is refused at RCPT"
-        )
-    if observe:
-        steps.append("mode Observe: nobody is turned away")
-    return {"steps": steps}
-
-
-def _dialogue(rules: Rules, *, observe: bool) -> list[str]:
-    """The tests after the greeting, and what comes of passing them."""
-    protocol = rules.protocol
-    tests = {
-        "pipelining": protocol.pipelining,
-        "non-SMTP commands": protocol.non_smtp_command,
-        "bare newlines": protocol.bare_newline,
-    }
-    steps = [
-        f"test of {name}: a client that fails is {ACTION_WORDS[Action.IGNORE if observe else test.action]}"
-        for name, test in tests.items()
-        if test.enabled
-    ]
-    if steps and (observe or protocol.handover is Handover.INLINE):
-        steps.append("if it passes, its session goes on with the MTA at the first recipient")
-    elif steps:
-        steps.append("if it passes, it is told to come back (450), and is handed over then")
-    else:
-        steps.append("if it passes, it is handed to the MTA with the greeting")
-    return steps

@@ -5,10 +5,11 @@ Subcommands are imported only when called, so that `postwarden --help` answers a
 
 from __future__ import annotations
 
-import importlib
 from importlib.metadata import version
 
 import click
+
+from postwarden_cli.lazy_group import LazyGroup
 
 # name -> (module, one line for the list of commands)
 COMMANDS = {
@@ -17,6 +18,7 @@ COMMANDS = {
         "postwarden_cli.demo",
         "See it work: sample clients of every kind, with a live table of verdicts.",
     ),
+    "tail": ("postwarden_cli.tail", "Watch the verdicts of a sidecar on this machine."),
     "explain": (
         "postwarden_cli.explain",
         "Say what a policy does to a client's address, and which line decides.",
@@ -26,29 +28,9 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command's module only to run it or to show its help."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command's object, named `command` in its module; None if there is no such command."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, without importing any."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-
-
 @click.group(
     cls=LazyGroup,
+    modules=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Examples: `postwarden demo`; `postwarden up -f policy.yaml --listen 127.0.0.1:2525 --upstream 127.0.0.1:25 "
     "--handoff proxy-v2`; `postwarden COMMAND --help` has more.",

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from postwarden_operator.files.examine import examine
 from postwarden_operator.files.operator import Conflicted, FilesEvent, FilesOperator, NothingUsable, Problem
+from postwarden_operator.telemetry.service import TelemetrySettings
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.net.addresses import host_port
 from postwarden_sidecar.rules.settings import Handoff, PolicyRef
@@ -48,6 +49,7 @@ class SystemSettings:
     log_format: LogFormatName | None = None
     otlp_endpoint: str | None = None
     metrics: tuple[str, int] | None = None
+    admin: tuple[str, int] | None = None
     drain_delay: float = 0.0  # seconds
     drain_timeout: float = 20.0  # seconds
     strict_relay: bool = False
@@ -61,7 +63,11 @@ class System:
     def __init__(self, settings: SystemSettings, *, report: Callable[[str], None]) -> None:
         self._settings = settings
         self._report = report
-        self._operator = FilesOperator(settings.paths, report=self._on_files_event)
+        self._operator = FilesOperator(
+            settings.paths,
+            report=self._on_files_event,
+            telemetry=TelemetrySettings(otlp_endpoint=settings.otlp_endpoint),
+        )
         self._supervisor: Supervisor | None = None
         self._ready = False
 
@@ -136,6 +142,7 @@ class System:
             log_format=settings.log_format,
             otlp_endpoint=settings.otlp_endpoint,
             metrics=settings.metrics,
+            admin=settings.admin,
             drain_delay=settings.drain_delay,
             drain_timeout=settings.drain_timeout,
             strict_relay=settings.strict_relay,

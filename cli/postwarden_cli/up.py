@@ -8,14 +8,14 @@ ends at once. Exit 2: unusable arguments or a bad first policy.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import signal
 import sys
 from pathlib import Path
 
 import click
-from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, UpstreamTarget
+from postwarden_sidecar.net.addresses import is_loopback
+from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, LoopbackPort, UpstreamTarget
 from postwarden_sidecar.rules.settings import Handoff
 from postwarden_sidecar.supervisor.settings import LogFormatName
 
@@ -79,6 +79,11 @@ Examples:
 @click.option("--otlp-endpoint", metavar="URL", help="Send traces, metrics and logs there by OTLP.")
 @click.option("--metrics", type=HostPort(), help="Serve Prometheus metrics there, at /metrics.")
 @click.option(
+    "--admin",
+    type=LoopbackPort(),
+    help="Answer `postwarden tail` there, read-only; on loopback only.",
+)
+@click.option(
     "--drain-delay",
     type=Duration(),
     default="0s",
@@ -103,6 +108,7 @@ def command(
     log_format: str | None,
     otlp_endpoint: str | None,
     metrics: tuple[str, int] | None,
+    admin: tuple[str, int] | None,
     drain_delay: float,
     drain_timeout: float,
 ) -> None:
@@ -122,23 +128,16 @@ def command(
         log_format=None if log_format is None else LOG_FORMATS[log_format],
         otlp_endpoint=otlp_endpoint,
         metrics=metrics,
+        admin=admin,
         drain_delay=drain_delay,
         drain_timeout=drain_timeout,
-        strict_relay=not _is_loopback(listen[0]),
+        strict_relay=not is_loopback(listen[0]),
     )
     try:
         asyncio.run(_run(System(settings, report=click.echo)))
     except StartFailed as failure:
         click.echo(f"postwarden up: {failure}", err=True)
         sys.exit(UNUSABLE)
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether only this machine reaches it; a name other than localhost, or no host, may be anything."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def _run(system: System) -> None:

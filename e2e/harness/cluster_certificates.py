@@ -1,8 +1,8 @@
-"""The certificates and keys of one test API server, made anew for each.
+"""The certificates and keys of one test cluster, made anew for each.
 
 Contract: `write_certificates(directory)` leaves there ca.crt, ca.key, apiserver.crt/.key (for 127.0.0.1,
 localhost and the Service's names), admin.crt/.key (group system:masters) and service-account.key/.pub, which
-sign and check ServiceAccount tokens. EC P-256 throughout: an RSA key would take longer to make than the API
+sign and check ServiceAccount tokens; what it returns issues more. EC P-256 throughout: an RSA key would take longer to make than the API
 server to start.
 """
 
@@ -27,10 +27,10 @@ SERVICE_NAMES = (
 )
 
 
-def write_certificates(directory: Path, service_address: str) -> None:
-    """Write all of them; `service_address` is the ClusterIP of the Service `kubernetes`."""
-    authority = _Authority(directory)
-    addresses = [ipaddress.ip_address(text) for text in ("127.0.0.1", service_address)]
+def write_certificates(directory: Path, *more_addresses: str) -> "Authority":
+    """Write all of them. The API server is also reached by `more_addresses`, the ClusterIP of its Service for instance."""
+    authority = Authority(directory)
+    addresses = [ipaddress.ip_address(text) for text in ("127.0.0.1", *more_addresses)]
     authority.issue(
         "apiserver",
         [x509.NameAttribute(NameOID.COMMON_NAME, "kube-apiserver")],
@@ -39,14 +39,7 @@ def write_certificates(directory: Path, service_address: str) -> None:
             *(x509.IPAddress(address) for address in addresses),
         ],
     )
-    authority.issue(
-        "admin",
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "system:masters"),
-            x509.NameAttribute(NameOID.COMMON_NAME, "admin"),
-        ],
-        [],
-    )
+    authority.issue_to_user("admin", "admin", "system:masters")
     signer = ec.generate_private_key(ec.SECP256R1())
     _write_key(directory / "service-account.key", signer)
     (directory / "service-account.pub").write_bytes(
@@ -54,9 +47,10 @@ def write_certificates(directory: Path, service_address: str) -> None:
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
     )
+    return authority
 
 
-class _Authority:
+class Authority:
     """A CA of its own, with the extensions that Python's strict verification asks for (RFC 5280, 4.2.1)."""
 
     def __init__(self, directory: Path) -> None:
@@ -71,6 +65,14 @@ class _Authority:
         )
         _write_key(directory / "ca.key", self._key)
         (directory / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def issue_to_user(self, name: str, user: str, *groups: str, addresses: Sequence[str] = ()) -> None:
+        """Write NAME.crt and NAME.key of a user of the API server, who may serve at `addresses` too."""
+        subject = [
+            *(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups),
+            x509.NameAttribute(NameOID.COMMON_NAME, user),
+        ]
+        self.issue(name, subject, [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses])
 
     def issue(
         self, name: str, subject: list[x509.NameAttribute[str]], alternatives: Sequence[x509.GeneralName]

@@ -119,17 +119,30 @@ class ClusterClient:
             capture_output=True,
             text=True,
             timeout=KUBECTL_TIMEOUT,
-            # A home of its own: kubectl must not find the user's settings, nor leave its cache with them.
-            env={
-                "PATH": os.environ.get("PATH", os.defpath),
-                "HOME": str(self.directory),
-                "KUBECONFIG": str(kubeconfig or self.kubeconfig),
-            },
+            env=self._kubectl_environment(kubeconfig),
         )
         if done.returncode != 0:
             command = " ".join(map(str, args))
             raise KubectlError(f"kubectl {command} exited {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout
+
+    def start_kubectl(self, *args: str | Path) -> subprocess.Popen[str]:
+        """kubectl as a process that goes on, with pipes for stdin and stdout; end it."""
+        return subprocess.Popen(
+            [self._kubectl_binary, *args],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=self._kubectl_environment(None),
+        )
+
+    def _kubectl_environment(self, kubeconfig: Path | None) -> dict[str, str]:
+        # A home of its own: kubectl must not find the user's settings, nor leave its cache with them.
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self.directory),
+            "KUBECONFIG": str(kubeconfig or self.kubeconfig),
+        }
 
     def apply(self, *manifests: str | Path | Json) -> str:
         """`kubectl apply` of YAML texts, files or objects. CRDs are established on return.

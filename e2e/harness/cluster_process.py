@@ -52,3 +52,8 @@ class LoggedProcess:
         """End it at once and wait until it is gone; its data is thrown away, so it has nothing to tidy up."""
         self._process.kill()
         self._process.wait()
+
+    def terminate(self, timeout: float = 10.0) -> int:
+        """SIGTERM; its exit status when it has tidied up and ended. Raises TimeoutError, with the end of its log."""
+        self._process.terminate()
+        return self.wait(timeout)

@@ -1,12 +1,23 @@
-"""The configuration of mail servers as the documentation shows it, so that tests run what readers copy."""
+"""What the documentation tells its readers to write, so that tests run what readers copy: mail servers' configuration, searches."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-HANDOFF = Path(__file__).parents[2] / "docs/handoff.md"
+DOCS = Path(__file__).parents[2] / "docs"
+HANDOFF = DOCS / "handoff.md"
 
 DOCUMENTED_PORT = "2525"
 """Where the documentation's mail servers listen; a test's server puts its own port in this one's place."""
+
+
+class Search(NamedTuple):
+    """The fields of Jaeger's search form."""
+
+    service: str
+    operation: str
+    tags: dict[str, str]
 
 
 def documented(language: str) -> tuple[str, ...]:
@@ -15,3 +26,12 @@ def documented(language: str) -> tuple[str, ...]:
         rf"^```{re.escape(language)}\n(.*?)^```$", HANDOFF.read_text(), re.MULTILINE | re.DOTALL
     )
     return tuple(line for line in block.splitlines() if line and not line.startswith("#"))
+
+
+def documented_search(known: str, values: Mapping[str, str]) -> Search:
+    """The row of docs/tracing.md for what is known, with other values of its tags; those not named stay as documented."""
+    row = rf"^\| {re.escape(known)} \| `(.+?)` \| `(.+?)` \| `(.+?)` \|$"
+    ((service, operation, written),) = re.findall(row, (DOCS / "tracing.md").read_text(), re.MULTILINE)
+    tags = dict(tag.split("=", 1) for tag in written.split())
+    assert values.keys() <= tags.keys(), f"{known}: its tags are {written}"
+    return Search(service, operation, tags | dict(values))

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import grpc
 
+from harness.chart import operator_rights
 from harness.cluster import ApiError, ApiServer, wait_for
 from harness.cluster_process import LoggedProcess
-from harness.operator_process import NAMESPACE, RBAC, START_TIMEOUT, OperatorProcess
+from harness.operator_process import NAMESPACE, START_TIMEOUT, OperatorProcess
 from harness.stream_client import StreamClient
 
 SECRET = "postwarden-ca"
@@ -31,7 +32,7 @@ class AuthorityOperator(OperatorProcess):
             # The same rights for another name.
             role = next(
                 part
-                for part in RBAC.read_text().split("\n---\n")
+                for part in operator_rights().split("\n---\n")
                 if "kind: Role\n" in part and SECRET in part
             )
             self._api_server.apply(role.replace(f"[{SECRET}]", f"[{SECRET}, {self._secret}]"))

@@ -1,4 +1,4 @@
-"""The operator as a process of its own, with a ServiceAccount that has only the rights of operator_rbac.yaml.
+"""The operator as a process of its own, with a ServiceAccount that has only the rights that the chart gives it.
 
 Contract: `with OperatorProcess(api_server) as operator:` has the CRD in the cluster and serves sidecars at
 `address` with a certificate that `ca_pem` vouches for.
@@ -17,14 +17,14 @@ from typing import Self
 
 import grpc
 
+from harness.chart import RELEASE_NAMESPACE, operator_rights
 from harness.cluster import ApiError, ApiServer, wait_for
 from harness.cluster_process import LoggedProcess
 from harness.stream_client import StreamClient
 
 ROOT = Path(__file__).resolve().parents[2]
 CRD = ROOT / "crds" / "postwarden.dev_screeningpolicies.yaml"
-RBAC = ROOT / "e2e" / "operator_rbac.yaml"
-NAMESPACE, ACCOUNT = "postwarden-system", "postwarden-operator"
+NAMESPACE, ACCOUNT = RELEASE_NAMESPACE, "postwarden-operator"
 
 STOP_TIMEOUT = 10.0
 """Seconds from SIGTERM to its end."""
@@ -71,7 +71,7 @@ class OperatorProcess:
         wait_for(self._policies_can_be_listed, START_TIMEOUT, "the storage of policies")
         self._api_server.apply(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {NAMESPACE}}}")
         self._kubeconfig = self._make_kubeconfig()
-        self._api_server.apply(RBAC)
+        self._api_server.apply(operator_rights())
         self._tls_directory = self._tls or self._directory
         self.port = self._port or free_port()
         self.address = f"{self.host}:{self.port}"

@@ -14,38 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from harness.debian_package import unpacked
 from harness.polling import poll
-from harness.toolchain import cache_dir, file_lock, unavailable
 
 START_TIMEOUT = 10.0
 """Seconds until it answers; well under one is usual."""
-
-FETCH_TIMEOUT = 120.0
-"""Seconds for a package of 100 KB."""
-
-
-def _program() -> Path:
-    """The unpacked binary; a skip or failure where it can't be had."""
-    folder = cache_dir() / "rbldnsd"
-    program = folder / "usr/sbin/rbldnsd"
-    with file_lock(cache_dir() / "rbldnsd.lock"):
-        if program.exists():
-            return program
-        if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
-            unavailable("Debian package rbldnsd (no apt-get here)")
-        with tempfile.TemporaryDirectory() as download:
-            fetched = subprocess.run(
-                ["apt-get", "download", "rbldnsd"],
-                cwd=download,
-                capture_output=True,
-                text=True,
-                timeout=FETCH_TIMEOUT,
-            )
-            packages = list(Path(download).glob("*.deb"))
-            if fetched.returncode != 0 or not packages:
-                unavailable(f"Debian package rbldnsd: {fetched.stderr.strip()}")
-            subprocess.run(["dpkg-deb", "-x", packages[0], folder], check=True, timeout=FETCH_TIMEOUT)
-    return program
 
 
 class Rbldnsd:
@@ -63,7 +36,7 @@ class Rbldnsd:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        program = _program()
+        program = unpacked("rbldnsd") / "usr/sbin/rbldnsd"
         zones = []
         for number, (zone, addresses) in enumerate(self._listed.items()):
             soa = f"$SOA 300 ns.{zone}. root.{zone}. 0 600 300 86400 60\n$NS 300 ns.{zone}.\n"

@@ -36,8 +36,7 @@ def send_aiosmtplib(host: str, port: int, source: str, tls: bool) -> None:
     """In a thread of its own: asyncio.run would take the event loop of pytest's plugin."""
 
     async def send() -> None:
-        await aiosmtplib.send(
-            mail_to("aio@example.org", "hello"),
+        client = aiosmtplib.SMTP(
             hostname=host,
             port=port,
             start_tls=tls,
@@ -45,6 +44,12 @@ def send_aiosmtplib(host: str, port: int, source: str, tls: bool) -> None:
             timeout=TIMEOUT,
             source_address=(source, 0),
         )
+        async with client:
+            await client.send_message(mail_to("aio@example.org", "hello"))
+            transport = client.transport
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.abort()  # after QUIT it would wait for the server's end of TLS, which the loop does not outlive
+        await asyncio.sleep(0)
 
     with ThreadPoolExecutor(1) as thread:
         thread.submit(lambda: asyncio.run(send())).result()

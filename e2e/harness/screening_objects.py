@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from harness.cluster import ApiServer, Pod, wait_for
+from harness.cluster_client import ClusterClient, Pod, wait_for
 
 SIDECAR_SPEC = {
     "containers": [{"name": "mta", "image": "mta"}],
-    "initContainers": [{"name": "postwarden", "image": "postwarden", "restartPolicy": "Always"}],
+    "initContainers": [
+        {"name": "postwarden-sidecar", "image": "postwarden-sidecar", "restartPolicy": "Always"}
+    ],
 }
 LABELS = {"postwarden.dev/inject": "true", "app": "mail"}
 
@@ -81,19 +83,19 @@ def may_read_secrets(namespace: str, account: str, of_namespace: str) -> dict[st
     }
 
 
-def mail_pod(api_server: ApiServer, namespace: str, name: str = "mta-0", **labels: str) -> Pod:
+def mail_pod(api_server: ClusterClient, namespace: str, name: str = "mta-0", **labels: str) -> Pod:
     """A pod object that carries our container."""
     return api_server.create_pod(name, namespace, labels={**LABELS, **labels}, spec=SIDECAR_SPEC)
 
 
-def policy_object(api_server: ApiServer, name: str, namespace: str) -> dict[str, Any]:
+def policy_object(api_server: ClusterClient, name: str, namespace: str) -> dict[str, Any]:
     """The policy as it is stored. By REST: kubectl would take longer to start than the operator to answer. Raises ApiError."""
     return api_server.request(
         "GET", f"/apis/postwarden.dev/v1alpha1/namespaces/{namespace}/screeningpolicies/{name}"
     )
 
 
-def conditions(api_server: ApiServer, name: str, namespace: str) -> dict[str, Mapping[str, Any]]:
+def conditions(api_server: ClusterClient, name: str, namespace: str) -> dict[str, Mapping[str, Any]]:
     """By type; only those that are about the newest generation."""
     found = policy_object(api_server, name, namespace)
     generation = found["metadata"]["generation"]
@@ -101,13 +103,13 @@ def conditions(api_server: ApiServer, name: str, namespace: str) -> dict[str, Ma
     return {each["type"]: each for each in all_conditions if each["observedGeneration"] == generation}
 
 
-def reasons(api_server: ApiServer, name: str, namespace: str) -> dict[str, str]:
+def reasons(api_server: ClusterClient, name: str, namespace: str) -> dict[str, str]:
     found = conditions(api_server, name, namespace)
     return {kind: f"{each['status']}/{each['reason']}" for kind, each in found.items()}
 
 
 def wait_for_reasons(
-    api_server: ApiServer, name: str, namespace: str, *, within: float = 10.0, **expected: str
+    api_server: ClusterClient, name: str, namespace: str, *, within: float = 30.0, **expected: str
 ) -> None:
     """Raises TimeoutError after `within` seconds, with what the status says."""
     seen: dict[str, str] = {}

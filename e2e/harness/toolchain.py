@@ -1,7 +1,7 @@
 """What the end-to-end tests need from outside: commands built from Go modules, and Debian packages.
 
-Contract: `built(module)` gives a folder of finished binaries, made once for each content of go.mod, go.sum
-and build flags, under a file lock, in a temporary folder that is renamed when all is done; so the cache never
+Contract: `built(module)` gives a folder of finished binaries, made once for each content of go.mod, go.sum,
+Go files and build flags, under a file lock, in a temporary folder that is renamed when all is done; so the cache never
 holds half a build. `apt_install` adds Debian packages that are missing, never a mail server. What can't be
 had ends the test: a failure where CI=true, else a skip that names it. Both say on stderr what they do, for a
 cold build takes minutes.
@@ -40,7 +40,10 @@ APT_TIMEOUT = 600.0
 
 @dataclass(frozen=True)
 class GoModule:
-    """A folder with go.mod and go.sum, and the commands (name of the binary -> package) to build from it."""
+    """A folder with go.mod and go.sum, and the commands (name of the binary -> package) to build from it.
+
+    It may hold Go files of its own.
+    """
 
     directory: Path
     commands: Mapping[str, str]
@@ -56,9 +59,11 @@ class GoModule:
         for part in (
             (self.directory / "go.mod").read_bytes(),
             (self.directory / "go.sum").read_bytes(),
+            *(source.read_bytes() for source in sorted(self.directory.glob("*.go"))),
             repr(
                 (sorted(self.commands.items()), self.build_flags(), platform.system(), platform.machine())
             ).encode(),
+            *(source.read_bytes() for source in sorted(self.directory.glob("*.go"))),
         ):
             digest.update(hashlib.sha256(part).digest())
         return digest.hexdigest()[:20]
@@ -127,11 +132,6 @@ def kubernetes_tools() -> KubernetesTools:
 
 def tools_module() -> GoModule:
     """The module e2e/tools. The linker tells a binary its version: kubectl and feature gates want one."""
-    pinned = re.search(r"k8s\.io/kubernetes (v(\d+)\.(\d+)\.\d+)\b", (TOOLS_MODULE / "go.mod").read_text())
-    if pinned is None:
-        raise ValueError(f"{TOOLS_MODULE / 'go.mod'} requires no release of k8s.io/kubernetes")
-    version, major, minor = pinned.groups()
-    stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
     return GoModule(
         TOOLS_MODULE,
         commands={
@@ -139,10 +139,18 @@ def tools_module() -> GoModule:
             "kubectl": "k8s.io/kubernetes/cmd/kubectl",
             "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
         },
-        ldflags=" ".join(
-            ["-s -w", *(f"-X k8s.io/component-base/version.{k}={v}" for k, v in stamps.items())]
-        ),
+        ldflags=kubernetes_ldflags(TOOLS_MODULE),
     )
+
+
+def kubernetes_ldflags(directory: Path) -> str:
+    """What the linker is to tell commands of the Kubernetes release that go.mod in `directory` pins."""
+    pinned = re.search(r"k8s\.io/kubernetes (v(\d+)\.(\d+)\.\d+)\b", (directory / "go.mod").read_text())
+    if pinned is None:
+        raise ValueError(f"{directory / 'go.mod'} requires no release of k8s.io/kubernetes")
+    version, major, minor = pinned.groups()
+    stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+    return " ".join(["-s -w", *(f"-X k8s.io/component-base/version.{k}={v}" for k, v in stamps.items())])
 
 
 def built(module: GoModule) -> Path:

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from postwarden_operator.injection_options import injection_options, webhook_settings
+from postwarden_operator.option_values import host_port
+
 if TYPE_CHECKING:
     from postwarden_operator.kube.authority import Lifetimes
     from postwarden_operator.kube.operator import OperatorSettings
@@ -153,6 +156,7 @@ def main() -> None:
     metavar="HOST:PORT",
     help="Answer kubelet's probes there: /healthz (liveness) and /readyz (readiness), over plain HTTP.",
 )
+@injection_options
 @click.option(
     "--otlp-endpoint",
     show_envvar=True,
@@ -192,6 +196,7 @@ def run(
     otlp_endpoint: str | None,
     metrics: str | None,
     log_level: str,
+    **injection: str | None,
 ) -> None:
     """Watch the cluster and serve its sidecars, until SIGTERM.
 
@@ -206,6 +211,7 @@ def run(
     from postwarden_operator.kube.health import HealthUnavailable
     from postwarden_operator.kube.operator import OperatorSettings
     from postwarden_operator.kube.self_signed import ensure_certificate
+    from postwarden_operator.kube.webhook import WebhookUnavailable
     from postwarden_operator.telemetry.service import MetricsUnservable, TelemetrySettings
 
     logging.basicConfig(
@@ -215,10 +221,8 @@ def run(
         # kopf tells of every event that it has seen, and of every attempt while the API server is away: for hours
         # the same lines. What they mean for us the follower says, once.
         logging.getLogger("kopf").setLevel(logging.CRITICAL)
-    probes = None if health is None else _host_port("--health", health)
-    telemetry = TelemetrySettings(
-        otlp_endpoint, None if metrics is None else _host_port("--metrics", metrics)
-    )
+    probes = None if health is None else host_port("--health", health)
+    telemetry = TelemetrySettings(otlp_endpoint, None if metrics is None else host_port("--metrics", metrics))
     files = [each for each in (tls_cert, tls_key, tls_ca) if each is not None]
     if sum(each is not None for each in (self_signed_dir, ca_secret, files or None)) > 1:
         raise click.UsageError(
@@ -243,7 +247,12 @@ def run(
             if tls_ca is None:
                 peers_ca = peers_ca or tls_cert.with_name("ca.crt")
         replicas = _replicas(lease, lease_duration, peers, peers_token, peers_ca)
-        asyncio.run(_serve(OperatorSettings(listen, identity, probes, replicas, telemetry)))
+        webhook = webhook_settings(**injection)
+        if webhook is not None and isinstance(identity, CertificateFiles) and tls_ca is None:
+            raise click.UsageError(
+                "--webhook needs the CA that injected sidecars are to trust: give --tls-ca"
+            )
+        asyncio.run(_serve(OperatorSettings(listen, identity, probes, replicas, telemetry, webhook)))
     except (
         CertificateUnusable,
         AuthorityUnusable,
@@ -251,6 +260,7 @@ def run(
         ListenFailed,
         MetricsUnservable,
         NoCluster,
+        WebhookUnavailable,
     ) as error:
         _fail(str(error))
 
@@ -306,16 +316,9 @@ def _replicas(
     for what, file in (("--peers-token", token), ("--peers-ca", ca)):
         if file is not None and not file.is_file():
             raise click.UsageError(f"{what}: there is no file {file}")
-    addresses = tuple(_host_port("--peers", each) for each in peers)
+    addresses = tuple(host_port("--peers", each) for each in peers)
     trust = None if ca is None else ca.read_bytes
     return ReplicaSettings(namespace, name, duration, Peers(addresses, PeerCredentials(token, trust)))
-
-
-def _host_port(option: str, text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise click.UsageError(f"{option} {text}: give HOST:PORT")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def _fail(message: str) -> NoReturn:

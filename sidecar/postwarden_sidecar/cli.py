@@ -14,6 +14,7 @@ import ipaddress
 import logging
 import signal
 import socket
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from click.core import ParameterSource
 from postwarden_sidecar.controlclient.target import SHORTEST_KEEPALIVE
 from postwarden_sidecar.controlclient.trust import TrustUnusable, expiry
 from postwarden_sidecar.ipc.page import MAX_WORKERS
-from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, UpstreamTarget
+from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, LoopbackPort, UpstreamTarget
 from postwarden_sidecar.supervisor.cpu_limit import workers_by_cpu_limit
 from postwarden_sidecar.supervisor.settings import (
     ControlTarget,
@@ -95,6 +96,12 @@ def main() -> None:
     help="PEM of the CA that signs the operator's certificate; read anew for each connection.",
 )
 @click.option(
+    "--ca",
+    metavar="PEM",
+    envvar="POSTWARDEN_CA",
+    help="Those certificates themselves, in place of --ca-file: injected pods have them inline.",
+)
+@click.option(
     "--control-keepalive",
     type=Duration(),
     default="30s",
@@ -128,6 +135,12 @@ def main() -> None:
 )
 @click.option(
     "--health", type=HostPort(), envvar="POSTWARDEN_HEALTH", help="Serves /healthz, /readyz and /upstream."
+)
+@click.option(
+    "--admin",
+    type=LoopbackPort(),
+    envvar="POSTWARDEN_ADMIN",
+    help="Answers `kubectl postwarden tail|explain|diff`, read-only; on loopback only, as in 127.0.0.1:10028.",
 )
 @click.option(
     "--without-rules",
@@ -227,7 +240,7 @@ def _settings(context: click.Context, options: dict[str, Any]) -> SidecarSetting
         flags=UpstreamChoice(**chosen[ParameterSource.COMMANDLINE]),
         bootstrap=UpstreamChoice(**chosen[ParameterSource.ENVIRONMENT]),
         control=_control(
-            options["control"], options["token_file"], options["ca_file"], options["control_keepalive"]
+            options["control"], options["token_file"], _ca(options), options["control_keepalive"]
         ),
         state_dir=options["state_dir"],
         workers=options["workers"] or workers_by_cpu_limit(),
@@ -235,6 +248,7 @@ def _settings(context: click.Context, options: dict[str, Any]) -> SidecarSetting
         otlp_endpoint=options["otlp_endpoint"],
         metrics=options["metrics"],
         health=options["health"],
+        admin=options["admin"],
         without_rules=WithoutRules(options["without_rules"]),
         drain_delay=options["drain_delay"],
         drain_timeout=options["drain_timeout"],
@@ -244,11 +258,42 @@ def _settings(context: click.Context, options: dict[str, Any]) -> SidecarSetting
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Ca:
+    """file: None: given inline."""
+
+    option: str
+    pem: bytes
+    file: Path | None = None
+
+
+def _ca(options: dict[str, Any]) -> _Ca | None:
+    inline, file = options["ca"], options["ca_file"]
+    if inline is not None and file is not None:
+        raise click.UsageError("--ca and --ca-file exclude each other")
+    if inline is not None:
+        ca = _Ca("--ca", inline.encode())
+    elif file is not None:
+        try:
+            ca = _Ca(f"--ca-file {file}", file.read_bytes(), file)
+        except OSError as error:
+            raise click.UsageError(f"--ca-file {file} can't be read: {error.strerror}") from error
+    else:
+        return None
+    if b"-----BEGIN CERTIFICATE-----" not in ca.pem:
+        raise click.UsageError(f"{ca.option} holds no certificate in PEM")
+    try:
+        expiry(ca.pem)
+    except TrustUnusable as error:
+        raise click.UsageError(f"{ca.option} is of no use: {error}") from error
+    return ca
+
+
 def _control(
-    address: str | None, token_file: Path | None, ca_file: Path | None, keepalive: float
+    address: str | None, token_file: Path | None, ca: _Ca | None, keepalive: float
 ) -> ControlTarget | None:
     if address is None:
-        for option, value in (("--token-file", token_file), ("--ca-file", ca_file)):
+        for option, value in (("--token-file", token_file), (ca.option if ca else "", ca)):
             if value is not None:
                 raise click.UsageError(f"{option} is of no use without --control")
         return None
@@ -259,22 +304,14 @@ def _control(
             f"--control-keepalive {keepalive:g}s: the operator sends away who pings more often than every "
             f"{SHORTEST_KEEPALIVE:.0f}s"
         )
-    if ca_file is None:
-        if not address.startswith("unix:"):
-            raise click.UsageError("--control needs --ca-file, unless it is a unix socket")
-        return ControlTarget(address=address, token_file=token_file, keepalive=keepalive)
-    try:
-        pem = ca_file.read_bytes()
-    except OSError as error:
-        raise click.UsageError(f"--ca-file {ca_file} can't be read: {error.strerror}") from error
-    if b"-----BEGIN CERTIFICATE-----" not in pem:
-        raise click.UsageError(f"--ca-file {ca_file} holds no certificate in PEM")
-    try:
-        expiry(pem)
-    except TrustUnusable as error:
-        raise click.UsageError(f"--ca-file {ca_file} is of no use: {error}") from error
+    if ca is None and not address.startswith("unix:"):
+        raise click.UsageError("--control needs --ca-file or --ca, unless it is a unix socket")
     return ControlTarget(
-        address=address, token_file=token_file, ca_pem=pem, ca_file=ca_file, keepalive=keepalive
+        address=address,
+        token_file=token_file,
+        ca_pem=None if ca is None else ca.pem,
+        ca_file=None if ca is None else ca.file,
+        keepalive=keepalive,
     )
 
 

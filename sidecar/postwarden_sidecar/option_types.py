@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import click
 
+from postwarden_sidecar.net.addresses import is_loopback
 from postwarden_sidecar.rules.settings import Handoff
 
 _Value = TypeVar("_Value")
@@ -38,6 +39,26 @@ class HostPort(_Type[tuple[str, int]]):
         if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
             self.fail(f"{text!r} is not HOST:PORT, as in 127.0.0.1:10025", param, ctx)
         return host, int(port)
+
+
+class LoopbackPort(HostPort):
+    """`[HOST]:PORT` of loopback; no host: 127.0.0.1. Converts to (host, port)."""
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
+        """See the module."""
+        host, port = super().convert(value, param, ctx)
+        if not host:
+            return "127.0.0.1", port
+        if not is_loopback(host):
+            self.fail(
+                f"{str(value)!r} could be reached by others, and what is answered there is for those who may enter this pod or "
+                f"machine: give loopback, as in 127.0.0.1:{port}",
+                param,
+                ctx,
+            )
+        return host, port
 
 
 class UpstreamTarget(_Type[str]):

@@ -6,7 +6,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from postwarden_cli.kubectl import _table
+from postwarden_cli.kubectl_status import _table
 from rich.console import Console
 
 

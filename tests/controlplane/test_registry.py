@@ -79,3 +79,14 @@ def test_wish_that_did_not_change_wakes_no_stream(registry: Registry) -> None:
     registry.set_wanted({"pod": wish("a")})
     assert not stream.wake.is_set()
     assert told(stream) is None
+
+
+def test_sidecars_are_counted_by_state_where_a_policy_matches(registry: Registry) -> None:
+    assert not registry.counts()
+    connect(registry, "a/1")
+    registry.set_wanted({"pod": wish("a"), "other": wish("a")})
+    assert registry.counts() == {State.SYNCED: 1}
+    registry.set_wanted({"pod": wish("b"), "other": wish("a")})
+    assert registry.counts() == {State.PENDING: 1}
+    registry.set_wanted({"pod": Unmanaged(), "other": wish("a")})
+    assert not registry.counts()

@@ -14,10 +14,9 @@ from postwarden_sidecar.dns import zone_health
 from postwarden_sidecar.dns.zone_health import ZoneState
 from postwarden_sidecar.engine.actions import DnsblAnswer
 from postwarden_sidecar.ipc.messages import Resolvers, ZoneProbed
-from postwarden_sidecar.ipc.page import Page, lookup_bucket, lookup_sum
+from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.net.descriptors import Descriptors
 from postwarden_sidecar.net.loop import Loop
-from postwarden_sidecar.net.metering import Meter
 from postwarden_sidecar.rules.settings import Dnsbl, DnsblSite
 from postwarden_sidecar.worker.blocklists import BlocklistInquiry, Blocklists
 
@@ -41,8 +40,7 @@ class Bench:
         self.supervised = True
         self.probes: list[str] = []
         self.descriptors = Descriptors(4096)
-        self.cells = self.page.slot(0)
-        self.lists = Blocklists(self.loop, self.descriptors, Meter(self.cells), self.want_probe)
+        self.lists = Blocklists(self.loop, self.descriptors, self.page.lookups, 0, self.want_probe)
         self.answers: list[DnsblAnswer] = []
 
     def want_probe(self, zone: str) -> bool:
@@ -84,7 +82,6 @@ def bench() -> Iterator[Bench]:
     bench.loop.turn()
     assert bench.descriptors.opened == 0
     bench.loop.release()
-    bench.cells.release()
     bench.page.close()
     os.close(bench.page.descriptor)
 
@@ -213,9 +210,37 @@ def test_new_rules_with_other_resolvers_close_the_sockets_of_the_former(
     assert bench.descriptors.opened == 0
 
 
-def test_look_ups_are_counted_by_outcome(bench: Bench, server: NameServer) -> None:
-    bench.query(settings(WL, resolvers=(server.target,)))
+def counted(page: Page) -> dict[tuple[str, str], int]:
+    totals = page.lookups.totals()
+    return {(zone, outcome.value): sum(counts) for zone, outcome, counts, _ in totals if any(counts)}
+
+
+def test_look_ups_are_counted_by_zone_and_outcome(bench: Bench, server: NameServer) -> None:
+    lists = settings(WL, BL, resolvers=(server.target,))
+    bench.page.lookups.name_zones([WL, BL])
+    bench.lists.set_rules(replace(make_rules(), dnsbl=lists))
+    bench.query(lists)
+    bench.probed(BL, ZoneState.HEALTHY)
+    bench.turn_until(lambda: len(bench.answers) == 2)
+    assert counted(bench.page) == {(WL, "not_listed"): 1, (BL, "listed"): 1}
+    assert all(total > 0 for _, _, counts, total in bench.page.lookups.totals() if any(counts))
+
+
+def test_a_zone_with_a_key_is_counted_under_its_template(bench: Bench, server: NameServer) -> None:
+    keyed = replace(settings(WL, resolvers=(server.target,)).sites[0], template="{key}.example")
+    lists = Dnsbl(resolvers=(server.target,), sites=(keyed,))
+    bench.page.lookups.name_zones(["{key}.example"])
+    bench.lists.set_rules(replace(make_rules(), dnsbl=lists))
+    bench.query(lists)
     bench.turn_until(lambda: bench.answers)
-    buckets = [bench.page.total(lookup_bucket("not_listed", index)) for index in range(14)]
-    assert sum(buckets) == 1
-    assert bench.page.total(lookup_sum("not_listed")) > 0
+    assert counted(bench.page) == {("{key}.example", "not_listed"): 1}
+
+
+def test_a_connection_of_former_rules_counts_in_its_own_zone(bench: Bench, server: NameServer) -> None:
+    former, new = settings(WL, resolvers=(server.target,)), settings(BL, resolvers=(server.target,))
+    for lists in (former, new):
+        bench.page.lookups.name_zones(site.template for site in lists.sites)
+        bench.lists.set_rules(replace(make_rules(), dnsbl=lists))
+    bench.query(former)
+    bench.turn_until(lambda: bench.answers)
+    assert counted(bench.page) == {(WL, "not_listed"): 1}

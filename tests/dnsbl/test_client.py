@@ -29,7 +29,7 @@ class Bench:
         self.descriptors = Descriptors(4096)
         self.outcomes: list[Outcome] = []
         self.client = DnsblClient(
-            self.loop, self.descriptors, lambda outcome, _: self.outcomes.append(outcome)
+            self.loop, self.descriptors, lambda _zone, outcome, _: self.outcomes.append(outcome)
         )
         self.answers: dict[str, Finding] = {}
 
@@ -206,6 +206,22 @@ def test_a_resolver_that_never_answers_is_asked_again_until_the_time_is_over(ben
         }
         assert 0.4 < time.monotonic() - began < 2
         assert 3 <= server.count("bl.example") <= 5
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(("patience", "counted"), [(0.01, []), (0.15, [Outcome.TIMEOUT])])
+def test_a_silent_list_that_is_waited_for_no_longer_counts_as_silent_after_an_attempt(
+    bench: Bench, patience: float, counted: list[Outcome]
+) -> None:
+    with NameServer({"bl.example": Zone(mode="silent")}) as server:
+        waiting = bench.query(["bl.example"], [server.target])
+        until = time.monotonic() + patience
+        while time.monotonic() < until:
+            bench.loop.wake()
+            bench.loop.turn()
+        waiting.cancel()
+    assert bench.outcomes == counted
+    assert bench.answers == {}
 
 
 @pytest.mark.usefixtures("quick")

@@ -215,6 +215,21 @@ def test_lists_that_never_answer_let_the_client_pass_when_the_wait_ends() -> Non
     assert wire.engine.next_action() is None
 
 
+def test_lists_that_are_silent_are_in_the_record_each_once() -> None:
+    scene = Scene()
+    began = scene.now
+    wire = connect(make_rules(dnsbl=lists(SITE, GOOD)), scene=scene)
+    scene.wait(2.0)
+    for _ in range(2):
+        wire.tell(replace(answer(failed=True), outcome="timeout", start=began, end=scene.now))
+    scene.wait(4.0)
+    assert wire.handed_over
+    assert [(each.zone, each.outcome, each.end) for each in record_of(wire).lookups] == [
+        ("bl.example.", "timeout", 2.0),
+        ("wl.example.", "timeout", 6.0),
+    ]
+
+
 @pytest.mark.parametrize(
     ("answers", "outcome"),
     [

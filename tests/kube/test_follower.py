@@ -150,7 +150,7 @@ async def test_api_server_that_fails_for_long_leaves_what_is_known_and_a_doubt(
 
 async def test_pods_are_told_at_once_without_kopf_and_not_listed_again(scene: Scene) -> None:
     scene.cluster.put(
-        Kind.POD, "mta-0", spec={"containers": [{"name": "postwarden"}]}, status={"phase": "Running"}
+        Kind.POD, "mta-0", spec={"containers": [{"name": "postwarden-sidecar"}]}, status={"phase": "Running"}
     )
     await scene.settle()
     scene.watch.silent = True

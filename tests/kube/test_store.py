@@ -36,7 +36,7 @@ def pod(version: int, uid: str = "pod-1", phase: str = "Running", **metadata: st
             "labels": {"app": "mail"},
             **metadata,
         },
-        "spec": {"containers": [{"name": "mta"}], "initContainers": [{"name": "postwarden"}]},
+        "spec": {"containers": [{"name": "mta"}], "initContainers": [{"name": "postwarden-sidecar"}]},
         "status": {"phase": phase},
     }
 

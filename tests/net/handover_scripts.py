@@ -17,7 +17,7 @@ HELLO = b"EHLO client.example\r\n"
 MAIL = b"MAIL FROM:<a@example.com>\r\n"
 RCPT = b"RCPT TO:<b@example.org>\r\n"
 OK = b"250 2.1.0 Ok\r\n"
-SHORT_REPLAY = replace(SHORT, replay=ReplayLimits(0.3, 0.3, 0.3, 0.3))
+SHORT_REPLAY = replace(SHORT, replay=ReplayLimits(0.6, 0.6, 0.6, 0.6))
 
 
 def deep_rules(*, pipelining: bool = True, action: Action = Action.ENFORCE) -> Rules:

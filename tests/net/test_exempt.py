@@ -237,6 +237,7 @@ def test_a_421_between_two_recipients_is_no_reply_to_the_second() -> None:
     def leave(conversation: Conversation) -> None:
         assert asked.wait(5)
         conversation.say(b"421 4.4.2 timeout\r\n")
+        assert conversation.hear() == b""  # the worker has heard it, for it closes
         told.set()
 
     script = Steps((HELLO, EHLO_REPLY), (MAIL, OK), (EXEMPT, OK), then=leave)

@@ -12,6 +12,7 @@ from net.bench import Bench, make_rules
 from net.scripted_mta import Conversation, ScriptedMta, serve_mail
 from postwarden_sidecar.engine.connection import Connection
 from postwarden_sidecar.engine.context import Context
+from postwarden_sidecar.engine.record import Verdict
 from postwarden_sidecar.ipc.page import CELLS, DURATION_BOUNDS, connections, duration_bucket
 from postwarden_sidecar.ipc.page import tests as results
 from postwarden_sidecar.net.connector import Connector
@@ -83,8 +84,9 @@ def test_a_listed_client_is_dropped_with_one_line_and_counted() -> None:
         counted = [connections(record.verdict) for record in bench.host.records()]
         counted.append(results("access", "fail", "Drop"))
         assert [bench.cells[CELLS[name]] for name in counted] == [1, 1]
-        buckets = [bench.cells[CELLS[duration_bucket(index)]] for index in range(len(DURATION_BOUNDS) + 1)]
-        assert sum(buckets) == 1
+        for verdict, count in ((Verdict.DROPPED, 1), (Verdict.REJECTED, 0)):
+            buckets = [duration_bucket(verdict, index) for index in range(len(DURATION_BOUNDS) + 1)]
+            assert sum(bench.cells[CELLS[bucket]] for bucket in buckets) == count
 
 
 def test_the_reply_to_a_dropped_talker_is_not_lost_in_a_reset() -> None:

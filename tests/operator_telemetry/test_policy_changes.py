@@ -18,6 +18,7 @@ from postwarden_operator.policy import FieldError
 from postwarden_operator.reconcile.compilation import RESOLVED, VALID, Compilation, Reason
 from postwarden_operator.reconcile.observer import ReconcileTimes
 from postwarden_operator.reconcile.plan import Outcome, Plan
+from postwarden_operator.telemetry.metrics import ReplicaState
 from postwarden_operator.telemetry.policy_changes import MOST_TRACED_PODS, PolicyChanges, written_at
 from postwarden_operator.telemetry.reference import tables
 from postwarden_operator.telemetry.service import Telemetry, TelemetrySettings
@@ -237,7 +238,9 @@ def test_a_write_is_dated_by_the_whole_second_that_is_known(times: list[str], at
 async def test_an_unusable_endpoint_is_warned_of_and_prometheus_is_served(
     caplog: pytest.LogCaptureFixture, unused_tcp_port: int
 ) -> None:
-    telemetry = Telemetry(TelemetrySettings("collector", ("127.0.0.1", unused_tcp_port)), {})
+    state = ReplicaState(leading=False, sidecars={"synced": 3})
+    settings = TelemetrySettings("collector", ("127.0.0.1", unused_tcp_port))
+    telemetry = Telemetry(settings, {}, state=lambda: state)
     await telemetry.start()
 
     def get() -> bytes:
@@ -245,7 +248,11 @@ async def test_an_unusable_endpoint_is_warned_of_and_prometheus_is_served(
             content: bytes = answer.read()
             return content
 
-    assert b"postwarden_reconciles_total" in await asyncio.to_thread(get)
+    told = await asyncio.to_thread(get)
+    assert b"postwarden_reconciles_total" in told
+    assert b'postwarden_sidecars{postwarden_sidecar_state="synced"} 3.0' in told
+    assert b'postwarden_sidecars{postwarden_sidecar_state="rejected"} 0.0' in told
+    assert b"postwarden_operator_leading 0.0" in told
     await telemetry.stop()
     assert "no OTLP: OTLP endpoint 'collector' is no URL" in caplog.text
 

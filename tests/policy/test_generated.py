@@ -108,7 +108,11 @@ def test_parents_of_defaults_have_defaults_themselves() -> None:
 
 
 def test_yaml_reads_the_same_for_a_reader_of_yaml_1_1_as_kubernetes_has() -> None:
-    (text,) = (text for path, text in generated_files().items() if path.endswith(".yaml"))
+    (text,) = (
+        text
+        for path, text in generated_files().items()
+        if path.startswith("crds/") and path.endswith(".yaml")
+    )
     reader = YAML(typ="safe", pure=True)
     reader.version = (1, 1)
     assert reader.load(text) == custom_resource_definition()

@@ -10,6 +10,7 @@ from postwarden_operator.controlplane.peer_state import PeerState
 from postwarden_operator.controlplane.subscription import State, SyncState
 from postwarden_operator.policy import FieldError
 from postwarden_operator.reconcile.compilation import RESOLVED, UNKNOWN, VALID, Compilation, Reason, summary
+from postwarden_operator.reconcile.interception import Interception
 from postwarden_operator.reconcile.judge import judged
 from postwarden_operator.reconcile.plan import Outcome
 from postwarden_operator.reconcile.status import status_of
@@ -185,3 +186,12 @@ def test_leader_that_has_heard_of_every_sidecar_is_settled_at_once() -> None:
     after = status_of(outcome(2), by_uid.get, status(SYNCED, SYNCED), NOW, settled=False)
     assert condition(after, "Programmed") == ("False", "Pending")
     assert after["sidecars"] == status(SYNCED, PENDING)["sidecars"]
+
+
+def test_interception_is_a_condition_and_stays_where_it_is_not_known_now() -> None:
+    by_uid = {"pod-0": SYNCED}.get
+    bypassed = Interception("False", Reason("Bypassed", "Service mx"))
+    assert not [each for each in status(SYNCED)["conditions"] if each["type"] == "Intercepted"]
+    known = status_of(outcome(1), by_uid, {}, NOW, intercepted=bypassed)
+    assert condition(known, "Intercepted") == ("False", "Bypassed")
+    assert status_of(outcome(1), by_uid, known, NOW) == known

@@ -45,13 +45,25 @@ def test_packages_are_marked_as_typed(package: str) -> None:
     assert (ROOT / package / "py.typed").exists()
 
 
-def test_lock_files_name_no_host_and_pin_every_line_with_a_hash() -> None:
-    text = (ROOT / "requirements/dev.lock").read_text()
+LOCKS = ("dev", "operator", "sidecar", "build")
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_files_name_no_host_and_pin_every_line_with_a_hash(lock: str) -> None:
+    text = (ROOT / f"requirements/{lock}.lock").read_text()
     assert not re.search(r"https?://|--index-url|--find-links|--trusted-host", text)
     pins = re.findall(r"^([a-z0-9._-]+(?:\[[a-z,]+\])?)==", text, re.MULTILINE | re.IGNORECASE)
-    assert len(pins) > 30
+    assert len(pins) > (5 if lock == "build" else 25)
     blocks = re.split(r"^(?=\S+==)", text, flags=re.MULTILINE)[1:]
     assert all("--hash=sha256:" in block for block in blocks)
+
+
+@pytest.mark.parametrize("lock", LOCKS[1:])
+def test_images_have_the_versions_that_are_tested(lock: str) -> None:
+    def pinned(name: str) -> set[str]:
+        return set(re.findall(r"^\S+==\S+", (ROOT / f"requirements/{name}.lock").read_text(), re.MULTILINE))
+
+    assert pinned(lock) <= pinned("dev")
 
 
 def test_files_do_one_thing() -> None:

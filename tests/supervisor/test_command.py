@@ -194,7 +194,7 @@ def status(pid: str) -> str:
         (["--listen=:25", "--token-file=/t"], "--token-file is of no use without --control"),
         (
             ["--listen=:25", "--control=operator:443", "--token-file=/t"],
-            "--control needs --ca-file, unless it is a unix socket",
+            "--control needs --ca-file or --ca, unless it is a unix socket",
         ),
         (
             ["--listen=:25", "--control=operator:443", "--token-file=/t", "--ca-file=/dev/null"],

@@ -64,14 +64,46 @@ def test_an_endpoint_that_works_again_is_told_once(
     health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    health.worked()
+    health.worked("logs")
     assert told(caplog) == []
     health.failed("logs", 5)
-    health.worked()
-    health.worked()
+    health.worked("logs")
+    health.worked("logs")
     assert told(caplog)[1:] == ["OTLP endpoint http://collector:4317 works again; 5 items were lost"]
     health.failed("logs", 1)
     assert len(told(caplog)) == 3
+
+
+def test_a_backend_that_takes_traces_only_is_warned_of_at_the_same_pace(
+    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for second in range(180):
+        clock.now = second
+        health.worked("traces")
+        health.failed("logs", 1)
+        health.failed("metrics", 0)
+    assert [line.partition(":4317 ")[2].partition(" (")[0] for line in told(caplog)] == [
+        "does not take logs",
+        "does not take logs, metrics",
+    ]
+
+
+def test_who_sends_to_the_same_endpoint_shares_its_warnings(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other, elsewhere = (Health.of(f"http://{host}:4317", clock) for host in ("a", "a", "b"))
+    assert one is other
+    assert elsewhere is not one
+    one.close()
+    other.failed("traces", 1)
+    assert len(told(caplog)) == 1
+    other.close()
+    again = Health.of("http://a:4317", clock)
+    assert again is not other
+    again.close()
+    elsewhere.close()
+    assert logging.getLogger("opentelemetry").propagate
 
 
 def test_giving_up_is_told_once_and_nothing_after_it(
@@ -79,7 +111,7 @@ def test_giving_up_is_told_once_and_nothing_after_it(
 ) -> None:
     health.give_up()
     health.failed("traces", 1)
-    health.worked()
+    health.worked("traces")
     assert told(caplog) == [
         "OTLP endpoint http://collector:4317 did not answer in time; what waited for it is lost"
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
 from hypothesis import given
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.telemetry.attributes import attributes
@@ -82,5 +83,19 @@ def test_a_pretty_line_tells_time_verdict_address_and_reason() -> None:
     clock = time.strftime("%H:%M:%S", time.localtime(record().started))
     made = record(would="dropped", client_address="2001:db8::1")
     assert pretty_line(made, colour=False) == (
-        f"{clock}  rejected     [2001:db8::1]:40001    denied by spec.access.rules[1] (Enforce: dropped)"
+        f"{clock}  rejected     [2001:db8::1]:40001    denied by spec.access.rules[1] (under Enforce: dropped)"
     )
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("192.0.2.1 is rejected by spec.access.rules[0]", "is rejected by spec.access.rules[0]"),
+        ("192.0.2.1: it sent what is no SMTP command", "sent what is no SMTP command"),
+        ("192.0.2.11 has more than 50 connections", "192.0.2.11 has more than 50 connections"),
+        ("no policy is in force", "no policy is in force"),
+    ],
+)
+def test_a_pretty_line_tells_the_address_once(reason: str, shown: str) -> None:
+    made = record(reason=reason, client_address="192.0.2.1", client_port=25)
+    assert pretty_line(made, colour=False).split("192.0.2.1:25")[1].strip() == shown

@@ -9,9 +9,12 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import grpc
 import pytest
+from controlclient.authority import Authority
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 from postwarden.telemetry.endpoint import OtlpProtocol
 from postwarden_sidecar.engine.record import Event, EventKind, Record, Verdict
@@ -30,16 +33,14 @@ def page() -> Iterator[Page]:
 
 
 @pytest.fixture(params=["grpc", "http/protobuf"])
-async def collector(request: pytest.FixtureRequest) -> AsyncIterator[Collector]:
-    if request.param == "grpc":
-        with grpc_collector() as found:
-            yield found
-    else:
-        async with http_collector() as found:
-            yield found
+def collector(request: pytest.FixtureRequest) -> Iterator[Collector]:
+    with grpc_collector() if request.param == "grpc" else http_collector() as found:
+        yield found
 
 
-async def exported(collector: Collector, page: Page, *records: Record) -> list[dict[str, object]]:
+async def exported(
+    collector: Collector, page: Page, *records: Record, environ: dict[str, str] | None = None
+) -> list[dict[str, object]]:
     """Observe the records and close; the JSON lines."""
     stream = io.BytesIO()
     telemetry = Telemetry(
@@ -50,11 +51,24 @@ async def exported(collector: Collector, page: Page, *records: Record) -> list[d
         pid=1,
         resource={"k8s.pod.name": "mx-0"},
         otlp_endpoint=collector.url,
-        environ={},
+        environ=environ or {},
     )
     telemetry.observe(records)
     await telemetry.close(10.0)
+    assert b'postwarden_telemetry_dropped_total{postwarden_signal="log"} 0' in telemetry.prometheus()
     return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("signal", ["traces", "metrics", "logs"])
+async def test_a_signal_that_is_not_wanted_is_not_sent_and_nothing_of_it_counts_as_lost(
+    signal: str, collector: Collector, page: Page
+) -> None:
+    (line,) = await exported(collector, page, record(), environ={f"OTEL_{signal.upper()}_EXPORTER": "none"})
+    received = {"traces": collector.traces, "metrics": collector.metrics, "logs": collector.logs}
+    assert {name for name, requests in received.items() if requests} == {"traces", "metrics", "logs"} - {
+        signal
+    }
+    assert ("trace_id" in line) == (signal != "traces")
 
 
 async def test_a_trace_has_a_server_span_with_its_children_and_times(
@@ -136,9 +150,9 @@ async def test_metrics_are_those_of_the_page(collector: Collector, page: Page) -
         slot = page.slot(worker)
         slot[CELLS[cells.connections(Verdict.DROPPED)]] = count
         slot[CELLS[cells.tests("pregreet", "fail", "Drop")]] = count
-        slot[CELLS[cells.duration_bucket(2)]] = count
+        slot[CELLS[cells.duration_bucket(Verdict.DROPPED, 2)]] = count
         slot[CELLS[cells.active("relay")]] = count
-        slot[CELLS[cells.DURATION_SUM_US]] = 1_500_000
+        slot[CELLS[cells.duration_sum(Verdict.DROPPED)]] = 1_500_000
         slot[CELLS[cells.RECORDS_DROPPED]] = 1
         slot[CELLS[cells.SCREENING]] = count
         slot[CELLS[cells.UPSTREAM]] = count - 1
@@ -159,7 +173,9 @@ async def test_metrics_are_those_of_the_page(collector: Collector, page: Page) -
     }
     assert tests["pregreet", "fail", "Drop"] == 7
     assert tests["access", "pass"] == 0
-    (duration,) = metrics["postwarden.screening.duration"].histogram.data_points
+    durations = metrics["postwarden.screening.duration"].histogram.data_points
+    assert {plain(each.attributes)["postwarden.verdict"] for each in durations} == set(Verdict)
+    (duration,) = (each for each in durations if each.count)
     assert (duration.count, duration.sum, duration.bucket_counts[2]) == (7, 3.0, 7)
     assert tuple(duration.explicit_bounds) == cells.DURATION_BOUNDS
     assert not duration.HasField("min")
@@ -269,3 +285,24 @@ async def test_a_dead_endpoint_costs_no_time_and_is_warned_of_once(
         assert b'signal="log"' in telemetry.prometheus()
     (warning,) = [entry for entry in caplog.records if entry.name == "postwarden.telemetry"]
     assert (warning.levelno, url in warning.getMessage()) == (logging.WARNING, True)
+
+
+async def test_headers_and_the_authority_come_from_the_usual_variables(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority("of the collector")
+    trusted = tmp_path / "ca.pem"
+    trusted.write_bytes(authority.pem)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", str(trusted))
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret")
+    seen: list[dict[str, str | bytes]] = []
+    key, certificate = authority.leaf()
+    with grpc_collector(
+        lambda context: seen.append(dict(context.invocation_metadata())),
+        grpc.ssl_server_credentials([(key, certificate)]),
+    ) as collector:
+        lines = await exported(collector, page, passed())
+    assert len(lines) == 1
+    assert len(collector.log_records()) == 1
+    assert {names["authorization"] for names in seen} == {"Bearer s3cret"}
+    assert caplog.records == []

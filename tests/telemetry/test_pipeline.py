@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from postwarden_sidecar.dns.outcome import Outcome
 from postwarden_sidecar.engine.record import Verdict
 from postwarden_sidecar.ipc import page as cells
 from postwarden_sidecar.ipc.page import CELLS, Page
-from postwarden_sidecar.rules.settings import LogFormat
+from postwarden_sidecar.rules.settings import Limits, LogFormat
 from postwarden_sidecar.telemetry.pipeline import QUEUE_LIMIT, Telemetry
+from postwarden_sidecar.telemetry.sidecar_state import SidecarState
 from prometheus_client.parser import text_string_to_metric_families
 from telemetry.samples import passed, record
 
@@ -69,9 +71,9 @@ async def test_prometheus_gets_the_pages_values_under_its_own_names(page: Page) 
     slot[CELLS[cells.connections(Verdict.DROPPED)]] = 7
     slot[CELLS[cells.tests("pregreet", "fail", "Drop")]] = 7
     slot[CELLS[cells.active("relay")]] = 2
-    slot[CELLS[cells.duration_bucket(0)]] = 3
-    slot[CELLS[cells.duration_bucket(len(cells.DURATION_BOUNDS))]] = 1
-    slot[CELLS[cells.DURATION_SUM_US]] = 400_000_000
+    slot[CELLS[cells.duration_bucket(Verdict.DROPPED, 0)]] = 3
+    slot[CELLS[cells.duration_bucket(Verdict.DROPPED, len(cells.DURATION_BOUNDS))]] = 1
+    slot[CELLS[cells.duration_sum(Verdict.DROPPED)]] = 400_000_000
     slot[CELLS[cells.RECORDS_DROPPED]] = 5
     for worker in (1, 2):
         page.slot(worker)[CELLS[cells.SCREENING]] = 3
@@ -87,11 +89,12 @@ async def test_prometheus_gets_the_pages_values_under_its_own_names(page: Page) 
     failed = {("postwarden_test", "pregreet"), ("postwarden_outcome", "fail"), ("postwarden_action", "Drop")}
     assert values["postwarden_tests_total", frozenset(failed)] == 7
     assert values["postwarden_connections_active", frozenset({("postwarden_stage", "relay")})] == 2
-    assert values["postwarden_screening_duration_seconds_bucket", frozenset({("le", "0.0001")})] == 3
-    assert values["postwarden_screening_duration_seconds_bucket", frozenset({("le", "300.0")})] == 3
-    assert values["postwarden_screening_duration_seconds_bucket", frozenset({("le", "+Inf")})] == 4
-    assert values["postwarden_screening_duration_seconds_sum", frozenset()] == 400
-    assert values["postwarden_screening_duration_seconds_count", frozenset()] == 4
+    dropped = ("postwarden_verdict", "dropped")
+    for bound, count in (("0.0001", 3), ("300.0", 3), ("+Inf", 4)):
+        bucket = frozenset({dropped, ("le", bound)})
+        assert values["postwarden_screening_duration_seconds_bucket", bucket] == count
+    assert values["postwarden_screening_duration_seconds_sum", frozenset({dropped})] == 400
+    assert values["postwarden_screening_duration_seconds_count", frozenset({dropped})] == 4
     assert values["postwarden_connections_screening", frozenset()] == 6
     assert values["postwarden_connections_upstream", frozenset()] == 3
     assert values["postwarden_stress", frozenset()] == 1
@@ -99,6 +102,63 @@ async def test_prometheus_gets_the_pages_values_under_its_own_names(page: Page) 
     assert lost(found, "record") == 5
     (target,) = (dict(labels) for name, labels in values if name == "target_info")
     assert (target["service_name"], target["k8s_pod_name"]) == ("postwarden-sidecar", "mx-0")
+
+
+async def test_prometheus_gets_what_the_supervisor_knows(page: Page) -> None:
+    state = SidecarState(
+        Limits(screening=500, upstream=0), True, False, True, {"bl.test": False, "{key}.dq": True}
+    )
+    told = series(found := telemetry(page, None, state=lambda: state))
+    await found.close()
+    limits = {
+        dict(labels)["postwarden_limit"]: value
+        for (name, labels), value in told.items()
+        if name == "postwarden_connections_limit"
+    }
+    assert limits == {"connections_per_client": 50, "screening": 500, "upstream": 0}
+    assert told["postwarden_policy_in_force", frozenset()] == 1
+    assert told["postwarden_operator_connected", frozenset()] == 0
+    assert told["postwarden_handoff_proved", frozenset()] == 1
+    assert told["postwarden_dnsbl_zone_usable", frozenset({("postwarden_dnsbl_zone", "bl.test")})] == 0
+    assert told["postwarden_dnsbl_zone_usable", frozenset({("postwarden_dnsbl_zone", "{key}.dq")})] == 1
+
+
+async def test_a_sidecar_without_rules_or_operator_has_no_limits_and_no_stream(page: Page) -> None:
+    told = series(found := telemetry(page, None))
+    await found.close()
+    names = {name for name, _ in told}
+    assert not names & {"postwarden_connections_limit", "postwarden_operator_connected"}
+    assert told["postwarden_policy_in_force", frozenset()] == 0
+    assert told["postwarden_handoff_proved", frozenset()] == 0
+
+
+async def test_look_ups_are_told_by_zone_and_outcome(page: Page) -> None:
+    page.lookups.name_zones(["bl.example", "{key}.wl.example"])
+    place = page.lookups.zones()["{key}.wl.example"]
+    for duration in (0.0005, 3.0):
+        page.lookups.count(2, place, Outcome.TIMEOUT, duration)
+    page.lookups.count(0, 0, Outcome.LISTED, 0.1)
+    found = telemetry(page, None)
+    values = series(found)
+    await found.close()
+    name = "postwarden_dnsbl_lookup_duration_seconds"
+    counts = {
+        (labels["postwarden_dnsbl_zone"], labels["postwarden_dnsbl_outcome"]): value
+        for labels, value in (
+            (dict(labels), value) for (each, labels), value in values.items() if each == f"{name}_count"
+        )
+    }
+    assert counts == {
+        ("bl.example", "listed"): 0,
+        ("bl.example", "not_listed"): 0,
+        ("{key}.wl.example", "listed"): 0,
+        ("{key}.wl.example", "not_listed"): 0,
+        ("{key}.wl.example", "timeout"): 2,
+        ("_OTHER", "listed"): 1,
+    }
+    timeouts = {("postwarden_dnsbl_zone", "{key}.wl.example"), ("postwarden_dnsbl_outcome", "timeout")}
+    assert values[f"{name}_sum", frozenset(timeouts)] == 3.0005
+    assert values[f"{name}_bucket", frozenset(timeouts | {("le", "0.001")})] == 1
 
 
 async def test_a_log_stream_that_blocks_holds_up_nobody_and_losses_are_counted(page: Page) -> None:

@@ -70,6 +70,17 @@ def test_look_ups_that_ran_side_by_side_look_so() -> None:
     assert lasted == pytest.approx([0.4, 0.2, 6.0], abs=1e-5)
 
 
+def test_the_lists_are_done_with_their_last_answer_though_the_wait_goes_on() -> None:
+    tested = [
+        TestResult("pregreet", "pass", "", 0.0, 6.0),
+        TestResult("dnsbl", "pass", "", 0.0, 6.0, "score 0"),
+    ]
+    lookups = [Lookup("zen.example", "not_listed", 0.0, 0.4), Lookup("slow.example", "not_listed", 0.1, 1.2)]
+    made = record(tests=tested, lookups=lookups, duration=7.0, dialog_start=-1.0)
+    lasted = {each.name: (each.end - each.start) / 1e9 for each in outline(made).children}
+    assert lasted == pytest.approx({"pregreet": 6.0, "dnsbl": 1.2}, abs=1e-5)
+
+
 def test_a_client_that_goes_while_lists_are_asked_has_the_answers_that_came() -> None:
     gone = record(tests=[], lookups=[Lookup("zen.example", "listed", -0.1, 0.4)], dialog_start=-1.0)
     (dnsbl,) = outline(gone).children

@@ -6,6 +6,7 @@ ends.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -14,7 +15,7 @@ from typing import Protocol
 from postwarden_operator.controlplane.identity import Identity
 from postwarden_operator.controlplane.subscription import State, Subscription, SyncState
 from postwarden_operator.controlplane.trust import SidecarTrust, TrustBundle
-from postwarden_operator.controlplane.wanted import Held, Unmanaged, Wanted, same
+from postwarden_operator.controlplane.wanted import Held, Managed, Unmanaged, Wanted, same
 
 
 class StatusSink(Protocol):
@@ -147,6 +148,12 @@ class Registry:
         if state.state is State.SYNCED and (stale := stream.trust.stale):
             return replace(state, state=State.PENDING, reason=stale)
         return state
+
+    def counts(self) -> Counter[State]:
+        """The sidecars that have a policy and a stream, by state. Any thread may ask."""
+        screened = [uid for uid in tuple(self._streams) if isinstance(self._wanted.get(uid), Managed | Held)]
+        states = (self.state(uid) for uid in screened)
+        return Counter(each.state for each in states if each is not None)
 
     def blob(self, pod_uid: str, digest: str) -> bytes | None:
         """A table of the snapshot last sent to that pod, else None."""

@@ -34,6 +34,9 @@ class Certificate(Protocol):
     def server_credentials(self) -> grpc.ServerCredentials:
         """Credentials that show, at each handshake, the certificate of that moment."""
 
+    def newest(self) -> tuple[bytes, bytes]:
+        """Key and certificate, PEM, that there are now. Raises OSError: they can't be read."""
+
 
 class CertificateInMemory:
     """Set anew by whoever makes it; not before the first `set` can connections be made."""
@@ -47,9 +50,10 @@ class CertificateInMemory:
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """See Certificate."""
-        return _credentials(self._current)
+        return _credentials(self.newest)
 
-    def _current(self) -> tuple[bytes, bytes]:
+    def newest(self) -> tuple[bytes, bytes]:
+        """See Certificate."""
         assert self._pair is not None, "the certificate is set before the server listens"
         return self._pair
 
@@ -173,6 +177,10 @@ class CertificateFiles:
         except CertificateUnusable as error:
             _log.error("the certificate in use stays: %s", error)
         return self._pair
+
+    def newest(self) -> tuple[bytes, bytes]:
+        """Key and certificate as the files have them, whatever sidecars know of their CA. Raises OSError."""
+        return self._key.read_bytes(), self._certificate.read_bytes()
 
     def _too_early(self, pem: bytes) -> bool:
         """Whether sidecars may not have heard yet of the CA of this chain, and the last certificate is good still."""

@@ -2,7 +2,8 @@
 
 Contract: `load` reads and compiles, and raises NothingUsable for a bad first policy; `start` serves the
 stream on a unix socket in a folder that only this user may open, with a token made for this run; an edit is
-pushed live, and a bad edit changes nothing and is reported once. `report` is called from the event loop.
+pushed live, and a bad edit changes nothing and is reported once. `report` is called from the event loop. telemetry: where traces of
+edits and the operator's metrics go; None: nowhere.
 """
 
 import asyncio
@@ -29,8 +30,10 @@ from postwarden_operator.files.folder import Objects, Signature, Unreadable, rea
 from postwarden_operator.files.selection import first_by_name
 from postwarden_operator.reconcile.compilation import Compiler
 from postwarden_operator.reconcile.loop import Debounce, Reconciler
+from postwarden_operator.reconcile.observer import NOBODY
 from postwarden_operator.reconcile.plan import Outcome, Plan, plan
 from postwarden_operator.reconcile.world import Pod, World
+from postwarden_operator.telemetry.service import Telemetry, TelemetrySettings
 
 __all__ = [
     "Applied",
@@ -61,6 +64,7 @@ class FilesOperator:
         paths: Sequence[Path],
         *,
         report: Callable[[FilesEvent], None],
+        telemetry: TelemetrySettings | None = None,
         poll_interval: float = POLL_INTERVAL,
     ) -> None:
         self._paths = tuple(paths)
@@ -69,6 +73,7 @@ class FilesOperator:
         self._token = secrets.token_urlsafe(32)
         self._salt = secrets.token_bytes(32)
         self._registry = Registry(self)
+        self._telemetry = None if telemetry is None else Telemetry(telemetry)
         self._compiler = Compiler(strict=True)
         self._reconciler = Reconciler(
             self._read_world,
@@ -77,6 +82,7 @@ class FilesOperator:
             select=first_by_name,
             debounce=Debounce(0, 0),
             compiler=self._compiler,
+            observer=NOBODY if self._telemetry is None else self._telemetry.changes,
         )
         self._objects: Objects | None = None
         self._seen: Signature = ()
@@ -108,7 +114,10 @@ class FilesOperator:
             self.load()
         self._folder = tempfile.TemporaryDirectory(prefix="postwarden-")  # mode 0700
         socket = Path(self._folder.name) / "control.sock"
-        self._server = ScreeningServer(self._registry, self)
+        if self._telemetry is None:
+            self._server = ScreeningServer(self._registry, self)
+        else:
+            self._server = ScreeningServer(self._registry, self, self._telemetry.changes)
         self._server.listen_unix(socket)
         await self._reconciler.reconcile()
         await self._server.start()
@@ -127,6 +136,9 @@ class FilesOperator:
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+        if self._telemetry is not None:
+            telemetry, self._telemetry = self._telemetry, None
+            await telemetry.stop()
 
     async def authenticate(self, token: str) -> Identity:
         """The Authenticator: one token, one sidecar."""

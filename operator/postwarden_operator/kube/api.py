@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.config.config_exception import ConfigException
+from kubernetes.aio.stream import WsApiClient
 
 TIMEOUT = 10.0
 """Seconds for one request; a usual one takes milliseconds, a page of a list some hundred."""
@@ -31,6 +33,9 @@ GONE = 410
 GLANCE_TIMEOUT = 4.0
 """Seconds for each of the two requests of `changes`, GLANCE included. Short, for a connection that was kept from an
 earlier request may be dead, and only this tells."""
+
+WEB_SOCKET_PING = 20.0
+"""Seconds between two pings of a stream: below the minute after which load balancers forget who is silent."""
 
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -86,8 +91,7 @@ class ClusterApi:
         try:
             config.load_incluster_config(settings)  # type: ignore[no-untyped-call]  # the library's
         except ConfigException:
-            # Named here, for the library looks at the variable only once, when it is imported.
-            file = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
+            file = _kubeconfig()
             try:
                 await config.load_kube_config(  # type: ignore[no-untyped-call]  # the library's
                     file, client_configuration=settings
@@ -190,6 +194,36 @@ class ClusterApi:
         that is dead is ApiUnavailable, a little later."""
         return self._watch(path, label_selector, since, seconds, seconds + GLANCE_TIMEOUT)
 
+    @asynccontextmanager
+    async def web_socket(
+        self, path: str, query: Mapping[str, str], protocol: str
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A connection of its own, for what is streamed. A refusal has no message: a handshake tells only its status. Raises
+        ApiUnavailable, ApiRefused."""
+        async with WsApiClient(  # type: ignore[no-untyped-call]  # the library's
+            self._client.configuration, heartbeat=WEB_SOCKET_PING
+        ) as sockets:
+            try:
+                _, url, headers, *_ = await sockets.param_serialize(
+                    "GET", path, header_params={}, auth_settings=["BearerToken"]
+                )
+                opening = await sockets.request(
+                    "GET",
+                    url,
+                    query_params=list(query.items()),
+                    headers={**headers, "sec-websocket-protocol": protocol},
+                    _preload_content=False,
+                )
+                opened: aiohttp.ClientWebSocketResponse = await opening
+            except aiohttp.WSServerHandshakeError as error:
+                if error.status >= 500 or error.status == 429:
+                    raise _unavailable("GET", path, error) from error
+                raise ApiRefused(error.status, f"GET {path}: {error.message}") from error
+            except _TROUBLES as error:
+                raise _unavailable("GET", path, error) from error
+            async with opened:
+                yield opened
+
     async def _watch(
         self, path: str, label_selector: str, since: str, seconds: int, timeout: float
     ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
@@ -220,6 +254,20 @@ class ClusterApi:
                 response.close()
         if unread:
             yield _event(path, unread)
+
+
+def default_namespace() -> str:
+    """That of the kubeconfig's current context, as with kubectl; `default` where there is none."""
+    try:
+        _, current = config.list_kube_config_contexts(_kubeconfig())  # type: ignore[no-untyped-call]  # the library's
+        return str(current["context"].get("namespace") or "default")
+    except (ConfigException, OSError, LookupError, TypeError):
+        return "default"
+
+
+def _kubeconfig() -> str:
+    """Looked up here, for the library looks at the variable only once, when it is imported."""
+    return os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
 
 
 BOOKMARK = "BOOKMARK"

@@ -19,6 +19,8 @@ from postwarden_operator.kube.authority_keeper import AuthorityKeeper, OwnAuthor
 from postwarden_operator.kube.follower import Follower
 from postwarden_operator.kube.garbage import short_collections
 from postwarden_operator.kube.health import Health
+from postwarden_operator.kube.injector import Injector, WebhookSettings
+from postwarden_operator.kube.interception import ServiceWatch
 from postwarden_operator.kube.references import References, Unwatched
 from postwarden_operator.kube.replicas import Replicas, ReplicaSettings
 from postwarden_operator.kube.secrets import Secrets
@@ -27,6 +29,7 @@ from postwarden_operator.kube.watch import Watch
 from postwarden_operator.reconcile.loop import Reconciler
 from postwarden_operator.reconcile.plan import Plan
 from postwarden_operator.reconcile.world import World
+from postwarden_operator.telemetry.metrics import ReplicaState
 from postwarden_operator.telemetry.service import NO_TELEMETRY, Telemetry, TelemetrySettings
 
 SECRETS_TICK = 5.0
@@ -43,7 +46,8 @@ class OperatorSettings:
     """listen: HOST:PORT of the control plane. identity: where its certificate comes from. health: host and port for kubelet's probes;
     None: none.
 
-    replicas: how this one and others share the work; None: there are no others. telemetry: where traces and metrics go.
+    replicas: how this one and others share the work; None: there are no others. telemetry: where traces and metrics go. webhook: None:
+    pods are not injected.
     """
 
     listen: str
@@ -51,6 +55,7 @@ class OperatorSettings:
     health: tuple[str, int] | None = None
     replicas: ReplicaSettings | None = None
     telemetry: TelemetrySettings = NO_TELEMETRY
+    webhook: WebhookSettings | None = None
 
 
 class KubeOperator:
@@ -59,13 +64,17 @@ class KubeOperator:
     def __init__(self, settings: OperatorSettings, api: ClusterApi) -> None:
         self._settings = settings
         self._api = api
-        self._telemetry = Telemetry(settings.telemetry)
+        self._telemetry = Telemetry(settings.telemetry, state=self._replica_state)
         self._store = Store(self._written)
         self._replicas = Replicas(
             api,
             _trusting(settings.replicas, self._trusted),
             lambda: self._registry,
             self._store.policy_status,
+            lambda outcome: self._services.of(outcome),
+        )
+        self._services = ServiceWatch(
+            api, self._store, lambda: self._replicas.leading, self._replicas.writer.look_at_all
         )
         self._registry = Registry(self._replicas.sink)
         self._reconciler = Reconciler(
@@ -82,6 +91,13 @@ class KubeOperator:
         self._server = ScreeningServer(
             self._registry, TokenReviewer(api, self._store.pod), self._telemetry.changes
         )
+        self._injector = (
+            None
+            if settings.webhook is None
+            else Injector(
+                api, settings.webhook, lambda: self._registry.trust_bundle, lambda: self._replicas.leading
+            )
+        )
         self._health = Health(self._alive, self._ready)
         self._compiled = False
         if self._replicas.servicer is not None:
@@ -96,11 +112,15 @@ class KubeOperator:
         version, generation = str(metadata.get("resourceVersion") or ""), metadata.get("generation")
         self._telemetry.changes.wrote(metadata["uid"], generation or 0, version, times)
 
+    def _replica_state(self) -> ReplicaState:
+        sidecars = {state.value.lower(): count for state, count in self._registry.counts().items()}
+        return ReplicaState(self._replicas.known_to_lead, sidecars)
+
     def stop(self) -> None:
         self._stop.set()
 
     async def run(self) -> None:
-        """Raises ListenFailed, HealthUnavailable, MetricsUnservable, AuthorityUnusable; or what made a part of it end."""
+        """Raises ListenFailed, WebhookUnavailable, HealthUnavailable, MetricsUnservable, AuthorityUnusable; or what made a part end."""
         # First of all: an API server that is away keeps us from serving, and is no reason to start anew.
         if self._settings.health is not None:
             await self._health.start(*self._settings.health)
@@ -122,6 +142,8 @@ class KubeOperator:
         port = self._server.listen_tls(self._settings.listen, certificate)
         await self._server.start()
         _log.info("serving sidecars on %s (port %d)", self._settings.listen, port)
+        if self._injector is not None:
+            await self._injector.start(certificate)
         parts = [
             asyncio.create_task(part)
             for part in (
@@ -131,12 +153,16 @@ class KubeOperator:
                 self._follower.run(),
                 self._follow_secrets(),
                 follow_trust(),
+                self._services.run(),
+                *([] if self._injector is None else [self._injector.run()]),
             )
         ]
         try:
             await asyncio.wait((*parts, stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
             await self._replicas.stop()
+            if self._injector is not None:
+                await self._injector.stop()
             await self._server.stop()
             for task in (*parts, stopping):
                 task.cancel()

@@ -22,7 +22,7 @@ from postwarden_operator.kube.api import ClusterApi
 from postwarden_operator.kube.leadership import Leadership
 from postwarden_operator.kube.lease import Timing
 from postwarden_operator.kube.peer_reviewer import PeerReviewer
-from postwarden_operator.kube.status_writer import Current, StatusWriter
+from postwarden_operator.kube.status_writer import Current, Intercepted, StatusWriter
 from postwarden_operator.reconcile.plan import Plan
 
 DISCOVERY = 2.0
@@ -65,6 +65,7 @@ class Replicas:
         settings: ReplicaSettings | None,
         streams: Callable[[], Streams],
         current: Current,
+        intercepted: Intercepted = lambda outcome: None,
     ) -> None:
         self._settings = settings
         self._settle = SETTLE * settings.duration if settings is not None else 0.0
@@ -78,12 +79,15 @@ class Replicas:
             self.state,
             current,
             may_write=lambda: self.leading,
+            intercepted=intercepted,
             changes=lambda: self._view.take_changes(asyncio.get_running_loop().time()),
         )
         self._leadership: Leadership | None = None
         self._watches: PeerWatches | None = None
         self._led = asyncio.Event()
         self._published = asyncio.Event()
+        self.known_to_lead = settings is None
+        """As was last said, for who does not act on it; any thread may ask."""
         self.servicer: PeersServicer | None = None
         """To be served beside the sidecars; None: there are no others."""
         if settings is not None:
@@ -139,6 +143,7 @@ class Replicas:
         self.writer.mark_dirty()
 
     def _lead(self, leading: bool) -> None:
+        self.known_to_lead = leading
         if leading:
             self.writer.take_over(self._settle)
         self._led.set()

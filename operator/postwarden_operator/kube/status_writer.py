@@ -18,6 +18,7 @@ from typing import Any
 from postwarden_operator.controlplane.peer_state import PeerState
 from postwarden_operator.kube.api import MERGE_PATCH, ApiRefused, ApiUnavailable, ClusterApi
 from postwarden_operator.kube.objects import CurrentStatus
+from postwarden_operator.reconcile.interception import Interception
 from postwarden_operator.reconcile.judge import judged
 from postwarden_operator.reconcile.plan import Outcome, Plan
 from postwarden_operator.reconcile.status import status_of
@@ -51,6 +52,9 @@ Changes = Callable[[], tuple[Iterable[str], float | None]]
 Current = Callable[[str], CurrentStatus | None]
 """By policy uid; None: the policy is gone."""
 
+Intercepted = Callable[[Outcome], Interception | None]
+"""None: not known yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Written:
@@ -67,7 +71,7 @@ class _Failed:
 
 
 class StatusWriter:
-    """state_of: a sidecar's by pod uid."""
+    """state_of: a sidecar's by pod uid. intercepted: what is known of a policy's Services."""
 
     def __init__(
         self,
@@ -77,6 +81,7 @@ class StatusWriter:
         changes: Changes,
         *,
         may_write: Callable[[], bool] = lambda: True,
+        intercepted: Intercepted = lambda outcome: None,
         quiet: float = QUIET,
         interval: float = INTERVAL,
     ) -> None:
@@ -85,6 +90,7 @@ class StatusWriter:
         self._state_of = state_of
         self._current = current
         self._may_write = may_write
+        self._intercepted = intercepted
         self._changes = changes
         self._outcomes: dict[str, Outcome] = {}
         """By policy uid."""
@@ -122,6 +128,11 @@ class StatusWriter:
 
     def mark_dirty(self) -> None:
         """States of sidecars changed."""
+        self._dirty.set()
+
+    def look_at_all(self) -> None:
+        """Something changed that may be about any policy."""
+        self._look_at_all = 0.0
         self._dirty.set()
 
     def take_over(self, settle: float) -> None:
@@ -198,6 +209,7 @@ class StatusWriter:
             in_object.status,
             datetime.now(UTC),
             settled=now >= self._settled_at,
+            intercepted=self._intercepted(outcome),
         )
         if status == in_object.status:
             self._looked[outcome.uid] = in_object.version

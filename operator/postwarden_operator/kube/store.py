@@ -142,6 +142,11 @@ class Store:
         found = self._pods.known.get(uid)
         return None if found is None else found[1]
 
+    def policy(self, uid: str) -> Mapping[str, Any] | None:
+        """Its document; None: the policy is gone."""
+        found = self._policies.known.get(uid)
+        return None if found is None else found[1].document
+
     def policy_status(self, uid: str) -> CurrentStatus | None:
         """None: the policy is gone."""
         found = self._policies.known.get(uid)

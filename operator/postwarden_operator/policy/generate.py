@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from postwarden_operator.policy.model import GROUP
 from postwarden_operator.policy.reference_table import reference_table
 from postwarden_operator.policy.schema import PLURAL, custom_resource_definition, editor_schema
 
@@ -19,13 +20,32 @@ _YAML_WIDTH = 4096
 """Columns: nothing is folded, for ruamel leaves white space at the ends of lines."""
 
 
+_CHART_METADATA = """\
+  annotations:
+    # Policies are to outlive the chart.
+    helm.sh/resource-policy: keep
+  labels:
+    {{- include "postwarden.labels" . | nindent 4 }}
+"""
+
+
 def generated_files() -> dict[str, str]:
     """Content by path, relative to the repository."""
+    definition = _yaml(custom_resource_definition())
     return {
-        f"crds/postwarden.dev_{PLURAL}.yaml": _DO_NOT_EDIT + _yaml(custom_resource_definition()),
+        f"crds/postwarden.dev_{PLURAL}.yaml": _DO_NOT_EDIT + definition,
+        "charts/postwarden/templates/crd.yaml": _chart_template(definition),
         "crds/screeningpolicy.schema.json": json.dumps(editor_schema(), indent=2, ensure_ascii=False) + "\n",
         "docs/reference/screeningpolicy.md": reference_table(),
     }
+
+
+def _chart_template(definition: str) -> str:
+    """The CRD as Helm's template: what lies in a chart's folder crds/ is never upgraded."""
+    escaped = definition.replace("{{", '{{ "{{" }}')
+    before, name, after = escaped.partition(f"  name: {PLURAL}.{GROUP}\n")
+    document = f"{before}{name}{_CHART_METADATA}{after}"
+    return f"{_DO_NOT_EDIT}{{{{- if .Values.crds.install }}}}\n{document}{{{{- end }}}}\n"
 
 
 def _yaml(document: object) -> str:

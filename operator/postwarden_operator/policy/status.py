@@ -37,7 +37,7 @@ class Condition(Part):
     """As Kubernetes' metav1.Condition."""
 
     type: Annotated[str, Field(max_length=316)]
-    """Accepted, ResolvedRefs, Programmed or DNSBLHealthy."""
+    """Accepted, ResolvedRefs, Programmed, DNSBLHealthy or Intercepted."""
     status: Literal["True", "False", "Unknown"]
     """Whether it holds."""
     observed_generation: Count = 0
@@ -91,4 +91,4 @@ class ScreeningPolicyStatus(Part):
         ),
     ] = ()
     """Accepted: the policy is valid and its own pods' first choice. ResolvedRefs: its lists could be read. Programmed: every
-    sidecar has it in force. DNSBLHealthy: every DNS list answers as it should."""
+    sidecar has it in force. DNSBLHealthy: every DNS list answers as it should. Intercepted: no Service leads past the sidecars."""

@@ -25,7 +25,7 @@ _UNMANAGED = Unmanaged()
 class Outcome:
     """What became of a policy.
 
-    `screened`: the pods it is in force for and that carry our container, name by uid.
+    `screened`: the pods it is in force for and that carry our container, name by uid; `bare`: the names of those that run without.
     """
 
     namespace: str
@@ -38,6 +38,7 @@ class Outcome:
     conflicted: bool
     """It wins no pod though it matches some."""
     screened: Mapping[str, str]
+    bare: tuple[str, ...] = ()
 
     @property
     def revision(self) -> str | None:
@@ -75,7 +76,8 @@ class Planner:
         self._select = select if select is not None else Winners()
         self._known: dict[int, _Known] = {}
         """By the identity of the document, which it keeps alive."""
-        self._screened: tuple[tuple[Pod, ...], dict[str, str]] = (), {}
+        self._screened: tuple[tuple[Pod, ...], dict[str, str], dict[str, str]] = (), {}, {}
+        """Of these pods: those that carry our container, and those that run without, name by uid."""
 
     def plan(self, world: World) -> Plan:
         """What follows from the World."""
@@ -84,8 +86,12 @@ class Planner:
         selection = self._select(candidates, world.pods)
         self._compiler.keep_only(map(_identity, candidates))
         if self._screened[0] is not world.pods:
-            self._screened = world.pods, {pod.uid: pod.name for pod in world.pods if pod.screened}
-        screened = self._screened[1]
+            self._screened = (
+                world.pods,
+                {pod.uid: pod.name for pod in world.pods if pod.screened},
+                {pod.uid: pod.name for pod in world.pods if pod.bare},
+            )
+        _, screened, bare = self._screened
         wanted: dict[str, Wanted] = dict.fromkeys((pod.uid for pod in world.pods), _UNMANAGED)
         outcomes: list[Outcome] = []
         self._known = {}
@@ -94,7 +100,7 @@ class Planner:
             standing = selection.standing[each.candidate]
             outcome = each.outcome
             if outcome is None or each.standing is not standing or outcome.compilation is not compilation:
-                outcome = _outcome(each.candidate, each.document, compilation, standing, screened)
+                outcome = _outcome(each.candidate, each.document, compilation, standing, screened, bare)
             outcomes.append(outcome)
             self._known[id(each.document)] = _Known(each.document, each.candidate, standing, outcome)
             wanted.update(dict.fromkeys(standing.won, _wish(outcome)))
@@ -143,6 +149,7 @@ def _outcome(
     compilation: Compilation,
     standing: Standing,
     screened: Mapping[str, str],
+    bare: Mapping[str, str],
 ) -> Outcome:
     metadata = document.get("metadata")
     generation = metadata.get("generation") if isinstance(metadata, Mapping) else None
@@ -164,6 +171,7 @@ def _outcome(
         accepted=accepted,
         conflicted=conflicted,
         screened={uid: screened[uid] for uid in standing.won if uid in screened},
+        bare=tuple(bare[uid] for uid in standing.won if uid in bare),
     )
 
 

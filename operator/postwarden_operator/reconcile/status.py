@@ -11,6 +11,7 @@ from datetime import datetime
 from postwarden_operator.controlplane.subscription import DISCONNECTED, State, SyncState
 from postwarden_operator.reconcile.compilation import SHOWN_ERRORS, Reason
 from postwarden_operator.reconcile.dnsbl_health import dnsbl_condition, dnsbl_health
+from postwarden_operator.reconcile.interception import Interception
 from postwarden_operator.reconcile.plan import Outcome
 
 MESSAGE_LIMIT = 32768
@@ -29,8 +30,10 @@ def status_of(
     now: datetime,
     *,
     settled: bool = True,
+    intercepted: Interception | None = None,
 ) -> Status:
-    """previous: the status that is in the object now. now: for the conditions that change.
+    """previous: the status that is in the object now. now: for the conditions that change. intercepted: None: not known, then what was
+    said of it stays.
 
     settled: whether a sidecar without a stream is disconnected. Else it may be one of a replica that was not heard yet: what is known
     of sidecars then stays as it is, and Programmed is Unknown.
@@ -68,6 +71,8 @@ def status_of(
         ("Programmed", programmed_status, programmed),
         ("DNSBLHealthy", *dnsbl_condition(outcome, health)),
     ]
+    if intercepted is not None:
+        conditions.append(("Intercepted", intercepted.status, intercepted.reason))
     status: Status = {
         "observedGeneration": outcome.generation,
         "sidecars": {
@@ -86,6 +91,8 @@ def status_of(
     }
     if unheard:
         _keep(status, previous, ("sidecars", "dnsblHealth"), "DNSBLHealthy")
+    if intercepted is None:
+        _keep(status, previous, (), "Intercepted")
     # Where it does not compile, the revision wanted last is what the pods hold.
     revision = outcome.revision or previous.get("revision")
     if isinstance(revision, str):

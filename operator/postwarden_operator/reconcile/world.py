@@ -16,17 +16,21 @@ from postwarden_operator.compiler import (
     SecretValue,
 )
 from postwarden_operator.policy import ConfigMapKey, SecretKey
+from postwarden_operator.reconcile.exposure import Exposure
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod that is labelled for screening. screened: it runs, and carries our container."""
+    """A pod that is labelled for screening. screened: it runs, and carries our container. bare: it runs, and does not. exposure: of a
+    screened one, as far as its specification tells."""
 
     uid: str
     namespace: str
     name: str
     labels: Mapping[str, str]
     screened: bool
+    bare: bool = False
+    exposure: Exposure | None = None
 
 
 ConfigMap = Mapping[str, bytes]

@@ -7,6 +7,7 @@ cluster has thousands; traces and the policies' status tell of a single one.
 import threading
 from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from postwarden.telemetry.readings import Buckets, Kind, Metric, Point, Reading
 
@@ -19,6 +20,7 @@ RECONCILE_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 POLICY_STATES = ("accepted", "partly_conflicted", "conflicted", "invalid", "unresolved", "compiling")
 PUSH_RESULTS = ("sent", "applied", "refused")
 RECONCILE_RESULTS = ("ok", "failed")
+SIDECAR_STATES = ("synced", "pending", "rejected")
 
 PROPAGATION = Metric(
     "postwarden.policy.propagation.duration",
@@ -50,6 +52,20 @@ POLICIES = Metric(
     ("postwarden.policy.state",),
 )
 PODS = Metric("postwarden.pods", Kind.LEVEL, "{pod}", "Pods that carry our container and have a policy.")
+SIDECARS = Metric(
+    "postwarden.sidecars",
+    Kind.LEVEL,
+    "{pod}",
+    "Sidecars that have a policy and a stream to this replica, by whether its rules are in force, under way or refused. Of all replicas "
+    "together; what `postwarden.pods` has more has no stream.",
+    ("postwarden.sidecar.state",),
+)
+LEADING = Metric(
+    "postwarden.operator.leading",
+    Kind.LEVEL,
+    "{state}",
+    "1 for the replica that writes status, 0 for the others.",
+)
 DROPPED = Metric(
     "postwarden.telemetry.dropped",
     Kind.COUNTER,
@@ -57,7 +73,15 @@ DROPPED = Metric(
     "Spans that the OTLP endpoint did not take.",
     ("postwarden.signal",),
 )
-METRICS = (PROPAGATION, RECONCILE, RECONCILES, PUSHES, POLICIES, PODS, DROPPED)
+METRICS = (PROPAGATION, RECONCILE, RECONCILES, PUSHES, POLICIES, PODS, SIDECARS, LEADING, DROPPED)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaState:
+    """What is asked for when metrics are read. sidecars: those with a stream to this replica, by SIDECAR_STATES."""
+
+    leading: bool = True
+    sidecars: Mapping[str, int] = field(default_factory=dict)
 
 
 class _Histogram:
@@ -108,8 +132,9 @@ class OperatorMetrics:
         with self._lock:
             self._propagation.add(max(0.0, seconds))
 
-    def read(self, dropped: Mapping[str, int]) -> list[Reading]:
+    def read(self, dropped: Mapping[str, int], state: ReplicaState) -> list[Reading]:
         """All metrics as they are now. dropped: by signal."""
+        sidecars = dict.fromkeys(SIDECAR_STATES, 0) | dict(state.sidecars)
         with self._lock:
             return [
                 Reading(PROPAGATION, histograms=(self._propagation.buckets(),)),
@@ -118,6 +143,8 @@ class OperatorMetrics:
                 Reading(PUSHES, _points(self._pushes)),
                 Reading(POLICIES, _points(self._policies)),
                 Reading(PODS, (Point((), self._pods),)),
+                Reading(SIDECARS, _points(sidecars)),
+                Reading(LEADING, (Point((), int(state.leading)),)),
                 Reading(DROPPED, _points(dropped)),
             ]
 

@@ -8,12 +8,19 @@ from pathlib import Path
 
 from postwarden.telemetry.reference_page import filled, metric_table
 
-from postwarden_operator.telemetry.metrics import METRICS, POLICY_STATES, PUSH_RESULTS, RECONCILE_RESULTS
+from postwarden_operator.telemetry.metrics import (
+    METRICS,
+    POLICY_STATES,
+    PUSH_RESULTS,
+    RECONCILE_RESULTS,
+    SIDECAR_STATES,
+)
 
 _VALUES = {
     "postwarden.policy.state": POLICY_STATES,
     "postwarden.push.result": PUSH_RESULTS,
     "postwarden.reconcile.result": RECONCILE_RESULTS,
+    "postwarden.sidecar.state": SIDECAR_STATES,
     "postwarden.signal": ("span",),
 }
 

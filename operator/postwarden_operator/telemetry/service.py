@@ -6,18 +6,18 @@ Contract: an OTLP endpoint that is malformed or down is warned of and stops noth
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
-from postwarden.telemetry.endpoint import parse_endpoint
+from postwarden.telemetry.endpoint import wanted_endpoint
 from postwarden.telemetry.export import Export
 from postwarden.telemetry.otlp_metrics import INTERVAL
 from postwarden.telemetry.prometheus import CONTENT_TYPE, Exposition
 from postwarden.telemetry.readings import Reading
 from postwarden.telemetry.resource import from_environment, resource
 
-from postwarden_operator.telemetry.metrics import OperatorMetrics
+from postwarden_operator.telemetry.metrics import OperatorMetrics, ReplicaState
 from postwarden_operator.telemetry.policy_changes import PolicyChanges
 
 SERVICE_NAME = "postwarden-operator"
@@ -35,7 +35,7 @@ class MetricsUnservable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TelemetrySettings:
-    """otlp_endpoint: URL; metrics: host and port. None: without."""
+    """otlp_endpoint: URL, None: as OTEL_EXPORTER_OTLP_ENDPOINT says, else none. metrics: host and port, None: not served."""
 
     otlp_endpoint: str | None = None
     metrics: tuple[str, int] | None = None
@@ -45,25 +45,27 @@ NO_TELEMETRY = TelemetrySettings()
 
 
 class Telemetry:
-    """changes: who is to be told of what happens."""
+    """changes: who is to be told of what happens. state: called for metrics, by any thread."""
 
     def __init__(
         self,
         settings: TelemetrySettings,
         environ: Mapping[str, str] = os.environ,
         metrics_interval: float = INTERVAL,
+        state: Callable[[], ReplicaState] = ReplicaState,
     ) -> None:
         self._settings = settings
         self._metrics = OperatorMetrics()
+        self._state = state
         self._export: Export | None = None
         self._runner: web.AppRunner | None = None
         found = resource(SERVICE_NAME, from_environment(environ))
-        if settings.otlp_endpoint and environ.get("OTEL_SDK_DISABLED", "").lower() != "true":
-            try:
-                endpoint = parse_endpoint(settings.otlp_endpoint, None, environ)
+        try:
+            endpoint = wanted_endpoint(settings.otlp_endpoint, None, environ)
+            if endpoint is not None:
                 self._export = Export(endpoint, found, SCOPE, self._read, metrics_interval=metrics_interval)
-            except Exception as error:  # the SDK reads variables of its own and raises what it likes
-                _log.warning("no OTLP: %s", error)
+        except Exception as error:  # the SDK reads variables of its own and raises what it likes
+            _log.warning("no OTLP: %s", error)
         shown = {key: str(value) for key, value in found.attributes.items()}
         self._exposition = Exposition(self._read, shown)
         self.changes = PolicyChanges(self._metrics)
@@ -71,7 +73,8 @@ class Telemetry:
             self.changes = PolicyChanges(self._metrics, self._export.tracer, self._export.traces.admit)
 
     def _read(self) -> list[Reading]:
-        return self._metrics.read({"span": self._export.traces.dropped if self._export is not None else 0})
+        dropped = {"span": self._export.traces.dropped if self._export is not None else 0}
+        return self._metrics.read(dropped, self._state())
 
     async def start(self) -> None:
         """Serve /metrics. Raises MetricsUnservable."""

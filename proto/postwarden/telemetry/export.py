@@ -43,8 +43,8 @@ class Export:
     ) -> None:
         span_exporter = exporters.span_exporter(endpoint)
         metric_exporter = exporters.metric_exporter(endpoint)
-        self.health = Health(endpoint.url, clock)
-        self.traces = exporters.Outlet("traces", self.health)
+        self.health = Health.of(endpoint.url, clock)
+        self.traces = exporters.Outlet("traces", self.health, wanted="traces" not in endpoint.unwanted)
         self._tracer_provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
         self._tracer_provider.add_span_processor(
             BatchSpanProcessor(
@@ -62,25 +62,26 @@ class Export:
         def collect() -> MetricsData:
             return metrics_data(read(), resource, instrumentation, start, time.time_ns())
 
-        self._metrics = MetricsThread(metric_exporter, collect, self.health, metrics_interval)
-        self._shutdowns: list[Callable[[], object]] = [self._tracer_provider.shutdown]
+        self._shutdowns: list[Callable[[float], object]] = [lambda timeout: self._tracer_provider.shutdown()]
         # What interrupts an exporter that waits for its endpoint.
-        self._interrupts: list[Callable[[], object]] = [
-            self._metrics.abandon,
-            span_exporter.shutdown,
-            metric_exporter.shutdown,
-        ]
+        self._interrupts: list[Callable[[], object]] = [span_exporter.shutdown]
+        if "metrics" not in endpoint.unwanted:
+            metrics = MetricsThread(metric_exporter, collect, self.health, metrics_interval)
+            self._shutdowns.append(metrics.stop)
+            self._interrupts += [metrics.abandon, metric_exporter.shutdown]
 
     def also(self, shutdown: Callable[[], object], interrupt: Callable[[], object]) -> None:
         """One more signal that is to end with the others."""
-        self._shutdowns.append(shutdown)
+        self._shutdowns.append(lambda timeout: shutdown())
         self._interrupts.append(interrupt)
 
     def close(self, timeout: float) -> None:
         """Send what waits, for three quarters of `timeout` seconds; then interrupt, and leave what still hangs to the process's end."""
         end = time.monotonic() + timeout
-        work = (*self._shutdowns, lambda: self._metrics.stop(timeout))
-        threads = [threading.Thread(target=task, name="postwarden-otlp-close", daemon=True) for task in work]
+        threads = [
+            threading.Thread(target=task, args=(timeout,), name="postwarden-otlp-close", daemon=True)
+            for task in self._shutdowns
+        ]
         for thread in threads:
             thread.start()
         _join(threads, end - timeout / 4)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+import requests
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
@@ -28,18 +29,21 @@ QUEUE_LIMIT = 2048  # spans or log records that wait; the SDK's default. At 2 Ki
 
 
 class Outlet:
-    """Counts one signal's items on their way out. Thread-safe."""
+    """Counts one signal's items on their way out. Thread-safe. wanted: False admits nothing, and nothing of it counts as dropped."""
 
-    def __init__(self, signal: str, health: Health, limit: int = QUEUE_LIMIT) -> None:
+    def __init__(self, signal: str, health: Health, limit: int = QUEUE_LIMIT, *, wanted: bool = True) -> None:
         self.signal = signal
         self.dropped = 0
         self._health = health
         self._limit = limit
+        self._wanted = wanted
         self._waiting = 0
         self._lock = threading.Lock()
 
     def admit(self, items: int) -> bool:
         """Whether so many may be queued; if not, they count as dropped."""
+        if not self._wanted:
+            return False
         with self._lock:
             if self._waiting + items > self._limit:
                 self.dropped += items
@@ -54,7 +58,7 @@ class Outlet:
             if not delivered:
                 self.dropped += items
         if delivered:
-            self._health.worked()
+            self._health.worked(self.signal)
         else:
             self._health.failed(self.signal, items)
 
@@ -100,22 +104,37 @@ class CountedLogExporter(LogRecordExporter):
         return self._exporter.force_flush(timeout_millis)
 
 
+class _Session(requests.Session):
+    """A redirect is a failure: the exporters follow none, and would take a proxy's 302 to its login page for a delivery."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hooks["response"].append(_refuse_redirect)
+
+
+def _refuse_redirect(response: requests.Response, *_: object, **__: object) -> None:
+    if 300 <= response.status_code < 400:
+        response.close()  # nobody else has it to close
+        where = response.headers.get("Location", "nowhere")
+        raise requests.HTTPError(f"HTTP status {response.status_code}, redirected to {where}")
+
+
 def span_exporter(endpoint: Endpoint) -> SpanExporter:
     """Headers, time-outs and certificates come from the OTEL_EXPORTER_OTLP_* variables."""
     if endpoint.protocol == "grpc":
         return GrpcSpanExporter(endpoint=endpoint.url)
-    return HttpSpanExporter(endpoint=f"{endpoint.url}/v1/traces")
+    return HttpSpanExporter(endpoint=f"{endpoint.url}/v1/traces", session=_Session())
 
 
 def log_exporter(endpoint: Endpoint) -> LogRecordExporter:
     """As span_exporter."""
     if endpoint.protocol == "grpc":
         return GrpcLogExporter(endpoint=endpoint.url)
-    return HttpLogExporter(endpoint=f"{endpoint.url}/v1/logs")
+    return HttpLogExporter(endpoint=f"{endpoint.url}/v1/logs", session=_Session())
 
 
 def metric_exporter(endpoint: Endpoint) -> MetricExporter:
     """As span_exporter."""
     if endpoint.protocol == "grpc":
         return GrpcMetricExporter(endpoint=endpoint.url)
-    return HttpMetricExporter(endpoint=f"{endpoint.url}/v1/metrics")
+    return HttpMetricExporter(endpoint=f"{endpoint.url}/v1/metrics", session=_Session())

@@ -97,8 +97,13 @@ class MetricsThread:
 
     def _export(self) -> None:
         # Nothing is lost by a failure, for values are cumulative: no item counts as dropped.
-        if self._exporter.export(self._collect()) is MetricExportResult.SUCCESS:
-            self._health.worked()
+        try:
+            delivered = self._exporter.export(self._collect()) is MetricExportResult.SUCCESS
+        except Exception as error:  # an exporter raises what it likes; the next export may arrive
+            self._health.failed("metrics", 0, f"{type(error).__name__}: {error}")
+            return
+        if delivered:
+            self._health.worked("metrics")
         else:
             self._health.failed("metrics", 0)
 

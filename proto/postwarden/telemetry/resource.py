@@ -6,9 +6,9 @@ import importlib.metadata
 import uuid
 from collections.abc import Mapping
 
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 
-# Set by the injected container from the downward API. OTEL_RESOURCE_ATTRIBUTES is read as well, by the SDK.
+# Set by the injected container from the downward API.
 _KUBERNETES = {
     "POD_NAME": "k8s.pod.name",
     "POD_NAMESPACE": "k8s.namespace.name",
@@ -25,10 +25,10 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def resource(service_name: str, attributes: Mapping[str, str]) -> Resource:
     """attributes: besides the service's. service.instance.id keeps the cumulative metrics of two processes apart: a random one for
-    each start, unless given."""
+    each start, unless given. What OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME say goes before all."""
     service = {
         "service.name": service_name,
         "service.version": importlib.metadata.version("postwarden"),
         "service.instance.id": str(uuid.uuid4()),
     }
-    return Resource.create({**service, **attributes})
+    return Resource.create({**service, **attributes, **OTELResourceDetector().detect().attributes})

@@ -32,6 +32,7 @@ class EarlyTests:
         "_pending",
         "_rules",
         "_silence_over",
+        "_silent",
         "_standing",
         "deadline",
         "passed",
@@ -60,6 +61,7 @@ class EarlyTests:
         self._began = now
         self._answers: dict[str, dnsbl.Answer] = {}
         self._pending = set(dnsbl.zones(rules.dnsbl)) if self.asks else set()
+        self._silent: set[str] = set()
         self._silence_over = not self.listens
         self.passed: dict[str, float] = {}
         self.refused = False
@@ -100,15 +102,21 @@ class EarlyTests:
 
     def answered(self, answer: DnsblAnswer, now: float) -> None:
         """A list has answered; an answer that comes twice, or of a zone that was not asked, is left out."""
-        if answer.zone not in self._pending or answer.outcome == SILENT:
+        if answer.zone not in self._pending - self._silent:
+            return
+        self._note(answer.zone, answer.outcome, answer.start, answer.end)
+        if answer.outcome == SILENT:
+            self._silent.add(answer.zone)
             return  # one that is silent is waited for till the end (measured)
         self._pending.discard(answer.zone)
-        template = next(site.template for site in self._rules.dnsbl.sites if site.zone == answer.zone)
-        self._journal.lookup(template, answer.outcome, answer.start, answer.end)
         if not answer.failed:
             self._answers[answer.zone] = dnsbl.Answer(answer.addresses, answer.ttl)
         if not self._pending and not self._facts.said:
             self._allow(dnsbl.score(self._rules.dnsbl, self._answers), now)
+
+    def _note(self, zone: str, outcome: str, start: float, end: float) -> None:
+        template = next(site.template for site in self._rules.dnsbl.sites if site.zone == zone)
+        self._journal.lookup(template, outcome, start, end)
 
     def _allow(self, score: dnsbl.Score, now: float) -> None:
         """If the lists know the client for a good one: all other tests are passed as long as their answers last, or longer."""
@@ -131,6 +139,8 @@ class EarlyTests:
         self._silence_over = True
         if not self.asks:
             return None
+        for zone in sorted(self._pending - self._silent):  # the wait was shorter than the lists' time limit
+            self._note(zone, SILENT, self._began, now)
         score = dnsbl.score(rules.dnsbl, self._answers)
         if self._pending:  # some are silent: what the others said counts
             self._allow(score, now)

@@ -12,8 +12,9 @@ import mmap
 import os
 from collections.abc import Iterator
 
-from postwarden_sidecar.dns.outcome import NETWORK_OUTCOMES
 from postwarden_sidecar.engine.record import Verdict
+from postwarden_sidecar.ipc import lookup_counts
+from postwarden_sidecar.ipc.lookup_counts import LookupCounts
 
 MAX_WORKERS = 64  # slots; more cores than this are left to other pods
 SUPERVISOR = MAX_WORKERS  # one more slot, which the supervisor writes
@@ -42,10 +43,6 @@ DURATION_BOUNDS = (
     300.0,
 )
 
-# Upper bounds, seconds, of postwarden.dnsbl.lookup.duration: a resolver's cache answers in a millisecond, a list within 200 ms, the
-# next resolver is asked after 2 s, and the time limit is 10 s.
-LOOKUP_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 6.0, 10.0)
-
 HEARTBEAT = "heartbeat_ms"  # gauge: CLOCK_MONOTONIC, milliseconds
 SCREENING = "screening"  # gauge: connections in our hands, not yet given to the MTA
 UPSTREAM = "upstream"  # gauge: clients given to the MTA, which has not answered them yet
@@ -56,7 +53,6 @@ STEERING_FAILED = "steering_failed"
 # that it outlives its worker.
 STRESS = "stress"
 RECORDS_DROPPED = "records_dropped"
-DURATION_SUM_US = "duration_sum_us"
 
 
 def connections(verdict: Verdict) -> str:
@@ -69,20 +65,15 @@ def tests(test: str, outcome: str, action: str) -> str:
     return f"tests/{test}/{outcome}/{action}"
 
 
-def duration_bucket(index: int) -> str:
+def duration_bucket(verdict: Verdict, index: int) -> str:
     """Name of the counter of one histogram bucket (not cumulative over buckets); index len(DURATION_BOUNDS)
     is the overflow."""
-    return f"duration/{index}"
+    return f"duration/{verdict}/{index}"
 
 
-def lookup_bucket(outcome: str, index: int) -> str:
-    """Name of the counter of one histogram bucket of DNSBL look-ups (as duration_bucket), by outcome."""
-    return f"lookup/{outcome}/{index}"
-
-
-def lookup_sum(outcome: str) -> str:
-    """Name of the sum of look-ups' durations, microseconds, by outcome."""
-    return f"lookup_sum_us/{outcome}"
+def duration_sum(verdict: Verdict) -> str:
+    """Name of the sum of durations, microseconds, by verdict."""
+    return f"duration_sum_us/{verdict}"
 
 
 def active(stage: str) -> str:
@@ -94,29 +85,26 @@ GAUGES = (HEARTBEAT, SCREENING, UPSTREAM, SUSPECT, STEERING_FAILED, *(active(sta
 COUNTERS = (
     *(connections(verdict) for verdict in Verdict),
     *(tests(test, outcome, action) for test in TESTS for outcome in OUTCOMES for action in ACTIONS),
-    *(duration_bucket(index) for index in range(len(DURATION_BOUNDS) + 1)),
-    DURATION_SUM_US,
-    *(
-        lookup_bucket(outcome, index)
-        for outcome in NETWORK_OUTCOMES
-        for index in range(len(LOOKUP_BOUNDS) + 1)
-    ),
-    *(lookup_sum(outcome) for outcome in NETWORK_OUTCOMES),
+    *(duration_bucket(verdict, index) for verdict in Verdict for index in range(len(DURATION_BOUNDS) + 1)),
+    *(duration_sum(verdict) for verdict in Verdict),
     RECORDS_DROPPED,
 )
 CELLS = {name: index for index, name in enumerate((*GAUGES, STRESS, *COUNTERS))}
 _SLOT_CELLS = -(-len(CELLS) // 8) * 8  # whole cache lines of 64 bytes: two workers never write the same one
-SIZE = (MAX_WORKERS + 1) * _SLOT_CELLS * 8  # bytes
+_SLOTS_SIZE = (MAX_WORKERS + 1) * _SLOT_CELLS * 8  # bytes
+SIZE = _SLOTS_SIZE + lookup_counts.size(MAX_WORKERS)  # bytes
 
 
 class Page:
-    """A mapping of the page. The supervisor creates it, workers open it by the inherited descriptor."""
+    """A mapping of the page. The supervisor creates it, workers open it by the inherited descriptor. lookups: of block lists, by zone."""
 
     def __init__(self, descriptor: int) -> None:
         """Map the memory file. Raises OSError or ValueError if it is not such a file."""
         self.descriptor = descriptor
         self._map = mmap.mmap(descriptor, SIZE)
-        self._cells = memoryview(self._map).cast("Q")
+        memory = memoryview(self._map)
+        self._cells = memory[:_SLOTS_SIZE].cast("Q")
+        self.lookups = LookupCounts(memory[_SLOTS_SIZE:])
 
     @classmethod
     def create(cls) -> Page:
@@ -152,4 +140,5 @@ class Page:
     def close(self) -> None:
         """Unmap; the descriptor stays its owner's."""
         self._cells.release()
+        self.lookups.release()
         self._map.close()

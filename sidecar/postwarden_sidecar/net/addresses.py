@@ -51,6 +51,14 @@ def host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine (or pod) reaches it; a name other than localhost, or no host, may be anything."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def parse_target(text: str) -> TcpTarget | UnixTarget:
     """`HOST:PORT`, `[V6]:PORT` or `unix:PATH`. Raises BadAddress."""
     if text.startswith("unix:"):

@@ -20,14 +20,15 @@ from postwarden_sidecar.net.loop import Loop
 Answer = Callable[
     [str, Finding, float, float], None
 ]  # zone, finding, start and end in CLOCK_MONOTONIC seconds
-Finished = Callable[[Outcome, float], None]  # for metrics: outcome, seconds
+Finished = Callable[[str, Outcome, float], None]  # for metrics: zone, outcome, seconds
 
 
 class DnsblClient:
     """One a worker. No call blocks."""
 
     def __init__(self, loop: Loop, descriptors: Descriptors, finished: Finished) -> None:
-        """finished: called once a look-up, whoever shared it."""
+        """finished: called once a look-up, whoever shared it; not for one that nobody waits for any more, unless it has outlasted an
+        attempt."""
         self.loop = loop
         self.descriptors = descriptors
         self.finished = finished
@@ -223,6 +224,11 @@ class Lookup:
         if waiting in self._waiting:
             self._waiting.remove(waiting)
             if not self._waiting:
+                took = self.loop.now - self.start_time
+                if (
+                    took >= ATTEMPT and not self._over
+                ):  # a wait shorter than the time limit: a list that is dead is to be seen, too
+                    self._client.finished(self.zone, Outcome.TIMEOUT, took)
                 self.abandon()
 
     def _ask(self, resolver: int | None) -> None:
@@ -324,7 +330,7 @@ class Lookup:
     def _finish(self, finding: Finding) -> None:
         waiting, self._waiting = self._waiting, []
         self.abandon()
-        self._client.finished(finding.outcome, self.loop.now - self.start_time)
+        self._client.finished(self.zone, finding.outcome, self.loop.now - self.start_time)
         if not finding.failed and waiting:
             self._client.keep(self._key, finding, self.start_time, waiting)
         for one in waiting:

@@ -5,33 +5,27 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from postwarden_sidecar.dns.outcome import NETWORK_OUTCOMES, Outcome
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.ipc.page import (
     CELLS,
     DURATION_BOUNDS,
-    DURATION_SUM_US,
     HEARTBEAT,
-    LOOKUP_BOUNDS,
     STAGES,
     active,
     connections,
     duration_bucket,
-    lookup_bucket,
-    lookup_sum,
+    duration_sum,
     tests,
 )
 
 _ACTIVE = {stage: CELLS[active(stage)] for stage in STAGES}
 _CONNECTIONS = {verdict: CELLS[connections(verdict)] for verdict in Verdict}
-_BUCKETS = [CELLS[duration_bucket(index)] for index in range(len(DURATION_BOUNDS) + 1)]
-_SUM = CELLS[DURATION_SUM_US]
-_HEARTBEAT = CELLS[HEARTBEAT]
-_LOOKUPS = {
-    outcome: [CELLS[lookup_bucket(outcome, index)] for index in range(len(LOOKUP_BOUNDS) + 1)]
-    for outcome in NETWORK_OUTCOMES
+_BUCKETS = {
+    verdict: [CELLS[duration_bucket(verdict, index)] for index in range(len(DURATION_BOUNDS) + 1)]
+    for verdict in Verdict
 }
-_LOOKUP_SUMS = {outcome: CELLS[lookup_sum(outcome)] for outcome in NETWORK_OUTCOMES}
+_SUMS = {verdict: CELLS[duration_sum(verdict)] for verdict in Verdict}
+_HEARTBEAT = CELLS[HEARTBEAT]
 
 
 class Meter:
@@ -56,12 +50,7 @@ class Meter:
         """A connection has its verdict."""
         cells = self._cells
         cells[_CONNECTIONS[record.verdict]] += 1
-        cells[_BUCKETS[bisect_left(DURATION_BOUNDS, record.duration)]] += 1
-        cells[_SUM] += max(0, int(record.duration * 1_000_000))
+        cells[_BUCKETS[record.verdict][bisect_left(DURATION_BOUNDS, record.duration)]] += 1
+        cells[_SUMS[record.verdict]] += max(0, int(record.duration * 1_000_000))
         for result in record.tests:
             cells[CELLS[tests(result.test, result.outcome, result.action)]] += 1
-
-    def count_lookup(self, outcome: Outcome, duration: float) -> None:
-        """A DNSBL look-up has ended. duration: seconds."""
-        self._cells[_LOOKUPS[outcome][bisect_left(LOOKUP_BOUNDS, duration)]] += 1
-        self._cells[_LOOKUP_SUMS[outcome]] += max(0, int(duration * 1_000_000))

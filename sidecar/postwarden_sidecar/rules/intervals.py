@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 
 Buffer = bytes | bytearray | memoryview | mmap.mmap
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Interval = tuple[int, int, int, int]  # first address, last address, action, line
 
@@ -192,12 +193,18 @@ class AddressTable:
     def __repr__(self) -> str:
         return f"AddressTable({len(self)} rows)"
 
-    def ranges(self) -> Iterator[tuple[bytes, bytes]]:
-        """The first and the last address of each row, packed as for `lookup`; both families, each in order."""
-        for size, shards in ((4, self._shards4), (16, self._shards6)):
+    def rows(self) -> Iterator[tuple[Address, Address, int, int]]:
+        """(first address, last, action, line), IPv4 first, for people to read: it makes objects."""
+        families: tuple[tuple[Sequence[_Shard4 | _Shard6], type[Address]], ...] = (
+            (self._shards4, ipaddress.IPv4Address),
+            (self._shards6, ipaddress.IPv6Address),
+        )
+        for shards, address in families:
             for shard in shards:
-                for start, end in shard.intervals():
-                    yield start.to_bytes(size, "big"), end.to_bytes(size, "big")
+                for (first, last), action, line in zip(
+                    shard.intervals(), shard.actions, shard.lines, strict=True
+                ):
+                    yield address(first), address(last), action, line and line + shard.lines_before
 
     def lookup(self, packed: bytes) -> tuple[int, int] | None:
         """(action, line) of the row that holds the address (4 or 16 bytes in network order), or None."""

@@ -134,6 +134,7 @@ class AppliedRules:
     async def _put(self, placed: Placed, *, on_disk: Rules | None = None, complete: bool = True) -> None:
         """on_disk: what to keep there; None: the disk has it."""
         async with self._one_at_a_time:
+            self._workers.name_zones(site.template for site in placed.rules.dnsbl.sites)
             try:
                 await self._workers.set_rules(placed.descriptor)
             except NotApplied:

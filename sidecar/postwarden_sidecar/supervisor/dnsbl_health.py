@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from postwarden_sidecar.controlclient.client import ControlClient
 from postwarden_sidecar.net.addresses import host_port
@@ -29,6 +29,11 @@ class DnsblHealth:
         self.wanted = self._probes.wanted
         self.begin = self._resolvers.begin
         self.close = self._probes.close
+
+    @property
+    def usable(self) -> Mapping[str, bool]:
+        """Whether a list's hits count, by template; of those that were looked at. Any thread may ask."""
+        return self._probes.usable
 
     def set_rules(self, rules: Rules | None) -> None:
         """They are in force in every worker."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import dns.asyncquery
@@ -59,6 +59,16 @@ class DnsblProbes:
         self._probes: dict[str, Probe] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._warned: set[str] = set()
+
+    @property
+    def usable(self) -> Mapping[str, bool]:
+        """Whether a list's hits count, by template; of those that were looked at. Any thread may ask."""
+        templates = self._templates
+        return {
+            templates[zone]: probe.state is ZoneState.HEALTHY
+            for zone, probe in tuple(self._probes.items())
+            if zone in templates
+        }
 
     def set_rules(self, settings: Dnsbl | None) -> None:
         """These lists are in force."""

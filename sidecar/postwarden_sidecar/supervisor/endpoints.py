@@ -1,5 +1,5 @@
-"""HTTP: health for kubelet, metrics for Prometheus, and `drain` on a unix socket that only the sidecar's own
-user may open.
+"""HTTP: health for kubelet, metrics for Prometheus, questions on loopback (`admin`), and `drain` on a unix socket that only the sidecar's
+own user may open.
 
 Readiness waits neither for rules, nor for the operator, nor for the MTA: a native sidecar starts before its
 MTA, and a cluster whose operator is away must start pods.
@@ -12,6 +12,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from postwarden_sidecar.supervisor.admin import one_sentence
 
 _MAX_SOCKET_PATH = 107  # bytes: sun_path of unix(7) has 108 with the terminating zero
 
@@ -57,7 +60,12 @@ class Endpoints:
             if address is not None:
                 await self._open_tcp(name, address, routes[name])
 
-    async def open_admin(self, path: Path) -> None:
+    async def open_questions(self, address: tuple[str, int] | None, routes: list[web.RouteDef]) -> None:
+        """Serve what `admin` answers. Raises EndpointFailed."""
+        if address is not None:
+            await self._open_tcp("admin", address, routes, (one_sentence,))
+
+    async def open_drain(self, path: Path) -> None:
         """Serve POST /drain on a unix socket. Raises EndpointFailed."""
         if len(bytes(path)) > _MAX_SOCKET_PATH:
             raise EndpointFailed(
@@ -75,8 +83,14 @@ class Endpoints:
             await runner.cleanup()
         self._runners.clear()
 
-    async def _open_tcp(self, name: str, address: tuple[str, int], routes: list[web.RouteDef]) -> None:
-        runner = await self._runner(routes)
+    async def _open_tcp(
+        self,
+        name: str,
+        address: tuple[str, int],
+        routes: list[web.RouteDef],
+        middlewares: tuple[Middleware, ...] = (),
+    ) -> None:
+        runner = await self._runner(routes, middlewares)
         try:
             await web.TCPSite(runner, *address).start()
         except OSError as error:
@@ -84,10 +98,17 @@ class Endpoints:
                 f"cannot serve {name} on {address[0]}:{address[1]}: {error.strerror}; choose another address"
             ) from error
 
-    async def _runner(self, routes: list[web.RouteDef]) -> web.AppRunner:
-        application = web.Application()
+    async def _runner(
+        self, routes: list[web.RouteDef], middlewares: tuple[Middleware, ...] = ()
+    ) -> web.AppRunner:
+        application = web.Application(middlewares=middlewares)
         application.add_routes(routes)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            application,
+            access_log=None,
+            shutdown_timeout=1.0,
+            handler_cancellation=bool(middlewares),  # a reader that went gives its place to others
+        )
         await runner.setup()
         self._runners.append(runner)
         return runner

@@ -38,6 +38,19 @@ async def answers(host: str, port: int) -> bool:
     return True
 
 
+async def exposed(upstream: Upstream | None, pod_ip: str | None) -> str:
+    """Why anyone could write itself an address to the MTA, or "". pod_ip: None: not known."""
+    if pod_ip is None or upstream is None or upstream.target.startswith("unix:"):
+        return ""
+    if upstream.handoff not in (Handoff.PROXY_V1, Handoff.PROXY_V2):
+        return ""
+    port = int(upstream.target.rpartition(":")[2])
+    if not await answers(pod_ip, port):
+        return ""
+    what = f"the MTA's port {port} answers on {pod_ip}: any pod may write itself an address there"
+    return f"{what}; let the MTA listen on loopback only"
+
+
 async def _prove_once(upstream: Upstream, proof: Proof) -> ProofResult:
     try:
         async with asyncio.timeout(CONNECT_UNIX if _socket_path(upstream) else CONNECT_TCP):

@@ -11,6 +11,7 @@ from typing import Literal
 
 from postwarden_sidecar.controlclient.target import ControlTarget as ControlTarget
 from postwarden_sidecar.ipc.page import MAX_WORKERS
+from postwarden_sidecar.net.addresses import is_loopback
 from postwarden_sidecar.rules.settings import Handoff
 
 LogFormatName = Literal["JSON", "Postscreen", "PostscreenLegacy", "pretty"]
@@ -38,8 +39,8 @@ class SidecarSettings:
     listen: port 0 takes a free one. flags: of the command line, above the policy; bootstrap: below it and
     below the last known good. control: None: no operator, clients are treated as without_rules says.
     state_dir: None: nothing is kept over a restart, and no `drain` command reaches the sidecar. resolver: for DNS block lists; None: the
-    policy's, else the machine's own. log_format:
-    None is the policy's. strict_relay: an MTA that would relay for the world is not used; else it is warned
+    policy's, else the machine's own. log_format: None is the policy's.
+    admin: on loopback; None: nobody is answered. strict_relay: an MTA that would relay for the world is not used; else it is warned
     of once. try_unproved: while the MTA is down or silent each client is tried all the same (`up`). pod_ip:
     the address on which the MTA's port must not answer in the PROXY modes; None: not checked. node_ip: of the pod's node, from which no
     client comes that has not lost its own address; None: not known.
@@ -56,6 +57,7 @@ class SidecarSettings:
     otlp_endpoint: str | None = None
     metrics: tuple[str, int] | None = None
     health: tuple[str, int] | None = None
+    admin: tuple[str, int] | None = None
     without_rules: WithoutRules = WithoutRules.PASS
     drain_delay: float = 0.0
     drain_timeout: float = 20.0
@@ -65,6 +67,8 @@ class SidecarSettings:
     node_ip: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a number of workers that can't be."""
+        """Raises ValueError for a number of workers that can't be, and for an admin endpoint that others could reach."""
+        if self.admin is not None and not is_loopback(self.admin[0]):
+            raise ValueError(f"the admin endpoint answers on loopback only, not on {self.admin[0]}")
         if not 1 <= self.workers <= MAX_WORKERS:
             raise ValueError(f"{self.workers} workers: there may be 1 to {MAX_WORKERS}")

@@ -22,20 +22,22 @@ from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
 from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.net.listener import ListenError, listen
 from postwarden_sidecar.net.steering import Steering
-from postwarden_sidecar.rules.settings import Cache, Handoff, PolicyRef, Rules
+from postwarden_sidecar.rules.settings import Cache, PolicyRef, Rules
 from postwarden_sidecar.stores.memory import MemoryStore
 from postwarden_sidecar.stores.sqlite import SqliteStore
 from postwarden_sidecar.stores.store import PassStore, StoreError
-from postwarden_sidecar.supervisor import prober
+from postwarden_sidecar.supervisor import admin, prober
 from postwarden_sidecar.supervisor.applied_rules import AppliedRules
 from postwarden_sidecar.supervisor.closing import close_when_empty
 from postwarden_sidecar.supervisor.dnsbl_health import DnsblHealth
 from postwarden_sidecar.supervisor.endpoints import EndpointFailed, Endpoints
 from postwarden_sidecar.supervisor.lost_address import LostAddress
-from postwarden_sidecar.supervisor.reporting import make_telemetry
+from postwarden_sidecar.supervisor.questions import Questions
+from postwarden_sidecar.supervisor.reporting import make_telemetry, state_of
 from postwarden_sidecar.supervisor.settings import SidecarSettings, WithoutRules
 from postwarden_sidecar.supervisor.state_directory import ADMIN_SOCKET, PASSES, Learned, StateDirectory
 from postwarden_sidecar.supervisor.steering_report import SteeringReport
+from postwarden_sidecar.supervisor.tail import Tail
 from postwarden_sidecar.supervisor.upstreams import Upstreams, choose
 from postwarden_sidecar.supervisor.worker_process import WorkerProcess
 from postwarden_sidecar.supervisor.workers import Workers
@@ -81,6 +83,7 @@ class Supervisor:
         self._state: StateDirectory | None = None
         self._page: Page | None = None
         self._telemetry: Telemetry | None = None
+        self._tail = Tail()
         self._store: PassStore = MemoryStore()
         self._workers: Workers | None = None
         self._upstreams: Upstreams | None = None
@@ -161,6 +164,7 @@ class Supervisor:
             task.cancel()
         if ending:
             await asyncio.wait(ending)
+        self._tail.end()
         if self._endpoints is not None:
             await self._endpoints.close()
         if self._rules is not None:
@@ -203,7 +207,12 @@ class Supervisor:
         steering = SteeringReport(self._page, lambda: self._client)
         if len(self._listeners) < settings.workers:
             steering.one_serves_all(settings.workers)
-        self._telemetry = make_telemetry(settings, self._page, self._log_stream)
+        self._telemetry = make_telemetry(
+            settings,
+            self._page,
+            self._log_stream,
+            lambda: state_of(self._rules, self._upstreams, self._client, self._dnsbl),
+        )
         self._store = await self._open_store()
         self._workers = Workers(
             self._listeners,
@@ -233,7 +242,7 @@ class Supervisor:
                 settings.control, self._rules, extra_trust=trust, pushed=self._telemetry.policy_pushed
             )
             steering.tell_again()
-        await self._open_endpoints(upstreams)
+        await self._open_endpoints(self._workers, upstreams, self._rules)
         try:
             self._workers.start()
         except OSError as error:
@@ -266,7 +275,7 @@ class Supervisor:
             _log.warning("passes are kept in memory only: %s", error)
             return MemoryStore()
 
-    async def _open_endpoints(self, upstreams: Upstreams) -> None:
+    async def _open_endpoints(self, workers: Workers, upstreams: Upstreams, rules: AppliedRules) -> None:
         telemetry = self._telemetry
         assert telemetry is not None
         self._endpoints = Endpoints(
@@ -276,10 +285,13 @@ class Supervisor:
             metrics_type=PROMETHEUS_CONTENT_TYPE,
             drain=self.drain,
         )
+        questions = Questions(self._settings, rules, workers, upstreams, self._store, lambda: self.connected)
+        asked = admin.routes(self._tail, questions.rules, questions.explain)
         try:
             await self._endpoints.open(self._settings.health, self._settings.metrics)
+            await self._endpoints.open_questions(self._settings.admin, asked)
             if self._state is not None:
-                await self._endpoints.open_admin(self._state.path / ADMIN_SOCKET)
+                await self._endpoints.open_drain(self._state.path / ADMIN_SOCKET)
         except EndpointFailed as error:
             raise ListenFailed(str(error)) from error
 
@@ -319,6 +331,7 @@ class Supervisor:
         if any(record.handoff and record.verdict not in _NOT_HANDED_OVER for record in records):
             self._upstreams.handed_over()
         self._telemetry.observe(records)
+        self._tail.observe(records)
         if self._on_records is not None:
             self._on_records(records)
 
@@ -359,25 +372,13 @@ class Supervisor:
             self._state.save_trust(pem)
 
     async def _report_handoff(self, state: str, detail: str) -> None:
-        if state == PROVED and (exposed := await self._exposed()):
+        assert self._upstreams is not None
+        in_force, pod_ip = self._upstreams.in_force, self._settings.pod_ip
+        if state == PROVED and (exposed := await prober.exposed(in_force, pod_ip)):
             _log.warning("%s", exposed)
             state, detail = UPSTREAM_EXPOSED, exposed
         if self._client is not None:
             await self._client.report(state, detail)
-
-    async def _exposed(self) -> str:
-        """Why anyone could write itself an address to the MTA, or ""."""
-        assert self._upstreams is not None
-        upstream, pod_ip = self._upstreams.in_force, self._settings.pod_ip
-        if pod_ip is None or upstream is None or upstream.target.startswith("unix:"):
-            return ""
-        if upstream.handoff not in (Handoff.PROXY_V1, Handoff.PROXY_V2):
-            return ""
-        port = int(upstream.target.rpartition(":")[2])
-        if not await prober.answers(pod_ip, port):
-            return ""
-        what = f"the MTA's port {port} answers on {pod_ip}: any pod may write itself an address there"
-        return f"{what}; let the MTA listen on loopback only"
 
     def _keep(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]] | None = None) -> None:
         tasks = self._tasks if among is None else among

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from postwarden_sidecar.controlclient.stream import NotApplied
@@ -66,6 +66,16 @@ class _Rules:
             worker.send(RulesInForce(self.serial), [self.image])
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """ready: it accepts. in_force: it decides by the rules that were given last (or has none, where there are none)."""
+
+    index: int
+    pid: int
+    ready: bool
+    in_force: bool
+
+
 class Workers:
     """The pool. Passes and faults go to the callbacks, on the event loop."""
 
@@ -117,6 +127,20 @@ class Workers:
         """Of the running workers, by index."""
         return tuple(worker.pid for _, worker in sorted(self._running.items()))
 
+    @property
+    def states(self) -> tuple[WorkerState, ...]:
+        """Of the running workers, by index."""
+        serial = 0 if self._rules is None else self._rules.serial
+        return tuple(
+            WorkerState(index, worker.pid, worker.ready, worker.applied == serial)
+            for index, worker in sorted(self._running.items())
+        )
+
+    @property
+    def suspect(self) -> str:
+        """The address that stands for many clients; "": none."""
+        return self._suspect.address
+
     def start(self) -> None:
         """Start all. Raises OSError if a process can't be started."""
         for index in range(len(self._listeners)):
@@ -155,6 +179,10 @@ class Workers:
         while not self.accepting:
             self._changed.clear()
             await self._changed.wait()
+
+    def name_zones(self, templates: Iterable[str]) -> None:
+        """Rules with these DNSBL zones come next: their look-ups are to be counted by zone."""
+        self._page.lookups.name_zones(templates)
 
     async def set_rules(self, image: int | None, *, defer: bool = False) -> None:
         """Put an image (None: no rules) in force in every worker; returns when all have applied it. The

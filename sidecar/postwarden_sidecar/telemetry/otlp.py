@@ -55,7 +55,7 @@ class Otlp:
     ) -> None:
         log_exporter = exporters.log_exporter(endpoint)
         self._export = Export(endpoint, resource, SCOPE, read, clock=clock, metrics_interval=metrics_interval)
-        self._logs = exporters.Outlet("logs", self._export.health)
+        self._logs = exporters.Outlet("logs", self._export.health, wanted="logs" not in endpoint.unwanted)
         logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
         logger_provider.add_log_record_processor(
             BatchLogRecordProcessor(

@@ -19,7 +19,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
 from postwarden.telemetry import prometheus
-from postwarden.telemetry.endpoint import OtlpProtocol, parse_endpoint
+from postwarden.telemetry.endpoint import OtlpProtocol, wanted_endpoint
 from postwarden.telemetry.otlp_metrics import INTERVAL
 from postwarden.telemetry.readings import Reading
 from postwarden.telemetry.resource import resource as resource_of
@@ -32,6 +32,7 @@ from postwarden_sidecar.telemetry.attributes import attributes
 from postwarden_sidecar.telemetry.otlp import Otlp
 from postwarden_sidecar.telemetry.policy_push import PolicyPush
 from postwarden_sidecar.telemetry.sampling import Sampler
+from postwarden_sidecar.telemetry.sidecar_state import SidecarState
 
 LineFormat = LogFormat | Literal["JSON", "Postscreen", "PostscreenLegacy", "pretty"]
 PROMETHEUS_CONTENT_TYPE = prometheus.CONTENT_TYPE
@@ -51,12 +52,12 @@ class Stress(NamedTuple):
 class Telemetry:
     """Verdicts as traces, metrics and logs.
 
-    page: the shared page that metrics are read from; it must outlive this object. resource: attributes of the OpenTelemetry resource
-    besides the service's own, such as k8s.pod.name (`resource.from_environment`). log_stream: an open binary stream, stdout or
-    stderr; None: no log lines. hostname, pid: as shown in Postscreen lines. otlp_endpoint: `http://HOST:PORT` or https; None: no
-    OTLP. otlp_protocol: None chooses (`endpoint.parse_endpoint`). metrics_interval: seconds between two OTLP exports of metrics.
-    clock: seconds, never going back, for sampling. environ: where OTEL_EXPORTER_OTLP_PROTOCOL,
-    OTEL_SDK_DISABLED and NO_COLOR are looked up.
+    page: the shared page that metrics are read from; it must outlive this object. state: called for metrics, by any thread. resource:
+    attributes of the OpenTelemetry resource besides the service's own, such as k8s.pod.name (`resource.from_environment`). log_stream:
+    an open binary stream, stdout or stderr; None: no log lines. hostname, pid: as shown in Postscreen lines. otlp_endpoint:
+    `http://HOST:PORT` or https; None: as OTEL_EXPORTER_OTLP_ENDPOINT says, else no OTLP. otlp_protocol: None chooses
+    (`endpoint.parse_endpoint`). metrics_interval: seconds between two OTLP exports of metrics. clock: seconds, never going back, for
+    sampling. environ: where OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL, OTEL_SDK_DISABLED and NO_COLOR are looked up.
 
     An endpoint that is malformed or down is warned of (logger `postwarden_sidecar.telemetry`) and never raises.
     """
@@ -69,6 +70,7 @@ class Telemetry:
         log_stream: BinaryIO | None,
         hostname: str,
         pid: int,
+        state: Callable[[], SidecarState] = SidecarState,
         resource: Mapping[str, str] | None = None,
         otlp_endpoint: str | None = None,
         otlp_protocol: OtlpProtocol | None = None,
@@ -77,6 +79,7 @@ class Telemetry:
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._page = page
+        self._state = state
         self._format: LineFormat = log_format
         self._stream = log_stream
         self._colour = log_stream is not None and log_stream.isatty() and not environ.get("NO_COLOR")
@@ -89,12 +92,12 @@ class Telemetry:
         shown = {key: str(value) for key, value in found.attributes.items()}
         self._exposition = prometheus.Exposition(self._read, shown)
         self._otlp: Otlp | None = None
-        if otlp_endpoint and environ.get("OTEL_SDK_DISABLED", "").lower() != "true":
-            try:
-                endpoint = parse_endpoint(otlp_endpoint, otlp_protocol, environ)
+        try:
+            endpoint = wanted_endpoint(otlp_endpoint, otlp_protocol, environ)
+            if endpoint is not None:
                 self._otlp = Otlp(endpoint, found, self._read, clock=clock, metrics_interval=metrics_interval)
-            except Exception as error:  # the SDK reads variables of its own and raises what it likes
-                _LOGGER.warning("no OTLP: %s", error)
+        except Exception as error:  # the SDK reads variables of its own and raises what it likes
+            _LOGGER.warning("no OTLP: %s", error)
 
         self._waiting = 0
         self._lock = threading.Lock()
@@ -166,7 +169,7 @@ class Telemetry:
         lost = dict(self._lost)
         if self._otlp is not None:
             lost |= self._otlp.dropped()
-        return metrics.read(self._page, lost)
+        return metrics.read(self._page, lost, self._state())
 
     def _run(self) -> None:
         while (batch := self._queue.get()) is not None:

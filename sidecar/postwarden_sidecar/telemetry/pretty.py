@@ -31,11 +31,31 @@ def stress_line(moment: float, on: bool, connections: int) -> str:
 def pretty_line(record: Record, *, colour: bool) -> str:
     """The line, with no line end. The only terminal sequences in it are our own colours."""
     clock = time.strftime("%H:%M:%S", time.localtime(record.started))
-    address = printable(record.client_address)
-    client = f"[{address}]:{record.client_port}" if ":" in address else f"{address}:{record.client_port}"
-    verdict = f"{record.verdict.value:<{_VERDICT_WIDTH}}"
-    if colour:
-        verdict = f"{_COLOURS.get(record.verdict, _GREEN)}{verdict}{_RESET}"
-    reason = printable(record.reason, MAX_REASON)
-    would = f" (Enforce: {printable(record.would)})" if record.would else ""
-    return f"{clock}  {verdict}  {client:<{_ADDRESS_WIDTH}}  {reason}{would}".rstrip()
+    shown = verdict_line(
+        record.verdict,
+        record.verdict.value,
+        printable(record.client_address),
+        record.client_port,
+        printable(record.reason, MAX_REASON),
+        printable(record.would),
+        colour=colour,
+    )
+    return f"{clock}  {shown}"
+
+
+def verdict_line(
+    verdict: Verdict | None, word: str, address: str, port: int, reason: str, would: str, *, colour: bool
+) -> str:
+    """All but the time. Texts are escaped already; verdict: None: one that this release does not know, and word is its name."""
+    client = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    shown = f"{word:<{_VERDICT_WIDTH}}"
+    if colour and verdict is not None:
+        shown = f"{_COLOURS.get(verdict, _GREEN)}{shown}{_RESET}"
+    noted = f" (under Enforce: {would})" if would else ""
+    return f"{shown}  {client:<{_ADDRESS_WIDTH}}  {without_address(reason, address)}{noted}".rstrip()
+
+
+def without_address(reason: str, address: str) -> str:
+    """A reason beside a column that has the address already: `is rejected by …`."""
+    rest = reason.removeprefix(address)
+    return reason if rest == reason or rest[:1] not in (" ", ":") else rest.lstrip(": ").removeprefix("it ")

@@ -13,8 +13,10 @@ from postwarden.telemetry.reference_page import filled, metric_table, table
 from postwarden_sidecar.dns.outcome import NETWORK_OUTCOMES
 from postwarden_sidecar.engine.record import Verdict
 from postwarden_sidecar.ipc import page as cells
+from postwarden_sidecar.ipc.lookup_counts import OTHER
 from postwarden_sidecar.telemetry.attributes import ATTRIBUTES
 from postwarden_sidecar.telemetry.metrics import METRICS
+from postwarden_sidecar.telemetry.sidecar_state import LIMITS
 
 VERDICTS = {
     Verdict.ALLOWLISTED: "permitted by an access rule; no test was made",
@@ -34,9 +36,11 @@ _VALUES = {
     "postwarden.verdict": tuple(Verdict),
     "postwarden.test": cells.TESTS,
     "postwarden.outcome": cells.OUTCOMES,
+    "postwarden.dnsbl.zone": (f"as in the policy, or {OTHER}",),
     "postwarden.dnsbl.outcome": tuple(outcome.value for outcome in NETWORK_OUTCOMES),
     "postwarden.action": tuple(action for action in cells.ACTIONS if action),
     "postwarden.stage": cells.STAGES,
+    "postwarden.limit": LIMITS,
     "postwarden.signal": ("record", "line", "span", "log"),
 }
 

@@ -47,7 +47,9 @@ def outline(record: Record) -> Outline:
     spans = root.children
     early = {result.test: result for result in record.tests if result.test in ("pregreet", "dnsbl")}
     for test, result in early.items():
-        spans.append(span(test, result.start, result.end, _test(record, result)))
+        # The lists till their last answer: what they add up to is acted upon later, when the wait for the greeting is over.
+        answered = [each.end for each in record.lookups] if test == "dnsbl" else []
+        spans.append(span(test, result.start, max(answered, default=result.end), _test(record, result)))
     if record.lookups:
         first, last = min(each.start for each in record.lookups), max(each.end for each in record.lookups)
         if "dnsbl" not in early:  # the client went while lists were asked

@@ -10,26 +10,34 @@ from collections.abc import Callable
 from postwarden_sidecar.dns.outcome import Finding, Outcome
 from postwarden_sidecar.dns.zone_health import BAD_FOR, Probe, ZoneState
 from postwarden_sidecar.engine.actions import DnsblAnswer
+from postwarden_sidecar.ipc.lookup_counts import OTHER, LookupCounts
 from postwarden_sidecar.ipc.messages import Resolvers, ZoneProbed
 from postwarden_sidecar.net.addresses import SocketAddress, TcpTarget, is_literal, parse_host_port, resolve
 from postwarden_sidecar.net.descriptors import Descriptors
 from postwarden_sidecar.net.dnsbl import DnsblClient, Waiting
 from postwarden_sidecar.net.loop import Loop
-from postwarden_sidecar.net.metering import Meter
 from postwarden_sidecar.rules.settings import Dnsbl, Rules
 
-MAX_ZONES = 256  # whose probes are remembered: eight policies' worth, for open connections keep the rules they began with
+MAX_ZONES = 256  # whose probes and places are remembered: eight policies' worth, for open connections keep the rules they began with
 
 
 class Blocklists:
     """One a worker. No call blocks."""
 
     def __init__(
-        self, loop: Loop, descriptors: Descriptors, meter: Meter, ask_for_probe: Callable[[str], bool]
+        self,
+        loop: Loop,
+        descriptors: Descriptors,
+        counts: LookupCounts,
+        worker: int,
+        ask_for_probe: Callable[[str], bool],
     ) -> None:
-        """ask_for_probe: tell the supervisor that a zone needs one; False if nobody is there to tell."""
+        """counts: where this worker counts. ask_for_probe: tell the supervisor that a zone needs one; False if nobody is there to tell."""
         self.loop = loop
-        self.client = DnsblClient(loop, descriptors, meter.count_lookup)
+        self.client = DnsblClient(loop, descriptors, self._count)
+        self._counts = counts
+        self._worker = worker
+        self._places: dict[str, int] = {}  # where each zone is counted
         self._ask_for_probe = ask_for_probe
         self._told = Resolvers((), {})
         self._rules: Rules | None = None
@@ -48,12 +56,24 @@ class Blocklists:
     def set_rules(self, rules: Rules | None) -> None:
         """New connections are decided by these."""
         self._rules = rules
+        if rules is not None and rules.dnsbl.sites:
+            self._find_places(rules.dnsbl)
         self._renew()
 
     def set_resolvers(self, told: Resolvers) -> None:
         """The supervisor has looked names up."""
         self._told = told
         self._renew()
+
+    def _find_places(self, settings: Dnsbl) -> None:
+        if len(self._places) >= MAX_ZONES:
+            self._places.clear()
+        named = self._counts.zones()
+        # Former zones stay: open connections may still ask them.
+        self._places |= {site.zone: named.get(site.template, named[OTHER]) for site in settings.sites}
+
+    def _count(self, zone: str, outcome: Outcome, duration: float) -> None:
+        self._counts.count(self._worker, self._places.get(zone, 0), outcome, duration)
 
     def _renew(self) -> None:
         self._addresses.clear()

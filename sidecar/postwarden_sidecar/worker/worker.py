@@ -85,7 +85,7 @@ class Worker:
             self._loop, listener, self, page, cells, index=index, limit=limit, timeouts=timeouts
         )
         self._blocklists = Blocklists(
-            self._loop, self._driver.descriptors, self._driver.meter, self._want_probe
+            self._loop, self._driver.descriptors, page.lookups, index, self._want_probe
         )
         self._rules: Rules | None = None
         self._rules_known = False

@@ -1,0 +1,41 @@
+"""The programs of a whole Kubernetes node and of its users beside the API server: built from modules of their own.
+
+Contract: as harness/toolchain.py's `built`: made once for each content of the module, kept in the cache. The modules are apart from
+e2e/tools/go.mod so that a newer Helm, for instance, builds Helm only.
+"""
+
+from pathlib import Path
+
+from harness.toolchain import TOOLS_MODULE, GoModule, built, kubernetes_ldflags
+
+__all__ = ["coredns_module", "helm", "helm_module", "node_module", "pause_module"]
+
+
+def node_module() -> GoModule:
+    """What makes an API server a cluster of one node, at the same release."""
+    directory = TOOLS_MODULE / "cluster"
+    commands = ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+    return GoModule(
+        directory,
+        commands={name: f"k8s.io/kubernetes/cmd/{name}" for name in commands},
+        ldflags=kubernetes_ldflags(directory),
+    )
+
+
+def coredns_module() -> GoModule:
+    """The cluster's name server."""
+    return GoModule(TOOLS_MODULE / "coredns", commands={"coredns": "."})
+
+
+def pause_module() -> GoModule:
+    """The container that holds a pod's namespaces."""
+    return GoModule(TOOLS_MODULE / "pause", commands={"pause": "."})
+
+
+def helm_module() -> GoModule:
+    return GoModule(TOOLS_MODULE / "helm", commands={"helm": "helm.sh/helm/v4/cmd/helm"})
+
+
+def helm() -> Path:
+    """Helm 4. Skips or fails as `built` does."""
+    return built(helm_module()) / "helm"

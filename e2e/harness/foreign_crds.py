@@ -1,0 +1,46 @@
+"""CustomResourceDefinitions of cert-manager and the Prometheus operator, as their own releases have them.
+
+Contract: `foreign_crds` gives files out of the Go modules that e2e/tools/crds pins; Go fetches them once and checks them against go.sum.
+"""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.toolchain import TOOLS_MODULE, unavailable
+
+MODULE = TOOLS_MODULE / "crds"
+
+FILES = {
+    "github.com/cert-manager/cert-manager": (
+        "deploy/crds/cert-manager.io_certificates.yaml",
+        "deploy/crds/cert-manager.io_issuers.yaml",
+    ),
+    "github.com/prometheus-operator/prometheus-operator": tuple(
+        f"example/prometheus-operator-crd/monitoring.coreos.com_{plural}.yaml"
+        for plural in ("podmonitors", "prometheusrules", "servicemonitors")
+    ),
+}
+"""Paths in each module."""
+
+FETCH_TIMEOUT = 300.0
+"""Seconds for 8 MB."""
+
+
+def foreign_crds() -> list[Path]:
+    """Skips or fails by `unavailable` where Go is missing; fails the test, with Go's words, where it can't have the modules."""
+    if shutil.which("go") is None:
+        unavailable("Go, which fetches CustomResourceDefinitions of others (no `go` in PATH)")
+    command = ["go", "mod", "download", "-json", *FILES]
+    done = subprocess.run(command, cwd=MODULE, capture_output=True, text=True, timeout=FETCH_TIMEOUT)
+    if done.returncode != 0:
+        pytest.fail(f"`go mod download` in {MODULE} failed:\n{done.stdout}{done.stderr}", pytrace=False)
+    decoder, text, found = json.JSONDecoder(), done.stdout.strip(), []
+    while text:
+        module, end = decoder.raw_decode(text)
+        found += [Path(module["Dir"]) / file for file in FILES[module["Path"]]]
+        text = text[end:].strip()
+    return found

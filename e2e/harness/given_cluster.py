@@ -1,0 +1,78 @@
+"""A cluster that the developer has already: kind's on a laptop, or any other whose kubeconfig POSTWARDEN_E2E_KUBECONFIG names.
+
+Contract: as ClusterClient, by kubectl alone and with that kubeconfig's rights. Images are loaded by `kind load` where the context is
+kind's; elsewhere the nodes must have them under their names (localhost/postwarden-operator:test and so on).
+Clients outside pods can't be had.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cluster_client import ApiError, ClusterClient, Json, KubectlError
+from harness.images import Image
+
+VARIABLE = "POSTWARDEN_E2E_KUBECONFIG"
+
+LOAD_TIMEOUT = 200.0
+"""Seconds for one image."""
+
+
+class GivenCluster(ClusterClient):
+    can_reach_pods = False
+
+    def __init__(self, kubeconfig: Path, kubectl: Path) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="postwarden-given-cluster-"))
+        self.kubeconfig = kubeconfig
+        self._kubectl_binary = kubectl
+
+    def request(
+        self, method: str, path: str, body: Json | None = None, *, content_type: str = "application/json"
+    ) -> dict[str, Any]:
+        """GET only. Raises ApiError for whatever kubectl refuses."""
+        if method != "GET":
+            raise ValueError(f"{method} {path}: kubectl's raw requests are for reading")
+        try:
+            answer = json.loads(self.kubectl("get", f"--raw={path}"))
+        except (KubectlError, ValueError) as error:
+            raise ApiError(0, str(error)) from error
+        return answer if isinstance(answer, dict) else {}
+
+    def load_image(self, image: Image) -> None:
+        """Fails the test where `kind load` fails."""
+        context = self.kubectl("config", "current-context").strip()
+        if not context.startswith("kind-"):
+            return
+        if shutil.which("kind") is None:
+            pytest.fail(f"the context {context} is kind's, and `kind` is not in PATH", pytrace=False)
+        command = [
+            "kind",
+            "load",
+            "image-archive",
+            str(image.archive),
+            "--name",
+            context.removeprefix("kind-"),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_TIMEOUT)
+        if done.returncode != 0:
+            pytest.fail(f"`{' '.join(command)}` failed:\n{done.stderr}", pytrace=False)
+
+    def logs(self) -> str:
+        """Nothing: its programs' logs are its owner's."""
+        return ""
+
+
+def given_kubeconfig() -> Path | None:
+    """Fails the test where the variable names no file."""
+    named = os.environ.get(VARIABLE)
+    if not named:
+        return None
+    if not Path(named).is_file():
+        pytest.fail(f"{VARIABLE}={named}: there is no such file", pytrace=False)
+    return Path(named).resolve()

@@ -1,0 +1,148 @@
+"""An SMTP client as a program, for a client's pod: baked into its image, and for clients in network namespaces.
+
+Contract: `pod_client.py KIND HOST PORT [RECIPIENT [SUBJECT]]` speaks SMTP as KIND does and prints one JSON object:
+{"replies": [every reply, whole], "ended": how the connection ended}. Kinds:
+
+good       waits for each reply, delivers one mail
+early      talks before the greeting has ended
+malformed  sends an HTTP request after EHLO
+held       as `good`, but waits for a line on stdin between the greeting and MAIL; prints `greeted` when it waits
+flow       mail after mail, each on a connection of its own, until stdin ends; prints a JSON object for each:
+           {"subject", "reply": the last, or the connection's error, "kind": the error's class or ""}
+
+Imports the standard library only. Every wait is bounded.
+"""
+
+import json
+import select
+import socket
+import sys
+import time
+
+TIMEOUT = 30.0
+"""Seconds for a reply: a greeting's wait is 6 s at most."""
+
+PAUSE = 0.1
+"""Seconds between two mails of a flow."""
+
+
+class Session:
+    """A connection; `replies` are all that were heard."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.socket = socket.create_connection((host, port), TIMEOUT)
+        self.replies: list[str] = []
+        self._received = b""
+
+    def reply(self) -> str:
+        """The next reply. Raises EOFError, OSError."""
+        lines = []
+        while True:
+            while b"\n" not in self._received:
+                data = self.socket.recv(65536)
+                if not data:
+                    raise EOFError("closed")
+                self._received += data
+            line, _, self._received = self._received.partition(b"\n")
+            lines.append(line.decode(errors="replace").rstrip("\r"))
+            if lines[-1][3:4] != "-":
+                self.replies.append("\n".join(lines))
+                return self.replies[-1]
+
+    def ask(self, text: str) -> str:
+        self.socket.sendall(text.encode() + b"\r\n")
+        return self.reply()
+
+    def mail(self, recipient: str, subject: str) -> str:
+        """A whole mail, or up to the first refusal; the last reply."""
+        message = f"From: alice@client.example\r\nTo: {recipient}\r\nSubject: {subject}\r\n\r\nDear Bob\r\n."
+        said = ""
+        for line in (
+            "EHLO client.example",
+            "MAIL FROM:<alice@client.example>",
+            f"RCPT TO:<{recipient}>",
+            "DATA",
+            message,
+        ):
+            said = self.ask(line)
+            if said[:1] not in "23":
+                return said
+        self.ask("QUIT")
+        return said
+
+
+def play(kind: str, session: Session, recipient: str, subject: str) -> None:
+    """Raises EOFError, OSError when the other side ends it."""
+    if kind == "early":
+        session.socket.sendall(b"EHLO client.example\r\n")
+    if not session.reply().startswith("220"):
+        return
+    if kind == "held":
+        print("greeted", flush=True)
+        sys.stdin.readline()
+    if kind == "malformed":
+        session.ask("EHLO client.example")
+        session.ask("GET / HTTP/1.1")
+        session.reply()
+    if kind == "early":
+        session.reply()
+        session.ask("MAIL FROM:<alice@client.example>")
+        session.ask(f"RCPT TO:<{recipient}>")
+        session.ask("QUIT")
+        return
+    session.mail(recipient, subject)
+
+
+def one(kind: str, host: str, port: int, recipient: str, subject: str) -> dict[str, object]:
+    """One connection."""
+    replies: list[str] = []
+    ended = "by us"
+    try:
+        session = Session(host, port)
+        replies = session.replies
+        play(kind, session, recipient, subject)
+        session.socket.close()
+    except (EOFError, OSError) as error:
+        ended = type(error).__name__
+    return {"replies": replies, "ended": ended}
+
+
+def flow(host: str, port: int, recipient: str, subject: str) -> None:
+    """Until stdin ends."""
+    number = 0
+    while not select.select([sys.stdin], [], [], PAUSE)[0]:
+        number += 1
+        name = f"{subject}-{number}"
+        start = time.monotonic()
+        kind, reply = "", ""
+        session = None
+        try:
+            session = Session(host, port)
+            reply = session.reply()
+            if reply.startswith("220"):
+                reply = session.mail(recipient, name)
+        except (EOFError, OSError) as error:
+            # What was heard before it ended: a mail whose 250 came is accepted, whatever became of QUIT.
+            kind = type(error).__name__ + (" at connect" if session is None else "")
+            heard = [] if session is None else session.replies
+            accepted = [each for each in heard if each.startswith("250 2.0.0 Ok: queued")]
+            reply = accepted[-1] if accepted else (heard[-1] if heard else "")
+        finally:
+            if session is not None:
+                session.socket.close()
+        took = round(time.monotonic() - start, 2)
+        print(json.dumps({"subject": name, "reply": reply, "kind": kind, "took": took}), flush=True)
+
+
+def main() -> None:
+    kind, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    recipient = sys.argv[4] if len(sys.argv) > 4 else "bob@example.org"
+    subject = sys.argv[5] if len(sys.argv) > 5 else "hello"
+    if kind == "flow":
+        flow(host, port, recipient, subject)
+    else:
+        print(json.dumps(one(kind, host, port, recipient, subject)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

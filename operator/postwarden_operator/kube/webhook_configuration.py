@@ -1,0 +1,87 @@
+"""Keeps `caBundle` of a MutatingWebhookConfiguration at the operator's own CA, which the API server trusts by it.
+
+Contract: only while this replica leads: two that hear of a new CA at different moments would undo each other's writes. A write names the
+version that it is based on. What can't be read or written is logged once and tried again; every webhook of the configuration is ours.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from postwarden_operator.controlplane.trust import TrustBundle
+from postwarden_operator.kube.api import ApiRefused, ApiUnavailable, ClusterApi
+
+LOOK = 10.0
+"""Seconds between two looks: somebody may have written over it, and until it is mended pods start unscreened."""
+
+TICK = 1.0
+"""Seconds between two looks at whether this replica leads, and at the CA; and between two attempts."""
+
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+"""By which a webhook is named, and not numbered."""
+
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+
+_log = logging.getLogger(__name__)
+
+
+class WebhookConfiguration:
+    """name: the configuration's. bundle: what it is to hold; None: not known yet."""
+
+    def __init__(
+        self,
+        api: ClusterApi,
+        name: str,
+        bundle: Callable[[], TrustBundle | None],
+        leading: Callable[[], bool],
+    ) -> None:
+        self._api, self._name = api, name
+        self._path = f"{CONFIGURATIONS}/{name}"
+        self._bundle, self._leading = bundle, leading
+        self._said = ""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop = asyncio.get_running_loop()
+        kept: tuple[TrustBundle, float] | None = None
+        while True:
+            bundle = self._bundle()
+            if bundle is None or not self._leading():
+                kept = None
+            elif kept is None or kept[0] != bundle or loop.time() >= kept[1] + LOOK:
+                kept = (bundle, loop.time()) if await self._try(bundle) else None
+            await asyncio.sleep(TICK)
+
+    async def _try(self, bundle: TrustBundle) -> bool:
+        try:
+            await self.ensure(bundle)
+        except (ApiUnavailable, ApiRefused) as error:
+            conflict = isinstance(error, ApiRefused) and error.status == 409
+            if not conflict and str(error) != self._said:
+                self._said = str(error)
+                _log.error(
+                    "the MutatingWebhookConfiguration %s can't be kept, and pods may start unscreened: %s",
+                    self._name,
+                    error,
+                )
+            return False
+        self._said = ""
+        return True
+
+    async def ensure(self, bundle: TrustBundle) -> None:
+        """Once, now. Raises ApiUnavailable, ApiRefused."""
+        body = await self._api.request("GET", self._path)
+        wrong = [
+            webhook["name"]
+            for webhook in body.get("webhooks") or ()
+            if (webhook.get("clientConfig") or {}).get("caBundle") != bundle.ca_bundle
+        ]
+        if wrong:
+            patch = {
+                "metadata": {"resourceVersion": body["metadata"]["resourceVersion"]},
+                "webhooks": [
+                    {"name": name, "clientConfig": {"caBundle": bundle.ca_bundle}} for name in wrong
+                ],
+            }
+            await self._api.request("PATCH", self._path, patch, content_type=STRATEGIC_MERGE_PATCH)
+            _log.info("the API server trusts the webhook by the CA of now (%s)", self._name)
