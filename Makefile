@@ -9,7 +9,7 @@ PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 SECONDS ?= 60
 FUZZ_TARGETS := engine proxy_header dns_reply mta_replies
 
-.PHONY: help setup demo test unit fuzz fuzz-short e2e bench-control bench-telemetry lint generate check-generated images lock clean
+.PHONY: help setup demo test unit fuzz fuzz-short e2e e2e-cluster bench-control bench-telemetry lint generate check-generated images lock clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -40,6 +40,9 @@ fuzz-short: setup  ## the same inputs for each target, some seconds in all
 
 e2e: setup  ## the tests with real Postfix and a real API server (builds them once, in a cache outside this tree)
 	$(BIN)/pytest e2e $(PARALLEL)
+
+e2e-cluster: setup  ## those in a real cluster of one node alone; with POSTWARDEN_E2E_KUBECONFIG in kind's, for instance
+	$(BIN)/pytest e2e/cluster
 
 images:  ## build the images of operator and sidecar with docker, podman or buildah (images/build.sh tells its variables)
 	images/build.sh
@@ -72,6 +75,7 @@ generate: setup  ## write anew what is generated: protobuf code, CRD, reference 
 	$(call generate_into,.)
 	$(BIN)/python -m postwarden_sidecar.telemetry.reference docs/reference/telemetry.md
 	$(BIN)/python -m postwarden_operator.telemetry.reference docs/reference/operator-telemetry.md
+	$(BIN)/python -m postwarden_operator.inject.reference docs/injection.md
 
 check-generated: setup  ## what is generated is up to date
 	@rm -rf $(VENV)/generated && mkdir -p $(VENV)/generated/proto

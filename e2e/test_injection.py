@@ -5,12 +5,16 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.chart import documents
 from harness.cluster import ApiServer, KubectlError, wait_for
 from harness.injecting_operator import CONFIGURATION, CONTROL, IMAGE, InjectingOperator, webhook_configuration
+from harness.operator_process import ROOT
 from harness.screening_objects import policy, wait_for_reasons
+from harness.sidecar_process import SidecarProcess, free_ports
 from inject.golden import goldens
 
 INJECTED = {"postwarden.dev/inject": "true"}
@@ -221,3 +225,52 @@ def test_policy_says_which_services_lead_past_the_sidecar(
     api_server.kubectl("label", "namespace", namespace, "postwarden.dev/injection-")
     api_server.create_pod("old", namespace, labels=INJECTED, spec=postfix("old")["spec"])
     wait_for_reasons(api_server, "wall", namespace, Intercepted="False/NotInjected")
+
+
+def test_sidecar_that_is_started_as_the_pod_says_gets_its_policy(
+    api_server: ApiServer, injecting: InjectingOperator, tmp_path: Path
+) -> None:
+    """By the CA inline and the bootstrap in its environment; addresses and files are this test's."""
+    namespace = enabled_namespace(api_server)
+    api_server.apply(policy("wall", namespace))
+    handoff = {"postwarden.dev/handoff": "Plain"}
+    spec = postfix("mta")["spec"]
+    pod = api_server.create_pod("mta", namespace, labels=INJECTED, annotations=handoff, spec=spec)
+    (container,) = sidecars(api_server.get("pod", "mta", namespace))
+    variables = {each["name"]: each["value"] for each in container["env"] if "value" in each}
+    assert variables["POSTWARDEN_UPSTREAM"] == "127.0.0.1:25"
+    (admin,) = free_ports(1)
+    variables |= {
+        "POSTWARDEN_CONTROL": injecting.address,
+        "POSTWARDEN_TOKEN_FILE": str(tmp_path / "token"),
+        "POSTWARDEN_ADMIN": f"127.0.0.1:{admin}",
+    }
+    token = api_server.bound_token(pod)
+    with SidecarProcess(tmp_path, upstream=None, token=token, variables=variables) as sidecar:
+        sidecar.wait_for_health("/healthz", 200)
+        wait_for_reasons(api_server, "wall", namespace, Programmed="False/Rejected")
+        told = api_server.get("screeningpolicy", "wall", namespace)["status"]["conditions"]
+        (why,) = [each["message"] for each in told if each["type"] == "Programmed"]
+        assert "127.0.0.1:25" in why, "nothing listens where the pod's MTA would"
+
+
+def test_manifest_for_those_without_the_webhook_is_one(
+    api_server: ApiServer, injecting: InjectingOperator
+) -> None:
+    namespace = enabled_namespace(api_server)
+    manifest = ROOT / "examples" / "sidecar-by-hand.yaml"
+    api_server.kubectl(
+        *(
+            "apply",
+            "--dry-run=server",
+            "--validate=strict",
+            f"--filename={manifest}",
+            f"--namespace={namespace}",
+        )
+    )
+    deployment, _ = documents(manifest.read_text())
+    pod = {"apiVersion": "v1", "kind": "Pod", **deployment["spec"]["template"]}
+    pod["metadata"]["name"] = "by-hand"
+    made = created(api_server, pod, namespace)
+    assert [each["name"] for each in made["spec"]["initContainers"]] == ["postwarden-sidecar"]
+    assert "POSTWARDEN_CA_FILE" in str(sidecars(made))

@@ -92,7 +92,10 @@ def test_no_secret_is_in_any_log_status_trace_metric_file_or_command_line(
 ) -> None:
     zone = f"{PLANTED}.zen.dq.spamhaus.net"
     with grpc_collector() as collector, Rbldnsd({zone: [LISTED]}) as lists:
-        sidecar = start_sidecar(operator=authority, options=[f"--otlp-endpoint={collector.url}"])
+        admin = f"127.0.0.1:{free_port()}"
+        sidecar = start_sidecar(
+            operator=authority, options=[f"--otlp-endpoint={collector.url}", f"--admin={admin}"]
+        )
         other = start_sidecar(
             "mta-1",
             operator=authority,
@@ -110,6 +113,11 @@ def test_no_secret_is_in_any_log_status_trace_metric_file_or_command_line(
             lambda: sidecar.log_tail(),
         )
         wait_for_reasons(api_server, "wall", namespace, ResolvedRefs="True/Resolved")
+        with urllib.request.urlopen(f"http://{admin}/tail", timeout=10) as tail:
+            assert b"begins" in tail.readline()
+            assert last_reply_to_mail(sidecar.address, LISTED).startswith("550 5.7.1")
+            verdict = tail.readline()
+        assert ZONE.encode() in verdict
         poll(lambda: last_reply_to_mail(other.address, LISTED).startswith("550 5.7.1"), 10, other.log_tail)
         other.wait_for_log("DNSBL rank 1")
         poll(
@@ -121,6 +129,9 @@ def test_no_secret_is_in_any_log_status_trace_metric_file_or_command_line(
         poll(lambda: "policy.change" in str(receiver.traces), 10, lambda: "no trace of the policy's change")
         places = {
             "metrics": sidecar.metrics().encode(),
+            "tail": verdict,
+            "rules": page(f"http://{admin}/rules"),
+            "explanation": page(f"http://{admin}/explain?address={LISTED}"),
             "operator's metrics": page(f"http://127.0.0.1:{metrics_port}/metrics"),
             "objects": api_server.kubectl("get", KINDS, "--all-namespaces", "--output=json").encode(),
             **told("by gRPC", collector),

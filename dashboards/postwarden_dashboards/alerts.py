@@ -61,9 +61,10 @@ _SIDECAR = (
         "More than a tenth of those that were not turned away as zombies could not be handed to the mail server, or met a fault of "
         "ours. They got a 4xx reply: "
         "no mail is lost, but it waits until the senders try again.",
-        "See whether the mail server answers: [PostwardenHandoffNotProved](#postwardenhandoffnotproved) fires too if not. The "
-        "sidecar's log has the reason of each "
-        "(`postwarden.verdict` deferred or error, `postwarden.reason`). After a fault of ours its log has a traceback: please report it.",
+        "See whether the mail server answers: while it is down, each client is tried and told to come back. If its hand-off was never "
+        "proved, or is not as it was, [PostwardenHandoffNotProved](#postwardenhandoffnotproved) fires, too. The sidecar's log has the "
+        "reason of each (`postwarden.verdict` deferred or error, `postwarden.reason`). After a fault of ours its log has a "
+        "traceback: please report it.",
     ),
     Alert(
         "postwarden-sidecar",
@@ -73,8 +74,8 @@ _SIDECAR = (
         "critical",
         "No client is given to the mail server",
         f"{_POD} has no upstream whose hand-off was proved.",
-        "The mail server does not answer, does not understand the hand-off that the policy names, or would relay for anyone. All good "
-        "senders are told to come back.",
+        "The mail server has not answered since the sidecar's start or the policy's change, does not understand the hand-off that the "
+        "policy names, or would relay for anyone. All good senders are told to come back.",
         "The policy's `status` (condition Programmed) and the sidecar's log have the proof's result in words. Start the mail server, "
         "or correct its settings as in "
         "[handoff.md](handoff.md).",

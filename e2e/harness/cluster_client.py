@@ -88,6 +88,10 @@ class ClusterClient:
         }
         self._write_kubeconfig(self.kubeconfig, user, "default")
 
+    def logs(self) -> str:
+        """What its programs say, as far as that can be had: for a failure's text."""
+        return ""
+
     def request(
         self, method: str, path: str, body: Json | None = None, *, content_type: str = "application/json"
     ) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """A cluster that the developer has already: kind's on a laptop, or any other whose kubeconfig POSTWARDEN_E2E_KUBECONFIG names.
 
 Contract: as ClusterClient, by kubectl alone and with that kubeconfig's rights. Images are loaded by `kind load` where the context is
-kind's; elsewhere the nodes must have them under their names (localhost/postwarden-operator:test and so on).
-Clients outside pods can't be had.
+kind's; elsewhere the nodes must have them under their names (localhost/postwarden-operator:test and so on). There are no clients outside
+pods.
 """
 
 import json
@@ -62,10 +62,6 @@ class GivenCluster(ClusterClient):
         done = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_TIMEOUT)
         if done.returncode != 0:
             pytest.fail(f"`{' '.join(command)}` failed:\n{done.stderr}", pytrace=False)
-
-    def logs(self) -> str:
-        """Nothing: its programs' logs are its owner's."""
-        return ""
 
 
 def given_kubeconfig() -> Path | None:

@@ -172,7 +172,8 @@ def _build_project_image(part: str, name: str, base: Path) -> None:
             "CA": str(ca),
             "BUILD_OPTIONS": "--isolation chroot --layers --pull-never",
         }
-        print(_run(["sh", "images/build.sh", part], environment=environment))
+        said = _run(["sh", "images/build.sh", part], environment=environment)
+        say(said.strip().splitlines()[-1])  # its name and size
 
 
 def _pip_settings() -> tuple[dict[str, str], bytes]:

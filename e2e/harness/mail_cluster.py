@@ -6,35 +6,36 @@ deliver into one folder of the node (hostPath), so that no mail is lost to the c
 """
 
 import json
-import subprocess
-import threading
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from harness.cluster_client import ClusterClient, KubectlError, wait_for
 from harness.images import Image, debian_image
+from harness.mail_clients import ClientPod
 from harness.postfix_configuration import main_cf, master_cf, recipient_table
-from harness.rootfs import debian_root
 
 DOMAIN = "example.org"
 MAIL_UID = 5000
 
 POSTFIX_IMAGE = "localhost/postwarden-postfix:test"
-CLIENT_IMAGE = "localhost/postwarden-client:test"
+CLIENT_IMAGE = "localhost/postwarden-sidecar:test"
+"""It has Python, and is on the node anyway."""
+
 
 READY_TIMEOUT = 90.0
 """Seconds for a rollout; 5 s are usual, and a drain takes its own time."""
 
 _ENTRY = f"""#!/bin/sh
-# HANDOFF: proxy, plain or pass.
+# HANDOFF: proxy, plain or pass; proxy-open: proxy, on all of the pod's addresses.
 set -e
 cp /etc/postfix/master-$HANDOFF.cf /etc/postfix/master.cf
 mkdir -p /var/mail/all/tmp /var/mail/all/new /var/mail/all/cur
 chown -R {MAIL_UID}:{MAIL_UID} /var/mail/all
+chmod 755 /var/spool/postfix
 postfix check
 exec postfix start-fg
 """
@@ -50,6 +51,7 @@ def postfix_image(root: Path) -> Image:
     }
     files |= {
         "/etc/postfix/master-plain.cf": master_cf("plain", "0.0.0.0", 25),
+        "/etc/postfix/master-proxy-open.cf": master_cf("proxy", "0.0.0.0", 25),
         "/etc/postfix/main.cf": "".join(f"{name} = {value}\n" for name, value in settings.items()),
         "/etc/postfix/recipients": recipient_table(DOMAIN, None),
         "/usr/local/bin/mail-server": _ENTRY,
@@ -57,31 +59,9 @@ def postfix_image(root: Path) -> Image:
     return debian_image("postwarden-postfix", root, files, ["mail-server"])
 
 
-def client_image() -> Image:
-    """A Debian with Python and the client."""
-    base = debian_root("image-base", ["python3", "python3-venv", "ca-certificates"])
-    script = Path(__file__).with_name("pod_client.py").read_text()
-    return debian_image(
-        "postwarden-client", base, {"/usr/local/bin/pod_client.py": script}, ["sleep", "infinity"]
-    )
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a client heard: every reply, and how it ended."""
-
-    replies: tuple[str, ...]
-    ended: str
-
-    @property
-    def last(self) -> str:
-        """But for the answer to QUIT; "" where nothing was heard."""
-        heard = [reply for reply in self.replies if not reply.startswith("221")]
-        return heard[-1] if heard else ""
-
-
 class MailService:
-    """cluster: where. namespace: its own, which is made. annotations: of the pods. handoff: that Postfix is configured for."""
+    """cluster: where. namespace: what the name of its own begins with; it is made. annotations: of the pods. handoff: what Postfix
+    expects, see the image's entry point. pod: more of the pods' spec. volume_mounts: more of Postfix's."""
 
     name = "postfix"
 
@@ -97,7 +77,8 @@ class MailService:
         volume_mounts: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self.cluster = cluster
-        self.namespace = namespace
+        # Another run's may still be on its way out.
+        self.namespace = f"{namespace}-{secrets.token_hex(2)}"
         self._replicas = replicas
         self._handoff = handoff
         self._annotations = dict(annotations or {})
@@ -121,7 +102,7 @@ class MailService:
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """In the namespace. Raises KubectlError."""
-        return self.cluster.kubectl(*arguments, f"--namespace={self.namespace}", stdin=stdin)
+        return self.cluster.kubectl(f"--namespace={self.namespace}", *arguments, stdin=stdin)
 
     def wait_until_rolled_out(self) -> None:
         """Every replica is ready, and no old one is left to serve. Raises TimeoutError."""
@@ -162,11 +143,14 @@ class MailService:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     @contextmanager
-    def client(self, name: str) -> Iterator["ClientPod"]:
+    def client(self, name: str) -> Iterator[ClientPod]:
         """A pod that sends mail; it is gone afterwards."""
         container = {
             "name": "client",
             "image": CLIENT_IMAGE,
+            "command": ["sleep", "infinity"],
+            # To read the mailbox.
+            "securityContext": {"runAsUser": 0},
             "imagePullPolicy": "IfNotPresent",
             "volumeMounts": [_MAIL_MOUNT],
         }
@@ -185,7 +169,7 @@ class MailService:
         self.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=25s")
         address = self.kubectl("get", "pod", name, "--output=jsonpath={.status.podIP}")
         try:
-            yield ClientPod(self, name, address)
+            yield ClientPod(self.cluster, self.namespace, name, address)
         finally:
             self.kubectl("delete", "pod", name, "--wait=false")
 
@@ -218,9 +202,10 @@ class MailService:
             "env": [{"name": "HANDOFF", "value": self._handoff}],
             "ports": [{"name": "smtp", "containerPort": 25}],
             "readinessProbe": {"tcpSocket": {"port": "smtp"}, "periodSeconds": 1},
-            "volumeMounts": [_MAIL_MOUNT, *self._mounts],
+            "volumeMounts": [_MAIL_MOUNT, _QUEUE_MOUNT, *self._mounts],
         }
-        volumes = [self._mail_volume(), *self._pod.get("volumes", ())]
+        # What was accepted outlives the container.
+        volumes = [self._mail_volume(), {"name": "queue", "emptyDir": {}}, *self._pod.get("volumes", ())]
         labels = {"app": self.name}
         return {
             "apiVersion": "apps/v1",
@@ -257,155 +242,4 @@ class MailService:
 
 _MAIL_MOUNT = {"name": "mail", "mountPath": "/var/mail"}
 
-_READ_MAILS = """
-import json, pathlib
-found = []
-for path in sorted(pathlib.Path("/var/mail/all/new").glob("*"), key=lambda each: each.stat().st_mtime_ns):
-    found.append(path.read_text(errors="replace"))
-print(json.dumps(found))
-"""
-
-
-class ClientPod:
-    """address: its own, as mail servers see it."""
-
-    def __init__(self, service: MailService, name: str, address: str) -> None:
-        self._service = service
-        self.name = name
-        self.address = address
-
-    def speak(
-        self, kind: str, *, host: str = "mail", subject: str = "hello", recipient: str = f"bob@{DOMAIN}"
-    ) -> Said:
-        """One connection of that kind (see pod_client.py)."""
-        told = self._service.kubectl(
-            "exec",
-            self.name,
-            "--",
-            "python3",
-            "/usr/local/bin/pod_client.py",
-            kind,
-            host,
-            _port(host),
-            recipient,
-            subject,
-        )
-        return _said(told)
-
-    def mails(self) -> list[str]:
-        """All that arrived at the service, whole, the oldest first."""
-        found: list[str] = json.loads(
-            self._service.kubectl("exec", self.name, "--", "python3", "-c", _READ_MAILS)
-        )
-        return found
-
-    def start(
-        self, kind: str, *, subject: str, host: str = "mail", recipient: str = f"bob@{DOMAIN}"
-    ) -> subprocess.Popen[str]:
-        """The client as a process whose stdin and stdout are pipes."""
-        cluster = self._service.cluster
-        return cluster.start_kubectl(
-            *("exec", "--stdin", self.name, f"--namespace={self._service.namespace}", "--"),
-            *("python3", "/usr/local/bin/pod_client.py", kind, host, _port(host), recipient, subject),
-        )
-
-    @contextmanager
-    def held(self, subject: str, host: str = "mail") -> Iterator["HeldSession"]:
-        """A session that has been greeted, and goes on when it is told to."""
-        with self.start("held", subject=subject, host=host) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            try:
-                assert process.stdout.readline() == "greeted\n"
-                yield HeldSession(process)
-            finally:
-                process.kill()
-
-
-class HeldSession:
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def deliver(self) -> Said:
-        """Go on with the mail."""
-        told, _ = self._process.communicate("\n", timeout=60)
-        return _said(told)
-
-
-class Flow:
-    """Mail after mail from a client, within the `with` block. `tries`: what became of each (see pod_client.py), complete after it."""
-
-    def __init__(self, client: ClientPod, subject: str, host: str = "mail") -> None:
-        self._client = client
-        self._subject = subject
-        self._host = host
-        self.tries: list[dict[str, Any]] = []
-
-    def __enter__(self) -> Self:
-        self._process = self._client.start("flow", subject=self._subject, host=self._host)
-        self._thread = threading.Thread(target=self._read, name="mail-flow", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._thread.join(60)
-        self._process.wait(60)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-    def wait_for(self, more: int) -> None:
-        """Until so many more mails have been tried. Raises TimeoutError."""
-        wanted = len(self.tries) + more
-        wait_for(lambda: len(self.tries) >= wanted, 60.0, f"{more} more mails; the last: {self.tries[-2:]}")
-
-    @property
-    def accepted(self) -> list[str]:
-        """The subjects of all mails that were taken."""
-        return [each["subject"] for each in self.tries if each["reply"].startswith("250")]
-
-    @property
-    def others(self) -> list[dict[str, Any]]:
-        """The tries that ended otherwise."""
-        return [each for each in self.tries if not each["reply"].startswith("250")]
-
-    def arrived(self, within: float = 20.0) -> None:
-        """Every mail that was accepted is in the mailbox, once. Raises AssertionError."""
-
-        def missing() -> set[str]:
-            self._subjects = [_subject(mail) for mail in self._client.mails()]
-            return set(self.accepted) - set(self._subjects)
-
-        try:
-            wait_for(lambda: not missing(), within, "all accepted mail")
-        except TimeoutError:
-            lost = missing()
-            raise AssertionError(
-                f"{len(lost)} of {len(self.accepted)} accepted mails did not arrive: {sorted(lost)[:5]}"
-            ) from None
-        again = [each for each in self.accepted if self._subjects.count(each) > 1]
-        assert not again, f"arrived more than once: {again}"
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.tries.append(json.loads(line))
-
-
-def _port(host: str) -> str:
-    """The Service's, or the sidecar's in a pod that is reached by its address."""
-    return "10025" if host[:1].isdigit() else "25"
-
-
-def _said(told: str) -> Said:
-    answer = json.loads(told.strip().splitlines()[-1])
-    return Said(tuple(answer["replies"]), answer["ended"])
-
-
-def _subject(mail: str) -> str:
-    return next(
-        (line.removeprefix("Subject: ") for line in mail.splitlines() if line.startswith("Subject: ")), ""
-    )
+_QUEUE_MOUNT = {"name": "queue", "mountPath": "/var/spool/postfix"}

@@ -25,7 +25,15 @@ from click.core import ParameterSource
 from postwarden_sidecar.controlclient.target import SHORTEST_KEEPALIVE
 from postwarden_sidecar.controlclient.trust import TrustUnusable, expiry
 from postwarden_sidecar.ipc.page import MAX_WORKERS
-from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, LoopbackPort, UpstreamTarget
+from postwarden_sidecar.option_types import (
+    Duration,
+    HandoffName,
+    HostPort,
+    LoopbackPort,
+    Networks,
+    UpstreamTarget,
+)
+from postwarden_sidecar.redirect.command import PORT, init_redirect
 from postwarden_sidecar.supervisor.cpu_limit import workers_by_cpu_limit
 from postwarden_sidecar.supervisor.settings import (
     ControlTarget,
@@ -54,6 +62,9 @@ _log = logging.getLogger(__name__)
 @click.version_option(version("postwarden"), prog_name="postwarden-sidecar")
 def main() -> None:
     """The part of Postwarden that answers a mail server's port."""
+
+
+main.add_command(init_redirect)
 
 
 @main.command(
@@ -151,6 +162,13 @@ def main() -> None:
     help="What clients get while no policy is known: handed over unscreened, or 421.",
 )
 @click.option(
+    "--proxy-trusted",
+    type=Networks(),
+    default=(),
+    envvar="POSTWARDEN_PROXY_TRUSTED",
+    help="Load balancers whose PROXY header is believed, and required, while no policy is known.",
+)
+@click.option(
     "--drain-delay",
     type=Duration(),
     default="0s",
@@ -170,6 +188,14 @@ def main() -> None:
     "--pod-ip",
     envvar="POSTWARDEN_POD_IP",
     help="The pod's address, to see that the MTA's port does not answer there (PROXY hand-offs).",
+)
+@click.option(
+    "--redirected-port",
+    "redirected_ports",
+    type=PORT,
+    multiple=True,
+    envvar="POSTWARDEN_REDIRECT_PORT",
+    help="The ports that init-redirect took clients away from: from outside, the MTA does not answer there.",
 )
 @click.option(
     "--node-ip",
@@ -250,11 +276,13 @@ def _settings(context: click.Context, options: dict[str, Any]) -> SidecarSetting
         health=options["health"],
         admin=options["admin"],
         without_rules=WithoutRules(options["without_rules"]),
+        proxy_trusted=options["proxy_trusted"],
         drain_delay=options["drain_delay"],
         drain_timeout=options["drain_timeout"],
         strict_relay=True,
         pod_ip=_address("--pod-ip", options["pod_ip"]),
         node_ip=_address("--node-ip", options["node_ip"]),
+        redirected_ports=frozenset(options["redirected_ports"]),
     )
 
 

@@ -3,6 +3,7 @@ expected."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import TypeVar
 
@@ -10,6 +11,9 @@ import click
 
 from postwarden_sidecar.net.addresses import is_loopback
 from postwarden_sidecar.rules.settings import Handoff
+
+MOST_NETWORKS = 256
+"""As many as a policy may name."""
 
 _Value = TypeVar("_Value")
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?\Z")
@@ -91,6 +95,35 @@ class HandoffName(_Type[Handoff]):
         if handoff is None:
             self.fail(f"{value!r} is none of plain, proxy-v1, proxy-v2 and pass", param, ctx)
         return handoff
+
+
+class Networks(_Type[tuple[str, ...]]):
+    """`192.0.2.0/24,2001:db8::1`; separated by commas or blanks. Converts to as few networks as say the same, none within another."""
+
+    name = "NETWORK,…"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """See the module."""
+        if isinstance(value, tuple):
+            return value
+        v4: list[ipaddress.IPv4Network] = []
+        v6: list[ipaddress.IPv6Network] = []
+        for text in re.split(r"[,\s]+", str(value).strip()):
+            try:
+                network = ipaddress.ip_network(text)
+            except ValueError as error:
+                self.fail(f"{text!r} is no network, as in 192.0.2.0/24: {error}", param, ctx)
+            if isinstance(network, ipaddress.IPv4Network):
+                v4.append(network)
+            else:
+                v6.append(network)
+        if len(v4) + len(v6) > MOST_NETWORKS:
+            self.fail(
+                f"{len(v4) + len(v6)} networks are given, at most {MOST_NETWORKS} are possible", param, ctx
+            )
+        return (*map(str, ipaddress.collapse_addresses(v4)), *map(str, ipaddress.collapse_addresses(v6)))
 
 
 class Duration(_Type[float]):

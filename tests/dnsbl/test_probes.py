@@ -113,6 +113,9 @@ async def test_one_probe_serves_all_who_ask_within_its_time() -> None:
         assert told.workers == [ZoneProbed(ZONE, "Healthy")] * 2
         assert len(server.queries) == 2
         assert told.operator == [("{key}.bl.example", "Healthy", "")]
+        assert told.probes.usable == {"{key}.bl.example": True}
+        told.probes.set_rules(None)
+        assert not told.probes.usable
 
 
 async def test_a_zone_that_gets_well_is_reported_again(
@@ -127,6 +130,7 @@ async def test_a_zone_that_gets_well_is_reported_again(
         running = asyncio.create_task(told.probes.run())
         told.probes.wanted(ZONE)
         await until(lambda: bool(told.operator))
+        assert told.probes.usable == {"{key}.bl.example": False}
         zone.listed = TEST_ENTRY
         await until(lambda: len(told.operator) == 2)
         running.cancel()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from engine.scene import HOST, Scene, Wire, make_context, make_rules
 from postwarden_sidecar.engine.actions import Close, HandoffOutcome
+from postwarden_sidecar.engine.context import PROXY_TIMEOUT, Context
 from postwarden_sidecar.engine.record import Verdict
-from postwarden_sidecar.rules.settings import Action
+from postwarden_sidecar.rules.intervals import AddressTable
+from postwarden_sidecar.rules.settings import AccessAction, Action
 
 PROXY = "10.0.0.1"
 RULES = make_rules(
@@ -233,3 +237,43 @@ def test_a_drain_in_the_middle_of_a_header() -> None:
     assert wire.received == b"421 4.3.2 Service currently unavailable\r\n"
     assert wire.record is not None
     assert (wire.record.verdict, wire.record.events) == (Verdict.DEFERRED, [])
+
+
+WITHOUT_RULES = Context(
+    None,
+    False,
+    "",
+    None,
+    bootstrap_proxies=AddressTable.from_networks([("10.0.0.0/24", AccessAction.PERMIT, 0)]),
+)
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_without_rules_the_load_balancers_of_the_bootstrap_are_believed(pieces: bool) -> None:
+    wire = Scene().connect(WITHOUT_RULES, PROXY)
+    assert not wire.handed_over
+    send_in_pieces(wire, HEADER) if pieces else wire.send(HEADER)
+    assert wire.handed_over
+    record = wire.record
+    assert record is not None
+    assert (record.verdict, record.client_address, record.peer_address) == (
+        Verdict.UNSCREENED,
+        "203.0.113.5",
+        PROXY,
+    )
+
+
+def test_without_rules_a_load_balancer_that_says_nothing_is_turned_away_after_the_usual_time() -> None:
+    scene = Scene()
+    wire = scene.connect(WITHOUT_RULES, PROXY)
+    scene.wait(PROXY_TIMEOUT + 0.1)
+    assert wire.received == BAD
+
+
+def test_without_rules_others_need_no_header() -> None:
+    assert Scene().connect(WITHOUT_RULES, "10.0.1.1").handed_over
+
+
+def test_rules_alone_say_who_is_a_load_balancer_once_there_are_any() -> None:
+    context = replace(WITHOUT_RULES, rules=make_rules())
+    assert Scene().connect(context, PROXY).received == TEASER

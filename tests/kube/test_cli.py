@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 from postwarden_operator.cli import main
 
+SIDECAR = ("--sidecar-image", "sidecar", "--sidecar-control", "postwarden:8443")
+
 
 @pytest.fixture
 def kubeconfig(tmp_path: Path) -> Path:
@@ -145,3 +147,34 @@ def test_settings_of_replicas_that_can_not_be_used_are_named(
     result = run("--self-signed-dir", tmp_path, *(each.format(token) for each in arguments))
     assert result.exit_code == 2
     assert says in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--webhook", ":"), "--webhook needs --sidecar-image and --sidecar-control"),
+        (("--webhook", ":", *SIDECAR), "--webhook :: give HOST:PORT"),
+        (("--webhook", "127.0.0.1:9443", *SIDECAR[:3], "here"), "--sidecar-control here: give HOST:PORT"),
+        (("--webhook-configuration", "postwarden"), "--webhook-configuration is of no use without --webhook"),
+        (("--webhook", "127.0.0.1:9443", *SIDECAR, "--sidecar-resources", "{"), "is no JSON"),
+        (
+            ("--webhook", "127.0.0.1:9443", *SIDECAR, "--sidecar-resources", '{"cpu": "1"}'),
+            "give an object with requests and limits",
+        ),
+        (("--sidecar-pull-policy", "Sometimes"), "'Sometimes' is not one of"),
+    ],
+)
+def test_injection_that_cannot_be_had_is_told(
+    arguments: tuple[str, ...], problem: str, tmp_path: Path
+) -> None:
+    result = run("--self-signed-dir", tmp_path, *arguments)
+    assert result.exit_code == 2
+    assert problem in result.output
+
+
+def test_webhook_needs_a_ca_to_tell_sidecars_of(tmp_path: Path) -> None:
+    run("--self-signed-dir", tmp_path, "--webhook-configuration", "makes-the-files-and-fails")
+    files = ("--tls-cert", tmp_path / "tls.crt", "--tls-key", tmp_path / "tls.key")
+    result = run(*files, "--webhook", "127.0.0.1:9443", *SIDECAR)
+    assert result.exit_code == 2
+    assert "give --tls-ca" in result.output

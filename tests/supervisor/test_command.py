@@ -19,7 +19,7 @@ from controlclient.control_server import TOKEN, control_server
 from controlclient.snapshots import snapshot
 from eventually import until
 from postwarden_sidecar.cli import main
-from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, UpstreamTarget
+from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, Networks, UpstreamTarget
 from postwarden_sidecar.rules.settings import Handoff
 from postwarden_sidecar.supervisor.cpu_limit import workers_by_cpu_limit
 from supervisor.scripted_mta import scripted_mta
@@ -113,6 +113,30 @@ async def test_sigterm_drains_and_exits_0(tmp_path: Path) -> None:
         assert b"Traceback" not in err
 
 
+async def test_load_balancers_of_the_bootstrap_are_believed_while_there_is_no_policy() -> None:
+    listen, health = free_port(), free_port()
+    async with (
+        scripted_mta() as mta,
+        command(
+            "run",
+            POSTWARDEN_LISTEN=f":{listen}",
+            POSTWARDEN_HEALTH=f":{health}",
+            POSTWARDEN_UPSTREAM=f"127.0.0.1:{mta.port}",
+            POSTWARDEN_HANDOFF="Plain",
+            POSTWARDEN_PROXY_TRUSTED="127.0.0.0/8",
+        ) as process,
+    ):
+        await status_of(health, "/upstream", 200)
+        client = await connect(listen)
+        client.writer.write(b"PROXY TCP4 203.0.113.5 192.0.2.25 4001 25\r\n")
+        assert (await client.reply()).startswith("220 mx.example.org")
+        assert (await client.ask("QUIT")).startswith("221")
+        await client.close()
+        process.send_signal(signal.SIGTERM)
+        out, _ = await asyncio.wait_for(process.communicate(), 20)
+        assert b'"203.0.113.5"' in out
+
+
 async def test_a_second_signal_ends_at_once() -> None:
     listen, health = free_port(), free_port()
     async with (
@@ -204,7 +228,17 @@ def status(pid: str) -> str:
             ["--listen=:25", "--control=operator:443", "--token-file=/t", "--control-keepalive=2s"],
             "--control-keepalive 2s: the operator sends away who pings more often than every 10s",
         ),
+        (["--listen=:25", "--admin=0.0.0.0:10028"], "'0.0.0.0:10028' could be reached by others"),
+        (
+            ["--listen=:25", "--control=operator:443", "--token-file=/t", "--ca=no PEM"],
+            "--ca holds no certificate in PEM",
+        ),
+        (["--listen=:25", "--ca=x", "--ca-file=/dev/null"], "--ca and --ca-file exclude each other"),
         (["--listen=:25", "--pod-ip=pod"], "--pod-ip 'pod' is no IP address"),
+        (
+            ["--listen=:25", "--proxy-trusted=10.0.0.1/8"],
+            "'10.0.0.1/8' is no network, as in 192.0.2.0/24: 10.0.0.1/8 has host bits set",
+        ),
     ],
 )
 def test_arguments_that_can_not_be_used_end_with_2_and_one_sentence(
@@ -235,6 +269,7 @@ def test_help_has_examples() -> None:
         (UpstreamTarget(), "unix:/run/mta", "unix:/run/mta"),
         (HandoffName(), "proxy-v2", Handoff.PROXY_V2),
         (HandoffName(), "ProxyV1", Handoff.PROXY_V1),
+        (Networks(), "10.0.0.0/8, 10.1.0.0/16 2001:db8::1", ("10.0.0.0/8", "2001:db8::1/128")),
         (Duration(), "500ms", 0.5),
         (Duration(), "2m", 120.0),
         (Duration(), "7", 7.0),

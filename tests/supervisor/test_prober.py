@@ -95,6 +95,17 @@ async def test_an_address_answers_or_does_not() -> None:
     await asyncio.sleep(0)
 
 
+async def test_an_mta_that_wants_a_header_is_exposed_where_others_reach_its_port() -> None:
+    async with scripted_mta() as mta:
+        behind_proxy = Upstream(f"127.0.0.1:{mta.port}", Handoff.PROXY_V2)
+        told = await prober.exposed(behind_proxy, "127.0.0.1", ())
+        assert told.startswith(f"the MTA's port {mta.port} answers on 127.0.0.1: ")
+        # Whoever comes from outside to a redirected port comes to us.
+        assert await prober.exposed(behind_proxy, "127.0.0.1", {mta.port}) == ""
+        assert await prober.exposed(behind_proxy, "127.0.0.1", {mta.port + 1}) == told
+        assert await prober.exposed(behind_proxy, "127.0.0.2", ()) == ""
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

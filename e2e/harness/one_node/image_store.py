@@ -80,6 +80,7 @@ def _prepare(store: Path, images: Sequence[Image]) -> None:
                 subprocess.run(
                     ["ctr", f"--address={run / 'socket'}", "--namespace=k8s.io", "images", "rm", name],
                     check=True,
+                    capture_output=True,
                 )
             for image in images:
                 if loaded.get(image.name) != image.key:

@@ -12,6 +12,7 @@ Needs root, cgroups of version 1, and Debian's containerd, runc, CNI plugins, nf
 import fcntl
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -54,8 +55,8 @@ class OneNode(ClusterClient):
     """From the machine, by their addresses."""
 
     def __init__(self, binaries: dict[str, Path], images: Sequence[Image]) -> None:
-        self._binaries = binaries
-        self._images = images
+        self.binaries = binaries
+        self.images = images
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
@@ -65,11 +66,11 @@ class OneNode(ClusterClient):
             layout = self.layout
             # A test run that was killed has left them.
             cgroups.remove(layout.name)
-            image_store.prepare_and_copy(self._images, layout.var_lib / "containerd")
+            image_store.prepare_and_copy(self.images, layout.var_lib / "containerd")
             layout.logs.mkdir()
             authority = write_certificates(layout.directory, layout.node_address, layout.api_service)
             super().__init__(
-                layout.directory, f"https://{layout.node_address}:6443", self._binaries["kubectl"]
+                layout.directory, f"https://{layout.node_address}:6443", self.binaries["kubectl"]
             )
             authority.issue_to_user(
                 "kubelet", f"system:node:{layout.name}", "system:nodes", addresses=[layout.node_address]
@@ -105,6 +106,21 @@ class OneNode(ClusterClient):
         """For pods with `imagePullPolicy` IfNotPresent or Never. Raises ImportFailed."""
         image_store.import_image(self.layout.containerd_socket, image)
 
+    def kill_container(self, container: str, number: signal.Signals) -> None:
+        """Send a signal to all processes of a container; its first one takes none from within. Raises CalledProcessError."""
+        address = f"--address={self.layout.containerd_socket}"
+        command = [
+            "ctr",
+            address,
+            "--namespace=k8s.io",
+            "tasks",
+            "kill",
+            "--all",
+            f"--signal={number.name}",
+            container,
+        ]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+
     def logs(self) -> str:
         """The ends of all programs' logs, for a test to show what the cluster thought of it."""
         said = [f"--- init:\n{self._init_log.read_text()[-LOG_TAIL:]}"]
@@ -131,7 +147,7 @@ class OneNode(ClusterClient):
                 "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 "HOME": "/root",
             },
-            "commands": command_lines(layout, self._binaries),
+            "commands": command_lines(layout, self.binaries),
         }
         (layout.directory / "plan.json").write_text(json.dumps(plan))
         self._init_log = layout.directory / "init.log"

@@ -159,7 +159,7 @@ def _port_name(text: str) -> str:
 
 
 def _listen_port(text: str) -> int:
-    taken = (names.HEALTH_PORT, names.METRICS_PORT, names.ADMIN_PORT)
+    taken = (names.HEALTH_PORT, names.METRICS_PORT, names.ADMIN_PORT, names.REDIRECT_PROOF_PORT)
     if not re.fullmatch("[0-9]{1,5}", text) or not _LOWEST_PORT <= int(text) <= 65535:
         raise ValueError(
             f"{quoted(text)} is no port that the sidecar can listen on; write one from {_LOWEST_PORT} to 65535"

@@ -98,6 +98,8 @@ def refuse_unfit(pod: Json, wanted: Annotations) -> None:
         names.ADMIN_PORT: "administration",
         wanted.listen_port: "clients",
     }
+    if wanted.intercept is Intercept.REDIRECT:
+        ours[names.REDIRECT_PROOF_PORT] = "the proof that clients are redirected"
     for container in all_containers(spec):
         for port in tcp_ports(container):
             number = port.get("containerPort")

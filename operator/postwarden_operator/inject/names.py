@@ -25,6 +25,9 @@ TOKEN_LIFETIME = 3600
 LISTEN_PORT, HEALTH_PORT, METRICS_PORT, ADMIN_PORT = 10025, 10026, 10027, 10028
 """Where the sidecar listens; ADMIN_PORT on the pod's loopback address only."""
 
+REDIRECT_PROOF_PORT = 10029
+"""In `redirect` mode: nothing listens there, but the rule that takes clients to the sidecar takes this port to its health endpoint."""
+
 SMTP_PORT = 25
 """Of an MTA whose pod does not name its port (RFC 5321, section 4.5.4.2)."""
 

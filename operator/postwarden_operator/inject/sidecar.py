@@ -27,7 +27,11 @@ def sidecar_container(
     spec: Json, mta: Mta, wanted: Annotations, settings: InjectionSettings
 ) -> dict[str, Any]:
     """The native sidecar."""
-    ready = {"httpGet": {"path": "/readyz", "port": names.HEALTH_PORT, "scheme": "HTTP"}}
+    # Redirected, kubelet comes from the node as clients do: by the rule, or not at all. So the MTA starts once it works, and a pod whose
+    # rules somebody removed takes no more clients. It is a port of its own, for a probe of the MTA's would count as a client.
+    redirected = wanted.intercept is Intercept.REDIRECT
+    asked = names.REDIRECT_PROOF_PORT if redirected else names.HEALTH_PORT
+    ready = {"httpGet": {"path": "/readyz", "port": asked, "scheme": "HTTP"}}
     mounts: list[dict[str, Any]] = [
         {"name": names.TOKEN_VOLUME, "mountPath": names.TOKEN_DIRECTORY, "readOnly": True},
         {"name": names.STATE_VOLUME, "mountPath": names.STATE_DIRECTORY},
@@ -63,14 +67,17 @@ def sidecar_container(
 
 
 def redirect_container(mta: Mta, wanted: Annotations, settings: InjectionSettings) -> dict[str, Any]:
-    """The init container that has the kernel send the MTA's clients to the sidecar. It needs NET_ADMIN, and root to hold it."""
+    """The init container that has the kernel send the MTA's clients to the sidecar. It needs NET_ADMIN, and root to hold it: Kubernetes
+    gives a user other than root no ambient capabilities."""
     container: dict[str, Any] = {
         "name": names.REDIRECT_CONTAINER,
         "image": settings.image,
         "args": ["init-redirect"],
         "env": [
             {"name": "POSTWARDEN_LISTEN", "value": f":{wanted.listen_port}"},
+            {"name": "POSTWARDEN_HEALTH", "value": f":{names.HEALTH_PORT}"},
             {"name": "POSTWARDEN_REDIRECT_PORT", "value": str(mta.port)},
+            {"name": "POSTWARDEN_REDIRECT_PROOF_PORT", "value": str(names.REDIRECT_PROOF_PORT)},
         ],
         "securityContext": {
             **_CONFINED,
@@ -107,6 +114,7 @@ def _environment(
         "POSTWARDEN_LISTEN": f":{wanted.listen_port}",
         "POSTWARDEN_UPSTREAM": _upstream(spec, mta, wanted),
         "POSTWARDEN_HANDOFF": wanted.handoff,
+        "POSTWARDEN_REDIRECT_PORT": mta.port if wanted.intercept is Intercept.REDIRECT else None,
         "POSTWARDEN_PROXY_TRUSTED": ",".join(wanted.proxy_trusted),
         "POSTWARDEN_WITHOUT_RULES": wanted.without_rules,
         "POSTWARDEN_DRAIN_DELAY": _seconds(wanted.drain_delay),

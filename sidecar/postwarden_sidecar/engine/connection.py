@@ -80,7 +80,7 @@ class Connection:
         self.interest = Interest.HANGUP
         self._actions: deque[EngineAction] = deque()
         self._context = context
-        self._rules = rules = context.rules
+        self._rules = context.rules
         facts = Facts(peer_address)
         local = Facts(local_address).address
         self._endpoints = Endpoints(facts.address, peer_port, local, local_port, facts.address, peer_port)
@@ -94,9 +94,10 @@ class Connection:
         self._last_word: LastWord | None = None
         self._read = 0  # bytes read in DIALOG or LAST_WORD
         self._elsewhere = elsewhere
-        if announced is None and rules is not None and rules.proxy_trusted.lookup(facts.packed) is not None:
+        timeout = None if announced is not None else context.proxy_timeout(facts.packed)
+        if timeout is not None:
             self._header = HeaderParser()
-            self._enter(_HEADER, Interest.PEEK, now + rules.proxy_timeout)
+            self._enter(_HEADER, Interest.PEEK, now + timeout)
         else:
             self._begin(now, announced)
 
@@ -110,11 +111,11 @@ class Connection:
     def receive_peek(self, data: bytes, now: float) -> int:
         """What waits in the client's socket, from its start (recv with MSG_PEEK). Returns how many bytes the driver must now discard by
         recv (a PROXY header, or a part of one); if interest is still PEEK then, what waits behind them is to be peeked at, too."""
-        if not data or self._rules is None:
+        if not data:
             return 0
         if self._state == _HEADER and self._header is not None:
             return self._receive_header(self._header, data, now)
-        if self._state == _WAIT:
+        if self._state == _WAIT and self._rules is not None:
             self._step_on(self._screening.spoke(self._rules, data, now), now)
         return 0
 

@@ -22,10 +22,11 @@ class RulesInForce(msgspec.Struct, tag="rules", frozen=True):
 
 class NoRules(msgspec.Struct, tag="no_rules", frozen=True):
     """Supervisor -> worker: no policy. defer: turn clients away with 421, else hand everybody over (verdict
-    unscreened)."""
+    unscreened). proxy_trusted: networks of load balancers whose PROXY header is believed, and required, meanwhile."""
 
     serial: int
     defer: bool
+    proxy_trusted: tuple[str, ...] = ()
 
 
 class UpstreamInForce(msgspec.Struct, tag="upstream", frozen=True):

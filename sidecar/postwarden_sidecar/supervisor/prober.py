@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from collections.abc import Collection
 
 from postwarden_sidecar.handoff.proof import UNPROVED, Proof, ProofResult, combined, proofs
 from postwarden_sidecar.handoff.smtpd_pass import DESCRIPTOR_PAYLOAD, encode_attributes
@@ -38,14 +39,15 @@ async def answers(host: str, port: int) -> bool:
     return True
 
 
-async def exposed(upstream: Upstream | None, pod_ip: str | None) -> str:
-    """Why anyone could write itself an address to the MTA, or "". pod_ip: None: not known."""
+async def exposed(upstream: Upstream | None, pod_ip: str | None, redirected: Collection[int]) -> str:
+    """Why anyone could write itself an address to the MTA, or "". pod_ip: None: not known. redirected: ports of the pod where we answer
+    whoever comes from outside: that the MTA answers there from inside says nothing of others."""
     if pod_ip is None or upstream is None or upstream.target.startswith("unix:"):
         return ""
     if upstream.handoff not in (Handoff.PROXY_V1, Handoff.PROXY_V2):
         return ""
     port = int(upstream.target.rpartition(":")[2])
-    if not await answers(pod_ip, port):
+    if port in redirected or not await answers(pod_ip, port):
         return ""
     what = f"the MTA's port {port} answers on {pod_ip}: any pod may write itself an address there"
     return f"{what}; let the MTA listen on loopback only"

@@ -43,7 +43,9 @@ class SidecarSettings:
     admin: on loopback; None: nobody is answered. strict_relay: an MTA that would relay for the world is not used; else it is warned
     of once. try_unproved: while the MTA is down or silent each client is tried all the same (`up`). pod_ip:
     the address on which the MTA's port must not answer in the PROXY modes; None: not checked. node_ip: of the pod's node, from which no
-    client comes that has not lost its own address; None: not known.
+    client comes that has not lost its own address; None: not known. proxy_trusted: networks, none within another, of load balancers
+    whose PROXY header is believed while no policy is known. redirected_ports: of the pod; whoever asks for one from outside comes to us,
+    so that the MTA does not answer there.
     """
 
     listen: tuple[str, int]
@@ -59,12 +61,14 @@ class SidecarSettings:
     health: tuple[str, int] | None = None
     admin: tuple[str, int] | None = None
     without_rules: WithoutRules = WithoutRules.PASS
+    proxy_trusted: tuple[str, ...] = ()
     drain_delay: float = 0.0
     drain_timeout: float = 20.0
     strict_relay: bool = True
     try_unproved: bool = False
     pod_ip: str | None = None
     node_ip: str | None = None
+    redirected_ports: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number of workers that can't be, and for an admin endpoint that others could reach."""

@@ -224,6 +224,7 @@ class Supervisor:
             on_probe_wanted=lambda zone: dnsbl.wanted(zone),
             on_steering=steering.tell,
             on_learned=lambda learned: upstreams.replay_learned(learned),
+            proxy_trusted=settings.proxy_trusted,
         )
         self._dnsbl = dnsbl = DnsblHealth(self._workers, settings.resolver, lambda: self._client)
         dnsbl.begin()
@@ -374,7 +375,8 @@ class Supervisor:
     async def _report_handoff(self, state: str, detail: str) -> None:
         assert self._upstreams is not None
         in_force, pod_ip = self._upstreams.in_force, self._settings.pod_ip
-        if state == PROVED and (exposed := await prober.exposed(in_force, pod_ip)):
+        redirected = self._settings.redirected_ports
+        if state == PROVED and (exposed := await prober.exposed(in_force, pod_ip, redirected)):
             _log.warning("%s", exposed)
             state, detail = UPSTREAM_EXPOSED, exposed
         if self._client is not None:

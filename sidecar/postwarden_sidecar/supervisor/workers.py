@@ -53,15 +53,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """image: a descriptor that is ours; None: no rules, and defer says what clients get."""
+    """image: a descriptor that is ours; None: no rules, and defer and proxy_trusted say what clients get."""
 
     serial: int
     image: int | None
     defer: bool
+    proxy_trusted: tuple[str, ...] = ()
 
     def send_to(self, worker: WorkerProcess) -> None:
         if self.image is None:
-            worker.send(NoRules(self.serial, self.defer))
+            worker.send(NoRules(self.serial, self.defer, self.proxy_trusted))
         else:
             worker.send(RulesInForce(self.serial), [self.image])
 
@@ -91,8 +92,10 @@ class Workers:
         on_probe_wanted: Callable[[str], None] = lambda _zone: None,
         on_steering: Callable[[str], None] = lambda _problem: None,
         on_learned: Callable[[EhloLearned], None] = lambda _learned: None,
+        proxy_trusted: tuple[str, ...] = (),
     ) -> None:
-        """on_steering: see Shares' on_problem."""
+        """on_steering: see Shares' on_problem. proxy_trusted: load balancers, while there are no rules."""
+        self._proxy_trusted = proxy_trusted
         self._listeners = listeners
         self._page = page
         self._on_records = on_records
@@ -189,7 +192,7 @@ class Workers:
         descriptor is taken over. Raises NotApplied if a worker refuses it or all is not done in
         APPLY_TIMEOUT; the previous rules are in force then. Not to be called twice at a time, nor
         cancelled."""
-        previous, current = self._rules, self._distribute(_Rules(0, image, defer))
+        previous, current = self._rules, self._distribute(_Rules(0, image, defer, self._proxy_trusted))
         try:
             async with asyncio.timeout(APPLY_TIMEOUT):
                 while not self._refusal and not self._all_applied(current.serial):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from datetime import UTC, datetime
 
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.telemetry.escape import MAX_REASON, printable
@@ -23,14 +23,13 @@ _ADDRESS_WIDTH = 21  # 255.255.255.255:65535; a longer IPv6 address moves the re
 
 def stress_line(moment: float, on: bool, connections: int) -> str:
     """Of no client. moment: epoch seconds."""
-    clock = time.strftime("%H:%M:%S", time.localtime(moment))
+    clock = _clock(moment)
     change = "begins" if on else "ends"
     return f"{clock}  stress mode {change} with {connections} connections"
 
 
 def pretty_line(record: Record, *, colour: bool) -> str:
     """The line, with no line end. The only terminal sequences in it are our own colours."""
-    clock = time.strftime("%H:%M:%S", time.localtime(record.started))
     shown = verdict_line(
         record.verdict,
         record.verdict.value,
@@ -40,7 +39,12 @@ def pretty_line(record: Record, *, colour: bool) -> str:
         printable(record.would),
         colour=colour,
     )
-    return f"{clock}  {shown}"
+    return f"{_clock(record.started)}  {shown}"
+
+
+def _clock(moment: float) -> str:
+    """The local time, rounded as in the JSON lines."""
+    return datetime.fromtimestamp(moment, UTC).astimezone().strftime("%H:%M:%S")
 
 
 def verdict_line(

@@ -48,7 +48,8 @@ from postwarden_sidecar.net.route import Route, make_route
 from postwarden_sidecar.net.steering import Steering
 from postwarden_sidecar.net.timeouts import Timeouts
 from postwarden_sidecar.rules.image import decode
-from postwarden_sidecar.rules.settings import Rules
+from postwarden_sidecar.rules.intervals import EMPTY, AddressTable
+from postwarden_sidecar.rules.settings import AccessAction, Rules
 from postwarden_sidecar.worker.blocklists import BlocklistInquiry, Blocklists
 from postwarden_sidecar.worker.passes import Passes
 
@@ -90,6 +91,7 @@ class Worker:
         self._rules: Rules | None = None
         self._rules_known = False
         self._defer = False
+        self._bootstrap_proxies = EMPTY
         self._upstream: UpstreamInForce | None = None
         self._ehlo_in_force: tuple[str, ...] | None = None  # as the supervisor said last
         self._tell_learned_at = 0.0
@@ -190,8 +192,11 @@ class Worker:
         match message:
             case RulesInForce(serial=serial):
                 self._apply(serial, descriptors)
-            case NoRules(serial=serial, defer=defer):
+            case NoRules(serial=serial, defer=defer, proxy_trusted=proxies):
                 self._rules, self._defer, self._rules_known = None, defer, True
+                self._bootstrap_proxies = AddressTable.from_networks(
+                    (each, AccessAction.PERMIT, 0) for each in proxies
+                )
                 self._blocklists.set_rules(None)
                 self._renew_context()
                 self._channel.send(Applied(serial, ""))
@@ -256,7 +261,9 @@ class Worker:
     def _renew_context(self) -> None:
         banner = self._upstream.banner if self._upstream is not None else ""
         ehlo = self._upstream.ehlo if self._upstream is not None else None
-        self._context = Context(self._rules, self._defer, banner, ehlo, self._suspect)
+        self._context = Context(
+            self._rules, self._defer, banner, ehlo, self._suspect, self._bootstrap_proxies
+        )
 
     def _orphaned(self) -> None:
         """The supervisor is gone: no one could tell us anything new."""

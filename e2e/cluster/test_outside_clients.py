@@ -1,0 +1,61 @@
+"""Clients from outside the cluster, with addresses of their own: they are judged and logged by those.
+
+They come by the node's port of a Service with `externalTrafficPolicy: Local`, as through a load balancer that keeps addresses.
+"""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from harness.mail_clients import ClientPod
+from harness.mail_cluster import MailService
+from harness.mail_cluster_fixtures import enforce, screening
+from harness.netns import NetworkNamespace
+from harness.one_node.node import OneNode
+from harness.polling import poll
+from harness.smtp import Client
+
+GATEWAY, FRIEND, ZOMBIE = "198.51.100.1", "198.51.100.7", "198.51.100.66"
+"""Of a network that is for documentation (RFC 5737)."""
+
+
+@pytest.fixture
+def outside(mail_service: MailService) -> Iterator[NetworkNamespace]:
+    """A network beyond the node's."""
+    cluster = mail_service.cluster
+    if not isinstance(cluster, OneNode):
+        pytest.skip("clients outside pods can be had beside the tests' own node only")
+    with NetworkNamespace() as network:
+        cluster.network.link(network, [f"{GATEWAY}/24"], [f"{FRIEND}/24", f"{ZOMBIE}/24"])
+        network.run(["ip", "route", "add", "default", "via", GATEWAY])
+        yield network
+
+
+def connect(service: MailService, network: NetworkNamespace, source: str) -> Client:
+    cluster = service.cluster
+    assert isinstance(cluster, OneNode)
+    port = int(service.kubectl("get", "service", "mail", "--output=jsonpath={.spec.ports[0].nodePort}"))
+    return Client(cluster.layout.node_address, port, source=source, network=network)
+
+
+def test_they_are_screened_and_delivered_under_their_own_address(
+    mail_service: MailService, friend: ClientPod, outside: NetworkNamespace
+) -> None:
+    enforce(mail_service, **screening(f"{ZOMBIE}/32"))
+    with connect(mail_service, outside, ZOMBIE) as zombie:
+        assert str(zombie.reply()).startswith("521 5.3.2")
+    with connect(mail_service, outside, FRIEND) as client:
+        client.greeted()
+        client.deliver("bob@example.org", subject="from outside")
+        client.expect("QUIT", 221)
+    mails = poll(lambda: [each for each in friend.mails() if "from outside" in each], 15, mail_service.told)
+    assert re.search(rf"^Received: from client\.example \(\S+ \[{FRIEND}\]\)", mails[0], re.MULTILINE), mails[
+        0
+    ]
+    records = [record for pod in mail_service.pods() for record in mail_service.sidecar_log(pod)]
+    verdicts = {
+        record["client.address"]: record["postwarden.verdict"]
+        for record in records
+        if "client.address" in record
+    }
+    assert (verdicts[ZOMBIE], verdicts[FRIEND]) == ("dropped", "pass_new")
