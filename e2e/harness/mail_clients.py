@@ -51,9 +51,15 @@ class ClientPod:
         self.address = address
 
     def speak(
-        self, kind: str, *, host: str = "mail", subject: str = "hello", recipient: str = "bob@example.org"
+        self,
+        kind: str,
+        *,
+        host: str = "mail",
+        port: int | None = None,
+        subject: str = "hello",
+        recipient: str = "bob@example.org",
     ) -> Said:
-        """One connection of that kind (see pod_client.py)."""
+        """One connection of that kind (see pod_client.py). port: None: the Service's, or the sidecar's where `host` is a pod's address."""
         told = self._cluster.kubectl(
             f"--namespace={self._namespace}",
             "exec",
@@ -64,7 +70,7 @@ class ClientPod:
             _CLIENT,
             kind,
             host,
-            _port(host),
+            _port(host) if port is None else str(port),
             recipient,
             subject,
         )

@@ -30,7 +30,7 @@ READY_TIMEOUT = 90.0
 """Seconds for a rollout; 5 s are usual, and a drain takes its own time."""
 
 _ENTRY = f"""#!/bin/sh
-# HANDOFF: proxy, plain or pass.
+# HANDOFF: proxy, plain or pass; proxy-open: proxy, on all of the pod's addresses.
 set -e
 cp /etc/postfix/master-$HANDOFF.cf /etc/postfix/master.cf
 mkdir -p /var/mail/all/tmp /var/mail/all/new /var/mail/all/cur
@@ -51,6 +51,7 @@ def postfix_image(root: Path) -> Image:
     }
     files |= {
         "/etc/postfix/master-plain.cf": master_cf("plain", "0.0.0.0", 25),
+        "/etc/postfix/master-proxy-open.cf": master_cf("proxy", "0.0.0.0", 25),
         "/etc/postfix/main.cf": "".join(f"{name} = {value}\n" for name, value in settings.items()),
         "/etc/postfix/recipients": recipient_table(DOMAIN, None),
         "/usr/local/bin/mail-server": _ENTRY,
@@ -60,7 +61,7 @@ def postfix_image(root: Path) -> Image:
 
 class MailService:
     """cluster: where. namespace: what the name of its own begins with; it is made. annotations: of the pods. handoff: what Postfix
-    expects. pod: more of the pods' spec. volume_mounts: more of Postfix's."""
+    expects, see the image's entry point. pod: more of the pods' spec. volume_mounts: more of Postfix's."""
 
     name = "postfix"
 

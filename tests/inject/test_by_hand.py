@@ -1,6 +1,7 @@
 """The manifest for those without the webhook is what the webhook would make, but for the CA, which comes from a ConfigMap."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from postwarden_operator.inject import Injection, InjectionSettings, inject
 from ruamel.yaml import YAML
 
 MANIFEST = Path(__file__).parents[2] / "examples" / "sidecar-by-hand.yaml"
+REDIRECT = MANIFEST.parents[1] / "docs" / "redirect.md"
 CA = {"name": "postwarden-ca"}
 
 
@@ -62,3 +64,23 @@ def test_manifest_is_what_injection_makes() -> None:
 def test_webhook_leaves_the_manifest_as_it_is() -> None:
     pod = written_pod()
     assert inject(pod, "mail", InjectionSettings("other", "other:1", "")) == Injection(pod)
+
+
+def test_documented_redirect_is_what_injection_makes() -> None:
+    (block,) = re.findall(r"^```yaml\n(      initContainers:\n.*?)^```$", REDIRECT.read_text(), re.M | re.S)
+    redirect, sidecar = YAML(typ="safe").load(block)["initContainers"]
+    plain = written_pod()
+    del plain["spec"]["initContainers"], plain["spec"]["volumes"]
+    plain["spec"]["containers"][0]["ports"] = [{"containerPort": 25}]
+    plain["metadata"]["annotations"] = {"postwarden.dev/intercept": "redirect"}
+    result = inject(plain, "mail", InjectionSettings(redirect["image"], "postwarden:8443", "the CA"))
+    assert isinstance(result, Injection)
+    ours, our_sidecar = result.pod["spec"]["initContainers"]
+    assert environment(redirect) == environment(ours)
+    security = redirect["securityContext"]
+    assert security.items() <= ours["securityContext"].items()
+    assert environment(sidecar).items() <= environment(our_sidecar).items()
+    for probe in ("startupProbe", "readinessProbe"):
+        asked = sidecar[probe].pop("httpGet")
+        assert asked.items() <= our_sidecar[probe].pop("httpGet").items()
+        assert sidecar[probe].items() <= our_sidecar[probe].items()

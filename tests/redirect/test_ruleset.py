@@ -1,5 +1,6 @@
 """The text of the rules, as nft(8) reads it. That the kernel understands it, and what it then does, is for e2e/test_redirect.py."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from postwarden_sidecar.redirect.ruleset import described, ruleset
 
 GOLDENS = Path(__file__).with_name("goldens")
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "redirect.md"
 
 
 @pytest.mark.parametrize(
@@ -18,6 +20,11 @@ GOLDENS = Path(__file__).with_name("goldens")
 )
 def test_rules_are_what_their_golden_says(golden: str, ports: Mapping[int, int], ipv6: bool) -> None:
     assert ruleset(ports, ipv6=ipv6) == (GOLDENS / f"{golden}.nft").read_text()
+
+
+def test_documented_rules_are_the_rules() -> None:
+    (shown,) = re.findall(r"^```\n(table ip .*?)^```$", DOCUMENTATION.read_text(), re.M | re.S)
+    assert shown in ruleset({25: 10025, 10029: 10026}, ipv6=True)
 
 
 def test_what_was_done_is_told_in_a_sentence() -> None:

@@ -1,0 +1,69 @@
+"""The mode `redirect` in a real cluster: pods whose clients the kernel takes to the sidecar, set up by the webhook and kubelet.
+
+Their Postfix listens on all of the pod's addresses and believes PROXY headers: past the sidecar anyone could write himself an address.
+"""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from harness.mail_clients import ClientPod
+from harness.mail_cluster import MailService
+from harness.mail_cluster_fixtures import ANNOTATIONS, enforce, screening
+from harness.one_node.fixtures import RealCluster
+from harness.polling import poll
+from harness.screening_objects import wait_for_reasons
+
+
+@pytest.fixture(scope="module")
+def redirected(installed: RealCluster) -> Iterator[MailService]:
+    annotations = {**ANNOTATIONS, "postwarden.dev/intercept": "redirect"}
+    with MailService(
+        installed, "redirect", replicas=1, handoff="proxy-open", annotations=annotations
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(redirected: MailService) -> Iterator[ClientPod]:
+    with redirected.client("client") as running:
+        yield running
+
+
+def test_the_mta_starts_once_kubelet_has_come_to_the_sidecar_by_the_rule(redirected: MailService) -> None:
+    (name,) = redirected.pods()
+    pod = json.loads(redirected.kubectl("get", "pod", name, "--output=json"))
+    redirect, sidecar = pod["spec"]["initContainers"]
+    assert (redirect["name"], sidecar["name"]) == ("postwarden-redirect", "postwarden-sidecar")
+    assert sidecar["startupProbe"]["httpGet"]["port"] == sidecar["readinessProbe"]["httpGet"]["port"] == 10029
+    assert pod["spec"]["containers"][0]["ports"] == [{"name": "smtp", "containerPort": 25, "protocol": "TCP"}]
+    said = redirected.kubectl("logs", name, "--container=postwarden-redirect")
+    assert said.startswith("clients of TCP port 25 come to port 10025 now (")
+
+
+def test_clients_of_the_service_and_of_the_pods_own_address_are_screened_under_their_own(
+    redirected: MailService, client: ClientPod
+) -> None:
+    enforce(redirected, **screening())
+    wait_for_reasons(redirected.cluster, "wall", redirected.namespace, Intercepted="True/Intercepted")
+    (address,) = redirected.addresses().values()
+    assert client.speak("early").last.startswith("550 5.5.1"), "the Service leads to the MTA's port by name"
+    assert client.speak("early", host=address, port=25).last.startswith("550 5.5.1")
+    said = client.speak("good", host=address, port=25, subject="redirected")
+    assert said.last.startswith("250 2.0.0 Ok: queued"), said
+    (mail,) = poll(
+        lambda: [each for each in client.mails() if "Subject: redirected" in each], 15, redirected.told
+    )
+    assert f"[{client.address}]" in mail
+
+
+def test_kubelets_probes_are_no_clients_and_the_mtas_port_is_not_called_exposed(
+    redirected: MailService, client: ClientPod
+) -> None:
+    (name,) = redirected.pods()
+    assert client.speak("good").last.startswith("250")
+    seen = {record.get("client.address") for record in redirected.sidecar_log(name)}
+    assert seen == {client.address}
+    assert "any pod may write itself an address" not in redirected.kubectl(
+        "logs", name, "--container=postwarden-sidecar"
+    )
