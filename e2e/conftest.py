@@ -7,7 +7,7 @@ from harness.jaeger import jaeger
 from harness.mail_cluster_fixtures import friend, mail_service, zombie
 from harness.mail_server_fixtures import exim_root, opensmtpd_root, start_exim
 from harness.older_release import older_programs
-from harness.one_node.fixtures import installed, one_node, real_cluster
+from harness.one_node.fixtures import cluster_jaeger, installed, one_node, real_cluster
 from harness.operator_fixtures import operator
 from harness.postfix_fixtures import milter, msmtp, postfix_root, start_postfix, swaks
 from harness.replica_fixtures import replica_pair, replicas
@@ -16,6 +16,7 @@ from no_event_loop import pytest_sessionstart
 
 __all__ = [
     "api_server",
+    "cluster_jaeger",
     "exim_root",
     "friend",
     "installed",

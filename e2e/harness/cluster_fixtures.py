@@ -13,6 +13,7 @@ import pytest
 
 from harness.cluster import ApiServer
 from harness.older_release import older_release
+from harness.one_node.parts import prepare
 from harness.toolchain import KubernetesTools, kubernetes_tools
 
 __all__ = ["api_server", "kubernetes_binaries", "namespace", "pytest_collection_finish"]
@@ -26,7 +27,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
-    for fixture, build in (("kubernetes_binaries", kubernetes_tools), ("older_programs", older_release)):
+    builds = (
+        ("kubernetes_binaries", kubernetes_tools),
+        ("older_programs", older_release),
+        ("one_node", prepare),
+        ("real_cluster", prepare),
+    )
+    for fixture, build in builds:
         if fixture not in wanted:
             continue
         # The fixture says a failure again, as the outcome of the tests that need it.

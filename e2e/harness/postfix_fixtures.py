@@ -19,15 +19,20 @@ def progress_seen(config: pytest.Config) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def postfix_root(pytestconfig: pytest.Config) -> Path:
-    """The root folder with Debian's Postfix."""
+def make_postfix_root() -> Path:
+    """The root folder with Debian's Postfix. Skips or fails as `debian_root` does."""
     # The other answers to this question make Debian's scripts write a configuration.
     answer = "postfix postfix/main_mailer_type select No configuration"
     # Makes the queue's folders, which Postfix otherwise does at its first start with all its slow checks.
     check = "echo compatibility_level=3.6 >/etc/postfix/main.cf; postfix check; rm /etc/postfix/main.cf"
+    return debian_root("postfix", ["postfix"], preseed=[answer], commands=[check])
+
+
+@pytest.fixture(scope="session")
+def postfix_root(pytestconfig: pytest.Config) -> Path:
+    """As `make_postfix_root`."""
     with progress_seen(pytestconfig):
-        return debian_root("postfix", ["postfix"], preseed=[answer], commands=[check])
+        return make_postfix_root()
 
 
 @pytest.fixture

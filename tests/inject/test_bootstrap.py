@@ -13,7 +13,9 @@ def _injected() -> list[Golden]:
 
 
 @pytest.mark.parametrize("golden", _injected(), ids=lambda golden: golden.name)
-def test_every_variable_is_one_of_the_sidecar_and_of_use_to_it(golden: Golden) -> None:
+def test_every_variable_is_one_of_the_sidecar_and_of_use_to_it(
+    golden: Golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (sidecar,) = [
         each
         for each in golden.wanted["pod"]["spec"]["initContainers"]
@@ -27,7 +29,8 @@ def test_every_variable_is_one_of_the_sidecar_and_of_use_to_it(golden: Golden) -
             continue
         option = options[variable["name"]]
         if "value" in variable:
-            option.type_cast_value(context, variable["value"])
+            monkeypatch.setenv(variable["name"], variable["value"])
+            option.type_cast_value(context, option.value_from_envvar(context))
     command = sidecar["lifecycle"]["preStop"]["exec"]["command"]
     assert command[0] == "postwarden-sidecar"
     assert command[1] in main.commands

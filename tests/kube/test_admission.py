@@ -6,11 +6,14 @@ from typing import Any
 
 import jsonpatch
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from inject.golden import SETTINGS, goldens
 from inject.pods import pods
 from postwarden_operator.inject import Injection, inject
 from postwarden_operator.kube.admission import BadReview, json_patch, review
+
+FEWER = settings(max_examples=40)
+"""A pod takes 20 ms to draw."""
 
 
 def request_for(pod: object, **fields: Any) -> dict[str, Any]:
@@ -37,6 +40,7 @@ def test_answer_makes_the_golden_of_the_pod(golden: Any) -> None:
 
 
 @given(pods())
+@FEWER
 def test_patch_leads_from_the_pod_to_the_wanted_one(pod: dict[str, Any]) -> None:
     result = inject(pod, "mail", SETTINGS)
     if isinstance(result, Injection):

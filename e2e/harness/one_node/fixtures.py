@@ -1,63 +1,30 @@
-"""The fixture `one_node`: the cluster of this test run, for e2e/conftest.py to import."""
+"""The fixtures of a real cluster, and of Postwarden installed in it, for e2e/conftest.py to import."""
 
 import json
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from harness.chart import CHART, RELEASE, RELEASE_NAMESPACE, HelmRefused, run_helm
 from harness.cluster_client import ClusterClient, KubectlError, wait_for
-from harness.cluster_tools import coredns_module, node_module, pause_module
+from harness.cluster_jaeger import ENDPOINT, ClusterJaeger
 from harness.given_cluster import GivenCluster, given_kubeconfig
-from harness.images import Image, binary_image, project_image
-from harness.mail_cluster import postfix_image
-from harness.netns import require_namespaces
-from harness.one_node import cgroups
 from harness.one_node.node import OneNode
+from harness.one_node.parts import node_parts, tested_images
 from harness.postfix_fixtures import progress_seen
-from harness.toolchain import KubernetesTools, apt_install, built, unavailable
+from harness.toolchain import kubernetes_tools
 
-__all__ = ["installed", "one_node", "real_cluster"]
+__all__ = ["cluster_jaeger", "installed", "one_node", "real_cluster"]
 
 RealCluster = OneNode | GivenCluster
 """With a kubelet: pods run."""
 
-PROGRAMS = {
-    "containerd": "containerd",
-    "runc": "runc",
-    "nft": "nftables",
-    "iptables": "iptables",
-    "buildah": "buildah",
-    "/usr/lib/cni/bridge": "containernetworking-plugins",
-}
-"""What a node needs of Debian: a program, and its package."""
-
 
 @pytest.fixture(scope="session")
-def one_node(
-    kubernetes_binaries: KubernetesTools, postfix_root: Path, pytestconfig: pytest.Config
-) -> Iterator[OneNode]:
+def one_node(pytestconfig: pytest.Config) -> Iterator[OneNode]:
     """Shared by all tests of the run that ask for it: use a namespace of your own."""
-    require_namespaces()
-    if not cgroups.hierarchies():
-        unavailable("cgroups of version 1 (this machine has version 2 only)")
     with progress_seen(pytestconfig):
-        apt_install([package for program, package in PROGRAMS.items() if shutil.which(program) is None])
-        node = built(node_module())
-        names = ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
-        binaries = {
-            "etcd": kubernetes_binaries.etcd,
-            "kube-apiserver": kubernetes_binaries.kube_apiserver,
-            "kubectl": kubernetes_binaries.kubectl,
-            **{name: node / name for name in names},
-        }
-        images = [
-            binary_image("postwarden-pause", built(pause_module()) / "pause", key=pause_module().key()),
-            binary_image("coredns", built(coredns_module()) / "coredns", key=coredns_module().key()),
-            *tested_images(postfix_root),
-        ]
+        binaries, images = node_parts()
     with OneNode(binaries, images) as cluster:
         yield cluster
 
@@ -69,10 +36,12 @@ INSTALL_VALUES = """
 operator:
   image: {repository: localhost/postwarden-operator, tag: test}
   resources: {requests: {cpu: 10m, memory: 64Mi}}
+  otlpEndpoint: ENDPOINT
 sidecar:
   image: {repository: localhost/postwarden-sidecar, tag: test}
   resources: {requests: {cpu: 10m, memory: 64Mi}}
-"""
+  otlpEndpoint: ENDPOINT
+""".replace("ENDPOINT", ENDPOINT)
 """Small requests: many pods share the node."""
 
 
@@ -83,26 +52,28 @@ def real_cluster(request: pytest.FixtureRequest) -> RealCluster:
     if given is None:
         own: OneNode = request.getfixturevalue("one_node")
         return own
-    kubectl: KubernetesTools = request.getfixturevalue("kubernetes_binaries")
-    cluster = GivenCluster(given, kubectl.kubectl)
     with progress_seen(request.config):
-        for image in tested_images(request.getfixturevalue("postfix_root")):
+        cluster = GivenCluster(given, kubernetes_tools().kubectl)
+        for image in tested_images():
             cluster.load_image(image)
     return cluster
 
 
 @pytest.fixture(scope="session")
-def installed(real_cluster: RealCluster) -> Iterator[RealCluster]:
+def cluster_jaeger(real_cluster: RealCluster) -> ClusterJaeger:
+    """The Jaeger in the cluster, to which all of Postwarden there sends."""
+    jaeger = ClusterJaeger(real_cluster)
+    jaeger.deploy()
+    return jaeger
+
+
+@pytest.fixture(scope="session")
+def installed(real_cluster: RealCluster, cluster_jaeger: ClusterJaeger) -> Iterator[RealCluster]:
     """The cluster, with Postwarden installed by Helm as a user does it: two replicas of the operator."""
     install(real_cluster)
     yield real_cluster
     if isinstance(real_cluster, GivenCluster):
         uninstall(real_cluster)
-
-
-def tested_images(postfix_root: Path) -> list[Image]:
-    """Ours, the mail server's and its clients'."""
-    return [project_image("operator"), project_image("sidecar"), postfix_image(postfix_root)]
 
 
 def uninstall(cluster: ClusterClient) -> None:

@@ -24,6 +24,9 @@ PATH = "/inject"
 LARGEST_REVIEW = 8 * 1024 * 1024
 """Bytes: a pod is at most 1.5 MiB in etcd, and the API server sends it as JSON."""
 
+SHUTDOWN = 1.0
+"""Seconds for reviews that are being answered when the operator ends; one takes milliseconds."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +41,7 @@ class Webhook:
         self._settings = settings
         app = web.Application(client_max_size=LARGEST_REVIEW)
         app.router.add_post(PATH, self._inject)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN)
         self.port = 0
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext) -> None:
