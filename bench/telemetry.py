@@ -37,6 +37,9 @@ CONFIDENCE = 0.95
 DRAWS = 2000
 """Of the bootstrap: the interval's ends are then exact to some 2 % of its width."""
 
+SETTLED = 2.0
+"""Seconds after which what a start leaves to be done is done: the one that was started last would seem dearer."""
+
 WARM_UP = 3
 """Rounds that are not counted: sockets to the endpoint, caches."""
 
@@ -148,6 +151,7 @@ def main(blocks: int, rounds: int, connections: int) -> None:
         for _ in range(blocks):
             for kind, url in endpoints.items():
                 with start(sink, url) as one, start(sink, "") as base:
+                    time.sleep(SETTLED)
                     before = resident(one)
                     measured.setdefault(kind, []).append(measure(one, base, rounds, connections, chance))
                     grown[kind] = round(max(grown.get(kind, 0.0), resident(one) - before), 1)

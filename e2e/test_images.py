@@ -96,6 +96,14 @@ def test_all_that_it_imports_at_work_is_there(part: str, run: Run) -> None:
     assert (done.returncode, done.stdout) == (0, "all there\n"), done.stderr
 
 
+@pytest.mark.parametrize("part", ["sidecar"], indirect=True)
+def test_what_redirects_clients_is_there_and_its_user_may_not(run: Run) -> None:
+    options = ("init-redirect", "--port=25", "--listen=:10025")
+    assert run("postwarden-sidecar", *options, "--dry-run").returncode == 0
+    refused = run("postwarden-sidecar", *options)
+    assert (refused.returncode, "NET_ADMIN is missing" in refused.stderr) == (1, True), refused.stderr
+
+
 def test_the_other_half_is_not_there(part: str, root: Path, run: Run) -> None:
     other = {"sidecar": "operator", "operator": "sidecar"}[part]
     assert run("python3", "-c", f"import postwarden_{other}").returncode != 0

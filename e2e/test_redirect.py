@@ -5,6 +5,7 @@ The rules are written as the init container writes them, with the variables that
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -31,8 +32,10 @@ from harness.mail_server import MailServer
 from harness.netns import NetworkNamespace
 from harness.polling import poll
 from harness.postfix import Postfix
+from harness.postfix_fixtures import progress_seen
 from harness.sidecar import Sidecar, executable, run
 from harness.smtp import Client, send_with_aiosmtplib
+from harness.toolchain import apt_install
 
 __all__ = ["mail_network"]
 
@@ -55,6 +58,9 @@ WITH_NET_ADMIN_ALONE = ("setpriv", "--bounding-set=-all,+net_admin", "--no-new-p
 FAR = "203.0.113.9"
 """Somebody else's mail server; one of the clients' addresses."""
 
+BALANCER = OTHERS[3]
+"""Tells the addresses of whom it speaks for; as trusted as `postwarden.dev/proxy-trusted` makes one."""
+
 SUBMISSION = "127.0.0.1:587 inet n - n - - smtpd -o mynetworks=127.0.0.0/8"
 
 
@@ -67,14 +73,27 @@ class Pod:
     far: MailServer
     sidecar: Sidecar
 
-    def clients(self, address: str) -> list[dict[str, Any]]:
-        """The sidecar's records of connections from there, once there is one. Raises TimeoutError."""
+    def clients(self, address: str, more_than: int = 0) -> list[dict[str, Any]]:
+        """The sidecar's records of connections from there, once there are more. Raises TimeoutError."""
 
-        def found() -> list[dict[str, Any]]:
-            records = (json.loads(line) for line in self.sidecar.output())
-            return [each for each in records if each["client.address"] == address]
+        def found() -> list[dict[str, Any]] | None:
+            records = self.records(address)
+            return records if len(records) > more_than else None
 
         return poll(found, RECORD_TIMEOUT, self.sidecar.log_text)
+
+    def records(self, address: str) -> list[dict[str, Any]]:
+        """The same, of now."""
+        records = (json.loads(line) for line in self.sidecar.output())
+        return [each for each in records if each["client.address"] == address]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs(pytestconfig: pytest.Config) -> None:
+    """Of Debian."""
+    packages = {"nft": "nftables", "iptables-legacy": "iptables"}
+    with progress_seen(pytestconfig):
+        apt_install([package for program, package in packages.items() if shutil.which(program) is None])
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +121,10 @@ def pod(mail_network: MailNetwork, postfix_root: Path) -> Iterator[Pod]:
     ):
         node.link(mx, here=[f"{NODE}/24", f"{NODE_V6}/64"], there=[f"{POD}/24", f"{POD_V6}/64"])
         assert init_redirect(mx).returncode == 0
-        options = (
-            "--log-format=json",
-            "--upstream=127.0.0.1:25",
-            "--handoff=proxy-v2",
-            f"--pod-ip={POD}",
-            "--redirected-port=25",
-        )
+        options = [
+            *("--log-format=json", "--upstream=127.0.0.1:25", "--handoff=proxy-v2", f"--pod-ip={POD}"),
+            *("--redirected-port=25", f"--proxy-trusted={BALANCER}"),
+        ]
         # The last --listen counts: all addresses, of both families.
         with run(
             *options, "--listen=:10025", "--health=:10026", listen="0.0.0.0:10025", network=mx
@@ -185,9 +201,9 @@ def greeter(network: NetworkNamespace, port: int, name: str) -> Iterator[None]:
         thread.join()
 
 
-def spoofed(host: str) -> bytes:
-    """The header of somebody who gives himself the address of a client that may relay."""
-    return f"PROXY TCP4 {PERMITTED} {host} 4000 25\r\n".encode()
+def proxy_header(host: str, client: str) -> bytes:
+    """Of whoever says that he speaks for that client."""
+    return f"PROXY TCP4 {client} {host} 4000 25\r\n".encode()
 
 
 @pytest.mark.parametrize("client", [PERMITTED, PUBLIC, V6])
@@ -201,6 +217,18 @@ def test_clients_from_outside_come_to_the_sidecar_with_their_own_address(pod: Po
     assert (record["server.address"], record["server.port"]) == (mx_for(client), 10025)
 
 
+def test_a_load_balancers_proxy_header_comes_to_the_sidecar_and_its_clients_address_to_the_mta(
+    pod: Pod,
+) -> None:
+    with Client(mx_for(BALANCER), 25, source=BALANCER, network=pod.outside) as client:
+        client.send(proxy_header(mx_for(BALANCER), "198.51.100.7"))
+        client.greeted().deliver("balanced@example.org")
+    (mail,) = pod.mta.wait_for_mail("balanced")
+    assert "[198.51.100.7]" in mail["Received"]
+    (record,) = pod.clients("198.51.100.7")
+    assert record["network.peer.address"] == BALANCER
+
+
 def test_what_the_mta_sends_to_port_25_elsewhere_goes_there(pod: Pod) -> None:
     with Client("127.0.0.1", 587, network=pod.network) as client:
         client.greeted().deliver("carol@far.example")
@@ -210,11 +238,11 @@ def test_what_the_mta_sends_to_port_25_elsewhere_goes_there(pod: Pod) -> None:
 
 def test_the_mtas_port_answers_from_inside_and_nobody_outside_can_write_himself_an_address(pod: Pod) -> None:
     with Client(POD, 25, network=pod.network) as inside:
-        inside.send(spoofed(POD))
+        inside.send(proxy_header(POD, PERMITTED))
         assert inside.reply().code == 220, "the MTA itself, who believes it"
     for network, host in ((pod.node, POD), (pod.outside, PUBLIC_MX)):
         with Client(host, 25, network=network) as outside:
-            outside.send(spoofed(host))
+            outside.send(proxy_header(host, PERMITTED))
             assert outside.reply().code == 220, "the sidecar's, or the MTA's by way of it"
             assert outside.reply().code in (500, 502), "it is no SMTP command"
     assert "any pod may write itself an address" not in pod.sidecar.log_text()
@@ -242,6 +270,7 @@ def test_again_changes_nothing_and_cuts_no_session(pod: Pod) -> None:
 def test_kubelets_probe_of_the_proof_port_succeeds_by_the_rule_alone_and_is_no_client(
     pod: Pod, node: str, address: str
 ) -> None:
+    before = len(pod.records(node))
     assert probe(pod.node, address) == 200
     assert probe(pod.network, address) == 0, "nothing listens there"
     pod.network.run(["nft", "flush", "ruleset"])
@@ -254,7 +283,7 @@ def test_kubelets_probe_of_the_proof_port_succeeds_by_the_rule_alone_and_is_no_c
     # One of the MTA's port, as kubelet's tcpSocket, is one.
     with Client(address, 25, source=node, network=pod.node):
         pass
-    assert len(pod.clients(node)) == 1
+    assert len(pod.clients(node, before)) == before + 1
 
 
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])

@@ -9,9 +9,11 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import click
 from harness.cluster import ApiServer
@@ -24,6 +26,7 @@ from rich.table import Table
 from bench.control import enforced
 from bench.control.fleet import Fleet, FleetFailed
 from bench.control.population import ALL, FLEET, NOBODY, POLICIES_PATH, SOME, Sizes, populate, selects
+from bench.control.renewal import Renewable
 from bench.control.usage import Usage, usage
 
 REST = 30.0
@@ -44,7 +47,7 @@ BATCH = 50
 POLL = 0.02
 """Seconds between two questions to the fleet; what it measures does not depend on them."""
 
-PARTS = ("all-acked", "some-acked", "rest", "one-a-second", "rollout", "enforced")
+PARTS = ("all-acked", "some-acked", "rest", "one-a-second", "rollout", "renewal", "enforced")
 """What is measured, in this order."""
 
 _err = Console(stderr=True)
@@ -61,7 +64,7 @@ class Failed(click.ClickException):
     "--pods", default=10_000, help="Pods that are labelled for screening, the sidecars' among them."
 )
 @click.option("--group", default=10, help="Sidecars that the policy for a few matches.")
-@click.option("--changes", default=30, help="Changes of a policy that are timed, of each kind.")
+@click.option("--changes", default=100, help="Changes of a policy that are timed, of each kind.")
 @click.option(
     "--part",
     "parts",
@@ -99,7 +102,9 @@ class _Run:
         """All of them, in the order in which they were measured. Raises Failed."""
         with ExitStack() as stack:
             self._api_server = stack.enter_context(ApiServer(kubernetes_tools()))
-            self._operator = stack.enter_context(OperatorProcess(self._api_server))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            self._certificate = Renewable(folder, (OperatorProcess.host,))
+            self._operator = stack.enter_context(OperatorProcess(self._api_server, tls=folder))
             self._operator.process.kill()  # it starts again when the cluster is populated
             _say(f"making {self._sizes.pods} pods and {self._sizes.policies} policies")
             tokens = asyncio.run(self._populate())
@@ -125,6 +130,7 @@ class _Run:
             self._rest,
             self._one_change_a_second,
             self._rollout,
+            self._renewal,
             self._enforced,
         )
         self._connect()
@@ -189,17 +195,31 @@ class _Run:
 
     def _rollout(self) -> None:
         _say("a rolling restart of all sidecars")
+        before = self._usage()
+        self._set("rollout_s", self._restart_all(lambda: None))
+        self._set("rollout_operator_cpu_s", self._usage().cpu - before.cpu)
+
+    def _renewal(self) -> None:
+        _say(f"the same, and the operator's certificate is another for each {BATCH} sidecars")
+        known = set(self._fleet.troubles())
+        before = self._usage()
+        self._set("renewal_rollout_s", self._restart_all(self._certificate.renew))
+        self._set("renewal_rollout_operator_cpu_s", self._usage().cpu - before.cpu)
+        self._set("renewal_troubles", len(set(self._fleet.troubles()) - known))
+
+    def _restart_all(self, between: Callable[[], None]) -> float:
+        """Seconds until all have come again and have their rules. between: called while the sidecars of each batch are away."""
         generation = self._generation(ALL)
         had = len(self._fleet.acks(ALL, generation))
-        before, began = self._usage(), time.monotonic()
+        began = time.monotonic()
         for first in range(0, self._sizes.sidecars, BATCH):
+            between()
             self._fleet.restart(first, min(BATCH, self._sizes.sidecars - first))
         _until(
             lambda: len(self._fleet.acks(ALL, generation)) >= had + self._sizes.sidecars,
             "all sidecars to have their rules again",
         )
-        self._set("rollout_s", time.monotonic() - began)
-        self._set("rollout_operator_cpu_s", self._usage().cpu - before.cpu)
+        return time.monotonic() - began
 
     def _enforced(self) -> None:
         _say(f"{self._changes} changes from kubectl apply to the client that is turned away")
@@ -210,6 +230,8 @@ class _Run:
         for name, each in (
             ("apply_to_enforced", [one.since_start for one in measured]),
             ("applied_to_enforced", [one.since_return for one in measured]),
+            ("kubectl", [one.kubectl for one in measured]),
+            ("kubectl_of_something_else", [one.something_else for one in measured]),
         ):
             self._set(f"{name}_p50_s", _quantile(each, 0.5))
             self._set(f"{name}_p99_s", _quantile(each, 0.99))

@@ -18,6 +18,7 @@ from rich.table import Table
 
 API = "/apis/postwarden.dev/v1alpha1"
 UNANSWERED = 2
+IN_FORCE = ("Accepted", "ResolvedRefs", "Programmed")
 
 COLOURS = {"True": "green", "False": "red", "Unknown": "yellow"}
 
@@ -73,9 +74,15 @@ def _row(policy: Mapping[str, Any]) -> dict[str, Any]:
         "sidecars": state.get("sidecars", {}),
         "revision": state.get("revision", ""),
         "upToDate": current,
-        "well": current and bool(conditions) and all(each["status"] == "True" for each in conditions),
+        "well": current and bool(conditions) and all(map(_is_well, conditions)),
         "conditions": conditions,
     }
+
+
+def _is_well(condition: Mapping[str, Any]) -> bool:
+    """What nobody knows is no fault, but where it is whether the policy is in force."""
+    status = condition["status"]
+    return bool(status == "True" or (status == "Unknown" and condition["type"] not in IN_FORCE))
 
 
 def _counts(sidecars: Mapping[str, Any]) -> str:

@@ -17,6 +17,8 @@ from postwarden_cli.verdict_lines import CONTROL
 
 FIRST_RETRY, LARGEST_RETRY = 0.5, 15.0  # seconds before a connection is tried again, doubling
 
+STARTING = "the sidecar does not answer now; it is waited for"
+
 Show = Callable[[str, Mapping[str, Any]], None]
 Complain = Callable[[str, str], None]
 
@@ -33,7 +35,7 @@ class Followers:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._said: dict[str, str] = {}
         self._without: dict[str, str] = {}  # targets that have no endpoint, and the sentence
-        self._joined = False  # one was, at least
+        self._joined: set[str] = set()  # that were, once
         self._given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, targets: AsyncIterator[Mapping[str, Opener]]) -> None:
@@ -58,6 +60,7 @@ class Followers:
                 self._tasks.pop(name).cancel()
                 self._said.pop(name, None)
                 self._without.pop(name, None)
+                self._joined.discard(name)
                 self._complain(name, "it is gone")
             for name in wanted.keys() - self._tasks.keys():
                 self._tasks[name] = asyncio.create_task(self._follow(name, wanted[name]))
@@ -73,7 +76,7 @@ class Followers:
                         self._take(name, line)
                 sentence = "the sidecar ended the connection"
             except NoEndpoint as problem:
-                sentence = str(problem)
+                sentence = str(problem) if name not in self._joined else STARTING
                 self._has_none(name, problem)
             except Unanswered as problem:
                 sentence = str(problem)
@@ -90,7 +93,7 @@ class Followers:
     def _take(self, name: str, line: Mapping[str, Any]) -> None:
         word = line.get(CONTROL)
         if word == "begins":
-            self._joined = True
+            self._joined.add(name)
             self._said.pop(name, None)
             self._without.pop(name, None)
             self._complain(name, "")

@@ -114,9 +114,9 @@ class Tail:
         self.process = process
         self.folder = folder
 
-    def wait_for_note(self, sentence: str) -> None:
+    def wait_for_note(self, sentence: str, times: int = 1) -> None:
         def found() -> bool:
-            return sentence in (self.folder / "err").read_text()
+            return (self.folder / "err").read_text().count(sentence) >= times
 
         poll(found, ANSWER, lambda: f"no {sentence!r} in {(self.folder / 'err').read_text()!r}")
 
@@ -167,7 +167,8 @@ def test_tail_of_a_container_that_is_started_again_goes_on(pods: Namespace, tmp_
     with pods.tail(tmp_path, "mta-2") as tail:
         tail.wait_for_note("mta-2: following")
         pods.kubectl("exec", "mta-2", "--", "python3", "-c", "import os; os.kill(1, 15)")
-        tail.wait_for_note("mta-2: the sidecar ended the connection\nmta-2: following")
+        tail.wait_for_note("mta-2: the sidecar ended the connection")
+        tail.wait_for_note("following", 2)
         pods.visit("mta-2")
         tail.wait_for_verdict("mta-2")
 

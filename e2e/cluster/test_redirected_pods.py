@@ -67,3 +67,33 @@ def test_kubelets_probes_are_no_clients_and_the_mtas_port_is_not_called_exposed(
     assert "any pod may write itself an address" not in redirected.kubectl(
         "logs", name, "--container=postwarden-sidecar"
     )
+
+
+def test_the_mta_does_not_start_without_the_rule(redirected: MailService) -> None:
+    (name,) = redirected.pods()
+    pod = json.loads(redirected.kubectl("get", "pod", name, "--output=json"))
+    spec = {key: value for key, value in pod["spec"].items() if key != "nodeName"}
+    # As if its init container had done nothing: the webhook leaves a pod alone that has a sidecar.
+    spec["initContainers"] = [
+        each for each in spec["initContainers"] if each["name"] != "postwarden-redirect"
+    ]
+    metadata = {
+        "name": "unredirected",
+        "namespace": redirected.namespace,
+        "labels": {"postwarden.dev/inject": "true"},
+    }
+    redirected.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+    def told() -> str:
+        return redirected.kubectl("get", "events", "--field-selector=involvedObject.name=unredirected")
+
+    def listens() -> bool:
+        return "listening on" in redirected.kubectl(
+            "logs", "unredirected", "--container=postwarden-sidecar", "--ignore-errors"
+        )
+
+    poll(lambda: "Startup probe failed" in told() and ":10029" in told(), 60, told)
+    poll(listens, 30, told)
+    status = json.loads(redirected.kubectl("get", "pod", "unredirected", "--output=json"))["status"]
+    assert status["containerStatuses"][0]["state"].keys() == {"waiting"}
+    redirected.kubectl("delete", "pod", "unredirected", "--wait=false", "--grace-period=0", "--force")

@@ -21,7 +21,6 @@ that is started in its pod, on a machine that runs a whole cluster."""
 
 ANNOTATIONS = {
     "postwarden.dev/handoff": "ProxyV2",
-    "postwarden.dev/drain-delay": "2s",
     "postwarden.dev/drain-timeout": "5s",
 }
 

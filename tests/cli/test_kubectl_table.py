@@ -6,7 +6,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from postwarden_cli.kubectl_status import _table
+from postwarden_cli.kubectl_status import _is_well, _table
 from rich.console import Console
 
 
@@ -47,3 +47,20 @@ def test_states_without_sidecars_are_left_out(sidecars: dict[str, Any]) -> None:
 
 def test_status_of_an_older_edit_is_called_so() -> None:
     assert "OutOfDate" in shown({"summary": "1/1"}, up_to_date=False)
+
+
+@pytest.mark.parametrize(
+    ("condition", "status", "well"),
+    [
+        ("Programmed", "True", True),
+        ("Programmed", "Unknown", False),
+        ("Accepted", "False", False),
+        ("DNSBLHealthy", "Unknown", True),
+        ("Intercepted", "Unknown", True),
+        ("Intercepted", "False", False),
+    ],
+)
+def test_what_nobody_knows_is_no_fault_but_where_it_is_what_is_in_force(
+    condition: str, status: str, well: bool
+) -> None:
+    assert _is_well({"type": condition, "status": status}) is well

@@ -1,12 +1,15 @@
 """The node's images, unpacked once: containerd's own folder, kept in the cache and hard-linked for each node.
 
-Contract: `prepare_and_copy` brings the store to exactly the images asked for; the copy takes 0.6 s however large they are. Layers and blobs
-are never written in place (they are lower layers of overlayfs), so a node may share their files; the databases are copied.
+Contract: `copy_store` gives a node the folder with just the images asked for, made now if the cache lacks it; the copy takes 0.6 s however
+large they are. Layers and blobs are never written in place (they are lower layers of overlayfs), so a node may share their files; the
+databases are copied.
 
-Why not imported at each start: a second for every 60 MB.
+Why not imported at each start: a second for every 60 MB. Why a folder for each set, and no update of the last one: containerd's garbage
+collector takes away what a changed image and its successor share while the successor is imported (seen with 1.6).
 """
 
-import json
+import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -23,19 +26,30 @@ START_TIMEOUT = 30.0
 """Seconds until an idle containerd answers; 0.3 s are usual."""
 
 IMPORT_TIMEOUT = 200.0
+"""Seconds for one image."""
+
+KEPT = 2
+"""Sets of images that stay in the cache, some 2 GB each: switching between two branches unpacks nothing."""
 
 
 class ImportFailed(Exception):
     """containerd did not take an image; the text is what it said."""
 
 
-def prepare_and_copy(images: Sequence[Image], target: Path) -> None:
+def copy_store(images: Sequence[Image], target: Path) -> None:
     """`target`, which is made, becomes the root folder of a containerd that has `images`. Raises ImportFailed, TimeoutError."""
-    store = cache_dir() / "node-images"
-    with file_lock(cache_dir() / "node-images.lock"):
-        _prepare(store, images)
+    stores = cache_dir() / "node-images"
+    wanted = hashlib.sha256(repr(sorted((image.name, image.key) for image in images)).encode()).hexdigest()
+    store = stores / wanted[:16]
+    with file_lock(stores.with_suffix(".lock")):
+        if store.exists():
+            os.utime(store)
+        else:
+            _make(store, images)
+        for old in sorted(stores.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+            shutil.rmtree(old)
         target.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["cp", "--archive", "--link", store / "root", target], check=True)
+        subprocess.run(["cp", "--archive", "--link", store, target], check=True)
         for database in target.glob("*/*.db"):
             copy = database.with_suffix(".copy")
             shutil.copy2(database, copy)
@@ -54,21 +68,15 @@ def import_image(socket: Path, image: Image) -> None:
         raise ImportFailed(f"{image.name}: {done.stderr}{done.stdout}")
 
 
-def _prepare(store: Path, images: Sequence[Image]) -> None:
-    listing = store / "images.json"
-    loaded: dict[str, str] = json.loads(listing.read_text()) if listing.exists() else {}
-    wanted = {image.name: image.key for image in images}
-    if loaded == wanted:
-        return
-    # What a killed run left half done must not look finished.
-    listing.unlink(missing_ok=True)
-    if not loaded:
-        shutil.rmtree(store, ignore_errors=True)
-    (store / "root").mkdir(parents=True, exist_ok=True)
+def _make(store: Path, images: Sequence[Image]) -> None:
     start = time.monotonic()
+    # Beside the result, for a rename must not cross file systems; a killed run may have left it.
+    partial = store.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix="postwarden-containerd-") as directory:
         run = Path(directory)
-        (run / "containerd.toml").write_text(idle_containerd(store / "root", run))
+        (run / "containerd.toml").write_text(idle_containerd(partial, run))
         process = LoggedProcess(
             ["containerd", "--config", run / "containerd.toml"],
             run / "log",
@@ -76,18 +84,11 @@ def _prepare(store: Path, images: Sequence[Image]) -> None:
         )
         try:
             _wait_until_it_answers(process, run / "socket")
-            for name in loaded.keys() - wanted.keys():
-                subprocess.run(
-                    ["ctr", f"--address={run / 'socket'}", "--namespace=k8s.io", "images", "rm", name],
-                    check=True,
-                    capture_output=True,
-                )
             for image in images:
-                if loaded.get(image.name) != image.key:
-                    import_image(run / "socket", image)
+                import_image(run / "socket", image)
         finally:
             process.terminate()
-    listing.write_text(json.dumps(wanted))
+    partial.rename(store)
     say(f"unpacked images for the node in {time.monotonic() - start:.0f} s")
 
 

@@ -66,7 +66,7 @@ class OneNode(ClusterClient):
             layout = self.layout
             # A test run that was killed has left them.
             cgroups.remove(layout.name)
-            image_store.prepare_and_copy(self.images, layout.var_lib / "containerd")
+            image_store.copy_store(self.images, layout.var_lib / "containerd")
             layout.logs.mkdir()
             authority = write_certificates(layout.directory, layout.node_address, layout.api_service)
             super().__init__(

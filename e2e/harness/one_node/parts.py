@@ -1,7 +1,7 @@
 """What a node is made of: Debian's programs, the binaries that are built, and the images of all its pods.
 
-Contract: made once and kept in the cache; each process of a test run looks once. `prepare` makes them before the first test, for a cold build
-takes longer than a test may. Skips or fails by `unavailable`, naming what is missing.
+Contract: made once and kept in the cache; each process of a test run looks once. `prepare` makes them before the first test, for a cold
+build takes longer than a test may. Skips or fails by `unavailable`, naming what is missing.
 """
 
 import shutil
