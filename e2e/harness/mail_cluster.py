@@ -61,7 +61,8 @@ def postfix_image(root: Path) -> Image:
 
 class MailService:
     """cluster: where. namespace: what the name of its own begins with; it is made. annotations: of the pods. handoff: what Postfix
-    expects, see the image's entry point. pod: more of the pods' spec. volume_mounts: more of Postfix's."""
+    expects, see the image's entry point. pod: more of the pods' spec. volume_mounts: more of Postfix's.
+    labelled: whether namespace and pods ask for a sidecar from their beginning."""
 
     name = "postfix"
 
@@ -75,6 +76,7 @@ class MailService:
         annotations: Mapping[str, str] | None = None,
         pod: Mapping[str, Any] | None = None,
         volume_mounts: Sequence[Mapping[str, Any]] = (),
+        labelled: bool = True,
     ) -> None:
         self.cluster = cluster
         # Another run's may still be on its way out.
@@ -84,10 +86,11 @@ class MailService:
         self._annotations = dict(annotations or {})
         self._pod = dict(pod or {})
         self._mounts = list(volume_mounts)
+        self._labelled = labelled
 
     def __enter__(self) -> Self:
         """Raises KubectlError, TimeoutError with what the pods say."""
-        labels = {"postwarden.dev/injection": "enabled"}
+        labels = {"postwarden.dev/injection": "enabled"} if self._labelled else {}
         self.cluster.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace, "labels": labels}}
         )
@@ -207,6 +210,7 @@ class MailService:
         # What was accepted outlives the container.
         volumes = [self._mail_volume(), {"name": "queue", "emptyDir": {}}, *self._pod.get("volumes", ())]
         labels = {"app": self.name}
+        injected = {"postwarden.dev/inject": "true"} if self._labelled else {}
         return {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -217,7 +221,7 @@ class MailService:
                 "selector": {"matchLabels": labels},
                 "template": {
                     "metadata": {
-                        "labels": {**labels, "postwarden.dev/inject": "true"},
+                        "labels": {**labels, **injected},
                         "annotations": self._annotations,
                     },
                     "spec": {**self._pod, "containers": [container], "volumes": volumes},
