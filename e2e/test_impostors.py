@@ -6,7 +6,6 @@ An honest sidecar, a real one, is watched by its policy's status from the first 
 import asyncio
 import contextlib
 import http.client
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from harness.cluster import ApiServer, Pod
 from harness.forged_token import with_claims
 from harness.mail_sink import MailSink
 from harness.operator_process import OperatorProcess
+from harness.repeated import Repeated
 from harness.screening_objects import (
     conditions,
     config_map,
@@ -68,28 +68,18 @@ class Scene:
         return (("authorization", f"Bearer {self.token}"),)
 
 
-class Watched:
+class Watched(Repeated):
     """What the status said of the honest sidecar, within the `with` block."""
 
     def __init__(self, api_server: ApiServer, namespace: str) -> None:
+        super().__init__(LOOK)
         self._api_server, self._namespace = api_server, namespace
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
         self.seen: set[tuple[str, str]] = set()
 
-    def __enter__(self) -> "Watched":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(LOOK):
-            status = policy_object(self._api_server, "honest", self._namespace)["status"]
-            (programmed,) = (each for each in status["conditions"] if each["type"] == "Programmed")
-            self.seen.add((status["sidecars"]["summary"], programmed["reason"]))
+    def _once(self) -> None:
+        status = policy_object(self._api_server, "honest", self._namespace)["status"]
+        (programmed,) = (each for each in status["conditions"] if each["type"] == "Programmed")
+        self.seen.add((status["sidecars"]["summary"], programmed["reason"]))
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,16 @@ import random
 import re
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from harness.cluster import ApiServer
 from harness.mail_attempt import first_reply, last_reply_to_mail
 from harness.operator_process import OperatorProcess
 from harness.polling import poll
+from harness.repeated import Repeated
 from harness.screening_objects import policy, wait_for_reasons
 from harness.sidecar_fixtures import StartSidecar
 from harness.sidecar_process import SidecarProcess
@@ -36,39 +35,27 @@ ZOMBIE, OTHER_ZOMBIE, THIRD_ZOMBIE, SENDER = "127.66.6.6", "127.77.7.7", "127.88
 _FETCHED = re.compile(r"fetched (\d+) tables of the rules, (\d+) bytes")
 
 
-class MailFlow:
+class MailFlow(Repeated):
     """Mails and greetings, one after the other, in a thread. refused: the replies that are none of a mail taken. slowest: seconds
     until a greeting, since it was last set to 0."""
 
     def __init__(self, sidecar: SidecarProcess) -> None:
+        super().__init__(0.01)
         self._address = sidecar.address
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="mail-flow")
         self.sent = 0
         self.refused: list[str] = []
         self.slowest = 0.0
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._over.wait(0.01):
-            try:
-                began = time.monotonic()
-                greeting = first_reply(self._address, SENDER)
-                self.slowest = max(self.slowest, time.monotonic() - began)
-                last = last_reply_to_mail(self._address, SENDER)
-                self.refused += [said for said in (greeting, last) if said[:3] not in ("220", "250")]
-            except OSError as error:
-                self.refused.append(repr(error))
-            self.sent += 1
+    def _once(self) -> None:
+        try:
+            began = time.monotonic()
+            greeting = first_reply(self._address, SENDER)
+            self.slowest = max(self.slowest, time.monotonic() - began)
+            last = last_reply_to_mail(self._address, SENDER)
+            self.refused += [said for said in (greeting, last) if said[:3] not in ("220", "250")]
+        except OSError as error:
+            self.refused.append(repr(error))
+        self.sent += 1
 
 
 def million() -> list[int]:

@@ -15,9 +15,8 @@ from typing import Any, Literal, Self
 
 import pytest
 
-from harness.cluster_process import LoggedProcess
+from harness.cluster_process import started
 from harness.jaeger import Jaeger
-from harness.polling import poll
 from harness.postfix_fixtures import progress_seen
 from harness.toolchain import TOOLS_MODULE, GoModule, built
 
@@ -83,16 +82,13 @@ class OtelCollector:
             )
         )
         command: list[str | Path] = [program, f"--config=file:{configuration}"]
-        self._process = LoggedProcess(command, self._directory / "collector.log", {"PATH": "/usr/bin:/bin"})
-        try:
-            poll(
-                self._listens,
-                START_TIMEOUT,
-                lambda: f"the collector does not listen:\n{self._process.tail()}",
-            )
-        except BaseException:
-            self.kill()
-            raise
+        self._process = started(
+            command,
+            self._directory / "collector.log",
+            {"PATH": "/usr/bin:/bin"},
+            self._listens,
+            START_TIMEOUT,
+        )
 
     def kill(self) -> None:
         """At once."""
@@ -106,8 +102,6 @@ class OtelCollector:
         return [resource for line in lines for resource in json.loads(line).get(signal, ())]
 
     def _listens(self) -> bool:
-        if not self._process.alive():
-            raise TimeoutError(f"the collector ended:\n{self._process.tail()}")
         try:
             for port in (GRPC_PORT, HTTP_PORT):
                 socket.create_connection((self._host, port), 1.0).close()

@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
+
+from harness.loopback_server import LoopbackServer
 
 TIMEOUT = 20.0
 """Seconds; whoever waits so long for a byte is given up."""
@@ -35,7 +36,7 @@ class Fault:
     reply: bytes
 
 
-class FaultyMta:
+class FaultyMta(LoopbackServer):
     """met: the clients that met their fault, in this order."""
 
     def __init__(self, target: tuple[str, int], faults: Mapping[str, Fault]) -> None:
@@ -44,26 +45,8 @@ class FaultyMta:
         self.well = False
         self.met: list[str] = []
 
-    def __enter__(self) -> Self:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
-        self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # Closing alone would not wake the thread that accepts.
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+    def _accepted(self, client: socket.socket) -> None:
+        threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         client.settimeout(TIMEOUT)

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import pytest
 
-from harness.cluster_process import LoggedProcess
+from harness.cluster_process import started
 from harness.polling import poll
 from harness.postfix_fixtures import progress_seen
 from harness.sidecar_process import free_ports
@@ -113,12 +113,13 @@ class Jaeger:
         configuration = self._directory / "jaeger.yaml"
         configuration.write_text(self._configuration)
         command: list[str | Path] = [program, f"--config=file:{configuration}"]
-        self._process = LoggedProcess(command, self._directory / "jaeger.log", {"PATH": "/usr/bin:/bin"})
-        try:
-            poll(self._answers, START_TIMEOUT, lambda: f"Jaeger does not answer:\n{self._process.tail()}")
-        except BaseException:
-            self._process.kill()
-            raise
+        self._process = started(
+            command,
+            self._directory / "jaeger.log",
+            {"PATH": "/usr/bin:/bin"},
+            self._answers,
+            START_TIMEOUT,
+        )
         return self
 
     def __exit__(
@@ -166,8 +167,6 @@ class Jaeger:
         )
 
     def _answers(self) -> bool:
-        if not self._process.alive():
-            raise TimeoutError(f"Jaeger ended:\n{self._process.tail()}")
         try:
             self._ask("/api/services", {})
         except OSError:

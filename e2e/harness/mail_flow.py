@@ -1,11 +1,8 @@
 """Mail that flows all the time, for tests of what must not disturb it."""
 
-import threading
-from types import TracebackType
-from typing import Self
-
 from harness.mail_attempt import last_reply_to_mail
 from harness.polling import poll
+from harness.repeated import Repeated
 from harness.sidecar_process import SidecarProcess
 
 PAUSE = 0.05
@@ -14,24 +11,13 @@ PAUSE = 0.05
 SENDER, RECIPIENT = "127.0.8.8", "flow@example.org"
 
 
-class MailFlow:
+class MailFlow(Repeated):
     """One mail after the other from SENDER, in a thread, within the `with` block. `replies`: the last one to each."""
 
     def __init__(self, sidecar: SidecarProcess) -> None:
+        super().__init__(PAUSE)
         self._address = sidecar.address
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._send, name="mail-flow")
         self.replies: list[str] = []
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
 
     def wait_for(self, more: int) -> None:
         """Until so many more mails have been tried."""
@@ -42,9 +28,8 @@ class MailFlow:
         """What came in place of `250`: a refusal of any kind, or the connection's own error."""
         return [reply for reply in self.replies if not reply.startswith("250 2.0.0")]
 
-    def _send(self) -> None:
-        while not self._over.wait(PAUSE):
-            try:
-                self.replies.append(last_reply_to_mail(self._address, SENDER, recipient=RECIPIENT))
-            except OSError as error:
-                self.replies.append(repr(error))
+    def _once(self) -> None:
+        try:
+            self.replies.append(last_reply_to_mail(self._address, SENDER, recipient=RECIPIENT))
+        except OSError as error:
+            self.replies.append(repr(error))

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 
 from harness.chart import operator_rights
-from harness.cluster import ApiError, ApiServer, wait_for
+from harness.cluster import ApiError, ApiServer
 from harness.cluster_process import LoggedProcess
 from harness.operator_process import NAMESPACE, START_TIMEOUT, OperatorProcess
 from harness.stream_client import StreamClient
@@ -46,10 +46,7 @@ class AuthorityOperator(OperatorProcess):
             "KUBECONFIG": str(self._kubeconfig),
         }
         self.process = LoggedProcess(command, self._directory / "operator.log", environment)
-        try:
-            wait_for(self._answers, START_TIMEOUT, "the operator to serve")
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}\n{self.log()}") from error
+        self.process.wait_until(self._answers, START_TIMEOUT, "serving")
 
     @property
     def ca_pem(self) -> bytes:
@@ -62,8 +59,6 @@ class AuthorityOperator(OperatorProcess):
         return {key: base64.b64decode(value) for key, value in body.get("data", {}).items()}
 
     def _answers(self) -> bool:
-        if not self.process.alive():
-            raise TimeoutError("the operator ended")
         try:
             bundle = self.ca_pem
         except (ApiError, KeyError):

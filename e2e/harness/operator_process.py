@@ -105,10 +105,7 @@ class OperatorProcess:
 
     def wait_until_it_serves(self) -> None:
         """Raises TimeoutError, with the end of its log."""
-        try:
-            wait_for(self._serves, START_TIMEOUT, "the operator to serve")
-        except TimeoutError as error:
-            raise TimeoutError(f"{error}\n{self.log()}") from error
+        self.process.wait_until(self._serves, START_TIMEOUT, "serving")
 
     def _command(self) -> list[str | Path]:
         return [
@@ -159,8 +156,6 @@ class OperatorProcess:
 
     def _serves(self) -> bool:
         """It refuses a stream for its missing token; until it has read the cluster, as unavailable."""
-        if not self.process.alive():
-            raise TimeoutError("the operator ended")
         if not (self._tls_directory / "ca.crt").exists():
             return False
         with StreamClient(self.address, self.ca_pem, None) as client:

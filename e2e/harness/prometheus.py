@@ -4,19 +4,19 @@ Contract: `with Prometheus(targets) as server:` scrapes every INTERVAL; `query` 
 """
 
 import json
-import shutil
 import subprocess
 import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from harness.cluster_process import LoggedProcess
+from harness.cluster_process import started
 from harness.debian_package import unpacked
 from harness.operator_process import free_port
 from harness.polling import poll
@@ -52,28 +52,26 @@ class Prometheus:
         self._rules = rules
 
     def __enter__(self) -> Self:
+        """Raises TimeoutError with the end of its log."""
         program = unpacked("prometheus") / "usr/bin/prometheus"
-        self._directory = Path(tempfile.mkdtemp(prefix="prometheus-"))
-        config = self._directory / "prometheus.json"  # JSON is YAML
-        config.write_text(json.dumps(self._config()))
         self._address = f"127.0.0.1:{free_port()}"
-        command: list[str | Path] = [
-            *(program, f"--config.file={config}", f"--storage.tsdb.path={self._directory / 'data'}"),
-            *(f"--web.listen-address={self._address}", "--log.level=warn"),
-        ]
-        self._process = LoggedProcess(command, self._directory / "log", {})
-        try:
-            poll(self._ready, START_TIMEOUT, lambda: f"Prometheus does not answer:\n{self._process.tail()}")
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+        with ExitStack() as cleanup:
+            directory = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="prometheus-")))
+            config = directory / "prometheus.json"  # JSON is YAML
+            config.write_text(json.dumps(self._config()))
+            command: list[str | Path] = [
+                *(program, f"--config.file={config}", f"--storage.tsdb.path={directory / 'data'}"),
+                *(f"--web.listen-address={self._address}", "--log.level=warn"),
+            ]
+            process = started(command, directory / "log", {}, self._ready, START_TIMEOUT)
+            cleanup.callback(process.kill)
+            self._cleanup = cleanup.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
-        shutil.rmtree(self._directory)
+        self._cleanup.close()
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Series with their `metric` (labels) and `value`. Raises QueryRefused."""

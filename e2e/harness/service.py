@@ -10,13 +10,13 @@ import socket
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
+
+from harness.loopback_server import LoopbackServer
 
 CHUNK = 64 * 1024
 
 
-class Service:
+class Service(LoopbackServer):
     """backends: ports of 127.0.0.1. counts: connections that each backend has got."""
 
     def __init__(self, backends: Sequence[int], *, seed: int = 0) -> None:
@@ -24,29 +24,15 @@ class Service:
         self.counts: dict[int, int] = {}
         self._random = random.Random(seed)
 
-    def __enter__(self) -> Self:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # A thread that waits in accept is not woken by close alone.
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            backend = self._connect()
-            if backend is None:
-                client.close()
-                continue
+    def _accepted(self, client: socket.socket) -> None:
+        backend = self._connect()
+        if backend is None:
+            client.close()
+        else:
             threading.Thread(target=_serve, args=(client, backend), daemon=True).start()
 
     def _connect(self) -> socket.socket | None:

@@ -132,13 +132,8 @@ class SidecarProcess:
 
     def wait_for_health(self, path: str, status: int, timeout: float = START_TIMEOUT) -> None:
         """Raises TimeoutError with the end of its log, at once if it has ended."""
-
-        def answered() -> bool:
-            if self.process is None or not self.process.alive():
-                raise TimeoutError(f"the sidecar has ended:\n{self.log_tail()}")
-            return self.health(path) == status
-
-        poll(answered, timeout, lambda: f"{path} does not answer {status}:\n{self.log_tail()}")
+        assert self.process is not None
+        self.process.wait_until(lambda: self.health(path) == status, timeout, f"answering {status} at {path}")
 
     def metrics(self) -> str:
         """What Prometheus is told. Raises OSError."""

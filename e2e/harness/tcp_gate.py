@@ -7,8 +7,8 @@ Its listening socket may be made in a network namespace: then programs in there 
 import socket
 import threading
 from types import TracebackType
-from typing import Self
 
+from harness.loopback_server import LoopbackServer
 from harness.netns import NetworkNamespace
 
 CHUNK = 65536
@@ -56,28 +56,20 @@ class _Path:
                 continue
 
 
-class TcpGate:
+class TcpGate(LoopbackServer):
     """`target`: HOST, PORT. network: where it listens; None: where the test runs."""
 
     def __init__(self, target: tuple[str, int], network: NetworkNamespace | None = None) -> None:
         self._target = target
         self._network = network
         self._open = threading.Event()
-        self._paths: list[_Path] = []
-
-    def __enter__(self) -> Self:
-        self._listener = _listener() if self._network is None else self._network.call(_listener)
-        self.port = int(self._listener.getsockname()[1])
         self._open.set()
-        threading.Thread(target=self._accept, name="tcp-gate", daemon=True).start()
-        return self
+        self._paths: list[_Path] = []
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Closing alone would not wake the thread that accepts.
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        super().__exit__(kind, error, trace)
         self._open.set()
         self.cut()
 
@@ -100,19 +92,14 @@ class TcpGate:
         """All passes again, what was held up too."""
         self._open.set()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            try:
-                server = socket.create_connection(self._target)
-            except OSError:
-                client.close()
-                continue
+    def _listen(self) -> socket.socket:
+        listen = super()._listen
+        return listen() if self._network is None else self._network.call(listen)
+
+    def _accepted(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection(self._target)
+        except OSError:
+            client.close()
+        else:
             self._paths.append(_Path(client, server, self._open))
-
-
-def _listener() -> socket.socket:
-    return socket.create_server(("127.0.0.1", 0))

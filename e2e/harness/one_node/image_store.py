@@ -84,7 +84,7 @@ def _make(store: Path, images: Sequence[Image]) -> None:
             {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
         )
         try:
-            _wait_until_it_answers(process, run / "socket")
+            process.wait_until(lambda: _answers(run / "socket"), START_TIMEOUT, "answering")
             for image in images:
                 import_image(run / "socket", image)
         finally:
@@ -93,9 +93,5 @@ def _make(store: Path, images: Sequence[Image]) -> None:
     say(f"unpacked images for the node in {time.monotonic() - start:.0f} s")
 
 
-def _wait_until_it_answers(process: LoggedProcess, socket: Path) -> None:
-    end = time.monotonic() + START_TIMEOUT
-    while subprocess.run(["ctr", f"--address={socket}", "version"], capture_output=True).returncode != 0:
-        if not process.alive() or time.monotonic() > end:
-            raise TimeoutError(f"containerd does not answer:\n{process.tail()}")
-        time.sleep(0.05)
+def _answers(socket: Path) -> bool:
+    return subprocess.run(["ctr", f"--address={socket}", "version"], capture_output=True).returncode == 0
