@@ -52,6 +52,8 @@ def service(request: pytest.FixtureRequest, installed: RealCluster) -> Iterator[
 @pytest.fixture(scope="module")
 def friend(service: ExampleService) -> Iterator[ClientPod]:
     with service.client("friend") as client:
+        # As an emptyDir is, in whose place the tests' mailbox stands.
+        service.kubectl("exec", "friend", "--", "chmod", "1777", "/var/mail")
         yield client
 
 

@@ -46,7 +46,8 @@ def copy_store(images: Sequence[Image], target: Path) -> None:
             os.utime(store)
         else:
             _make(store, images)
-        for old in sorted(stores.iterdir(), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+        sets = [path for path in stores.iterdir() if path.is_dir()]
+        for old in sorted(sets, key=lambda path: path.stat().st_mtime)[:-KEPT]:
             shutil.rmtree(old)
         target.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "--archive", "--link", store, target], check=True)
