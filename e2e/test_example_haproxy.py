@@ -34,6 +34,7 @@ def balanced(request: pytest.FixtureRequest, postfix_root: Path) -> Iterator[Bal
     """One sidecar is both nodes."""
     configuration = (EXAMPLES / "haproxy/haproxy.cfg").read_text()
     configuration = configuration.replace("server send-proxy-v2 ", f"server {request.param} ")
+    configuration = configuration.replace("inter 5s", "inter 500ms")
     # The listed network has a way in of its own.
     configuration = configuration.replace("bind 203.0.113.25:25", "bind :25")
     node_port = of_kind("haproxy/service.yaml", "Service")["spec"]["ports"][0]["nodePort"]

@@ -91,8 +91,11 @@ async def test_leader_writes_a_new_ca_at_once_and_mends_within_ten_seconds(
     api = Direct(stored)
     keeper = WebhookConfiguration(api, "postwarden", lambda: state.bundle, lambda: state.leading)
     task = asyncio.create_task(keeper.run())
-    await asyncio.sleep(30)
-    assert api.asked == 0
+    await asyncio.sleep(29)
+    assert not stored.patches
+    assert not keeper.settled
+    await asyncio.sleep(2)
+    assert keeper.settled  # sidecars want to be served
     state.leading = True
     await asyncio.sleep(1.1)
     assert set(stored.bundles.values()) == {OLD.ca_bundle}
@@ -108,6 +111,30 @@ async def test_leader_writes_a_new_ca_at_once_and_mends_within_ten_seconds(
     stored.refuse = 0
     await asyncio.sleep(1.1)
     assert set(stored.bundles.values()) == {NEW.ca_bundle}
+    task.cancel()
+    await asyncio.wait((task,))
+    await api.close()
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("leading", [True, False])
+async def test_readiness_waits_for_the_api_servers_trust(leading: bool) -> None:
+    stored = Stored(refuse=503)
+    api = Direct(stored)
+    keeper = WebhookConfiguration(api, "postwarden", lambda: OLD, lambda: leading)
+    task = asyncio.create_task(keeper.run())
+    await asyncio.sleep(5)
+    assert not keeper.settled
+    stored.refuse = 0
+    if not leading:
+        await asyncio.sleep(1.1)
+        assert not keeper.settled
+        stored.bundles["a"] = OLD.ca_bundle  # by the leader
+    await asyncio.sleep(1.1)
+    assert keeper.settled
+    asked = api.asked
+    await asyncio.sleep(8)
+    assert api.asked == asked
     task.cancel()
     await asyncio.wait((task,))
     await api.close()

@@ -12,6 +12,7 @@ from example_files import EXAMPLES, objects
 from inject.golden import SETTINGS
 from postwarden_cli.main import main
 from postwarden_operator.inject import Injection, inject
+from ruamel.yaml import YAML
 
 FOLDERS = sorted(path for path in EXAMPLES.iterdir() if path.is_dir())
 YAML_FILES = sorted(str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.yaml"))
@@ -98,3 +99,47 @@ def test_a_mail_server_its_service_and_its_policy_fit_together(name: str) -> Non
     # kubelet's own probe would fail at a port that wants PROXY, or that is none.
     (mta,) = result.pod["spec"]["containers"]
     assert mta["readinessProbe"]["httpGet"]["path"] == "/upstream"
+
+
+DOCKER_MAILSERVER_PORTS = {
+    "smtp": 25,
+    "submissions": 465,
+    "submission": 587,
+    "imap": 143,
+    "imaps": 993,
+    "rspamd": 11334,
+}
+"""Of the pod and of the Service's targetPorts, as chart 5.1.1 renders them with the example's values."""
+
+AMAVIS_REINJECTION = 10025
+"""Where docker-mailserver's own smtpd listens on loopback, which its pod does not say."""
+
+
+def test_docker_mailservers_pod_is_injected_as_its_policy_says() -> None:
+    values = YAML(typ="safe").load(EXAMPLES / "docker-mailserver/values.yaml")
+    policy = documents("docker-mailserver/policy.yaml")["ScreeningPolicy"]["spec"]
+    chosen = {"app.kubernetes.io/name": "docker-mailserver", "release": "docker-mailserver"}
+    ports = [{"name": name, "containerPort": port} for name, port in DOCKER_MAILSERVER_PORTS.items()]
+    ready = {"exec": {"command": ["/bin/bash", "-c", "supervisorctl status"]}}
+    container = {"name": "docker-mailserver", "image": "m", "ports": ports, "readinessProbe": ready}
+    pod = {
+        "metadata": {
+            "labels": chosen | values["deployment"]["labels"],
+            "annotations": values["deployment"]["annotations"],
+        },
+        "spec": {"containers": [container], "nodeSelector": {}, "securityContext": None},
+    }
+    result = inject(pod, "mail", SETTINGS)
+    assert isinstance(result, Injection), result
+    assert result.warnings == ()
+    (sidecar,) = result.pod["spec"]["initContainers"]
+    environment = {each["name"]: each.get("value") for each in sidecar["env"]}
+    assert environment["POSTWARDEN_UPSTREAM"] == f"127.0.0.1:{policy['upstream']['port']}"
+    assert environment["POSTWARDEN_HANDOFF"] == policy["upstream"]["handoff"]
+    assert chosen.items() >= policy["selector"]["matchLabels"].items()
+    (port,) = sidecar["ports"]
+    assert port["name"] == "smtp", "where the chart's Service leads"
+    assert port["containerPort"] not in {AMAVIS_REINJECTION, *DOCKER_MAILSERVER_PORTS.values()}
+    others = {each["name"]: each["containerPort"] for each in result.pod["spec"]["containers"][0]["ports"]}
+    assert others.pop("smtp-upstream") == 25
+    assert others == {name: port for name, port in DOCKER_MAILSERVER_PORTS.items() if name != "smtp"}

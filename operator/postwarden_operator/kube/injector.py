@@ -50,6 +50,13 @@ class Injector:
             else WebhookConfiguration(api, settings.configuration, bundle, leading)
         )
 
+    @property
+    def not_ready(self) -> str | None:
+        """Why pods made now might start unscreened; None: they do not."""
+        if self._configuration is None or self._configuration.settled:
+            return None
+        return "the API server does not trust the webhook yet"
+
     async def start(self, certificate: Certificate) -> None:
         """Raises NoTrust, WebhookUnavailable, OSError (the certificate is of no use)."""
         self._sidecar()

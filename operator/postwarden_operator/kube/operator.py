@@ -201,7 +201,9 @@ class KubeOperator:
                 self._registry.set_trust(bundle)
 
     def _ready(self) -> str | None:
-        return None if self._compiled else "the policies are not all compiled yet"
+        if not self._compiled:
+            return "the policies are not all compiled yet"
+        return None if self._injector is None else self._injector.not_ready
 
     def _planned(self, plan: Plan) -> None:
         self._compiled |= not any(outcome.compilation.compiling for outcome in plan.outcomes)
