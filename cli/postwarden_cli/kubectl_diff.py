@@ -15,16 +15,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import click
-from postwarden_operator.kube.api import ClusterApi, NoCluster
+from postwarden_operator.kube.api import ClusterApi
 
 from postwarden_cli.admin_client import Refused, Unanswered, ask
-from postwarden_cli.pod_options import ask_each, selection_of, which_pods
+from postwarden_cli.exit_codes import UNANSWERED
+from postwarden_cli.pod_options import answers_or_exit, ask_each, selection_of, which_pods
 from postwarden_cli.rules_difference import Difference, differences
 from postwarden_cli.sidecar_pods import Selection, SidecarPod, way_to
 from postwarden_cli.verdict_lines import safe
 from postwarden_cli.wanted_rules import Wish, wishes
 
-UNANSWERED = 2
 SHOWN_ROWS = 20  # of a list that differs, on a terminal; JSON has all
 
 EXAMPLES = """\b
@@ -62,13 +62,7 @@ def command(pods: tuple[str, ...], namespace: str | None, selector: str, policy:
     code 0: no difference; 1: there are some; 2: it can't be asked.
     """
     selection = selection_of(pods, namespace, selector, policy)
-    try:
-        answers = asyncio.run(_compare(selection, port))
-    except (NoCluster, Unanswered, Refused) as nothing:
-        click.echo(f"kubectl postwarden: {nothing}", err=True)
-        sys.exit(UNANSWERED)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    answers = answers_or_exit(_compare(selection, port))
     found = {pod.name: answer for pod, answer in answers if isinstance(answer, Comparison)}
     if sys.stdout.isatty():
         for line in words(found):

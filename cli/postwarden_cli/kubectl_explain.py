@@ -6,7 +6,6 @@ once.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import json
 import sys
@@ -14,14 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
-from postwarden_operator.kube.api import ClusterApi, NoCluster
+from postwarden_operator.kube.api import ClusterApi
 
-from postwarden_cli.admin_client import Refused, Unanswered, ask
-from postwarden_cli.pod_options import ask_each, selection_of, which_pods
+from postwarden_cli.admin_client import ask
+from postwarden_cli.exit_codes import UNANSWERED
+from postwarden_cli.pod_options import answers_or_exit, ask_each, selection_of, which_pods
 from postwarden_cli.sidecar_pods import SidecarPod, way_to
 from postwarden_cli.verdict_lines import safe
-
-UNANSWERED = 2
 
 EXAMPLES = """\b
 Examples:
@@ -56,13 +54,7 @@ def command(
     async def question(api: ClusterApi, pod: SidecarPod, _: Sequence[SidecarPod]) -> dict[str, Any]:
         return await ask(way_to(api, pod, port), "/explain", {"address": [address]})
 
-    try:
-        answers = asyncio.run(ask_each(selection, port, question))
-    except (NoCluster, Unanswered, Refused) as nothing:
-        click.echo(f"kubectl postwarden: {nothing}", err=True)
-        sys.exit(UNANSWERED)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    answers = answers_or_exit(ask_each(selection, port, question))
     found = {pod.name: answer for pod, answer in answers if isinstance(answer, dict)}
     if sys.stdout.isatty():
         for line in words(found):

@@ -16,8 +16,9 @@ from postwarden_operator.kube.api import ApiRefused, ApiUnavailable, ClusterApi,
 from rich.console import Console
 from rich.table import Table
 
+from postwarden_cli.exit_codes import UNANSWERED
+
 API = "/apis/postwarden.dev/v1alpha1"
-UNANSWERED = 2
 IN_FORCE = ("Accepted", "ResolvedRefs", "Programmed")
 
 COLOURS = {"True": "green", "False": "red", "Unknown": "yellow"}

@@ -16,17 +16,11 @@ import click
 from postwarden_operator.kube.api import ClusterApi, NoCluster
 
 from postwarden_cli.admin_client import Opener, Query, Refused, Unanswered
+from postwarden_cli.exit_codes import INTERRUPTED, UNANSWERED
 from postwarden_cli.pod_options import nobody, selection_of, which_pods
 from postwarden_cli.sidecar_pods import Selection, SidecarPod, find, way_to
 from postwarden_cli.tail_followers import Followers
-from postwarden_cli.tail_options import (
-    INTERRUPTED,
-    UNANSWERED,
-    Screen,
-    ended_by_the_reader,
-    filters,
-    query_of,
-)
+from postwarden_cli.tail_options import Screen, ended_by_the_reader, filters, query_of
 
 LOOK = 2.0  # seconds between two looks at which pods there are
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import click
-from postwarden_operator.kube.api import ClusterApi, default_namespace
+from postwarden_operator.kube.api import ClusterApi, NoCluster, default_namespace
 
 from postwarden_cli.admin_client import PORT, Refused, Unanswered
+from postwarden_cli.exit_codes import INTERRUPTED, UNANSWERED
 from postwarden_cli.sidecar_pods import Selection, SidecarPod, find
 
 AT_ONCE = 20  # sidecars asked at a time
@@ -79,6 +81,17 @@ async def ask_each(
         return list(zip(pods, await asyncio.gather(*map(one, pods)), strict=True))
     finally:
         await api.close()
+
+
+def answers_or_exit(asking: Coroutine[Any, Any, _Answer]) -> _Answer:
+    """What it returns. Where no pod can be asked, the command ends with the reason and exit code UNANSWERED."""
+    try:
+        return asyncio.run(asking)
+    except (NoCluster, Unanswered, Refused) as nothing:
+        click.echo(f"kubectl postwarden: {nothing}", err=True)
+        sys.exit(UNANSWERED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
 
 
 def nobody(selection: Selection) -> str:

@@ -12,15 +12,9 @@ from postwarden_sidecar.net.addresses import host_port
 from postwarden_sidecar.option_types import LoopbackPort
 
 from postwarden_cli.admin_client import PORT, Opener, Query, Refused, Unanswered, on_this_machine
+from postwarden_cli.exit_codes import INTERRUPTED, UNANSWERED
 from postwarden_cli.tail_followers import Followers
-from postwarden_cli.tail_options import (
-    INTERRUPTED,
-    UNANSWERED,
-    Screen,
-    ended_by_the_reader,
-    filters,
-    query_of,
-)
+from postwarden_cli.tail_options import Screen, ended_by_the_reader, filters, query_of
 
 
 @click.command(

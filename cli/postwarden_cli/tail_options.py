@@ -13,9 +13,6 @@ from rich.console import Console
 
 from postwarden_cli.verdict_lines import json_line, safe, text_line
 
-INTERRUPTED = 130  # the exit code of who is ended by Ctrl-C
-UNANSWERED = 2
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 

@@ -14,20 +14,9 @@ from datetime import datetime
 from postwarden_sidecar.engine.actions import Endpoints
 from postwarden_sidecar.rules.settings import Session
 
-_MONTHS = [
-    "Jan",
-    "Feb",
-    "Mar",
-    "Apr",
-    "May",
-    "Jun",
-    "Jul",
-    "Aug",
-    "Sep",
-    "Oct",
-    "Nov",
-    "Dec",
-]  # in every locale
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+"""As syslog and postscreen's $localtime have them in every locale."""
+
 _NAME = re.compile(
     r"\$(?:(?P<dollar>\$)|\{(?P<braced>\w+)(?:(?P<how>[?:])(?P<text>[^{}]*))?\}|\((?P<round>\w+)\)|(?P<plain>\w+))"
 )
@@ -57,6 +46,6 @@ def filled_in(session: Session, who: Endpoints, hostname: str, wall: float) -> S
         "client_address": who.client_address,
         "client_port": str(who.client_port),
         "server_name": hostname,
-        "localtime": f"{_MONTHS[local.month - 1]} {local.day:02d} {clock}",
+        "localtime": f"{MONTHS[local.month - 1]} {local.day:02d} {clock}",
     }
     return replace(session, reject_footer=expand(session.reject_footer, names))

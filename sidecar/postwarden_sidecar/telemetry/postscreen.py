@@ -11,24 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from postwarden_sidecar.engine.footer import MONTHS
 from postwarden_sidecar.engine.record import Event, EventKind, Record
 from postwarden_sidecar.telemetry.escape import octal, printable, question_marks
 
 MAX_PREGREET = 100  # characters of what was said before the greeting; postscreen prints %.100s
-_MONTHS = (
-    "Jan",
-    "Feb",
-    "Mar",
-    "Apr",
-    "May",
-    "Jun",
-    "Jul",
-    "Aug",
-    "Sep",
-    "Oct",
-    "Nov",
-    "Dec",
-)  # in every locale
 _LISTED = {
     EventKind.ALLOWLISTED: "ALLOWLISTED",
     EventKind.DENYLISTED: "DENYLISTED",
@@ -70,7 +57,7 @@ def stress_line(moment: float, on: bool, connections: int, hostname: str, pid: i
 def timestamp(moment: float) -> str:
     """`Nov  2 03:04:05`, local time (RFC 3164 section 4.1.2)."""
     local = time.localtime(moment)
-    return f"{_MONTHS[local.tm_mon - 1]} {local.tm_mday:2d} {local.tm_hour:02d}:{local.tm_min:02d}:{local.tm_sec:02d}"
+    return f"{MONTHS[local.tm_mon - 1]} {local.tm_mday:2d} {local.tm_hour:02d}:{local.tm_min:02d}:{local.tm_sec:02d}"
 
 
 def delay(seconds: float) -> str:
