@@ -111,7 +111,7 @@ def scene(
         }
         sidecars = {}
         for name, program in programs.items():
-            token = api_server.bound_token(mail_pod(api_server, NAMESPACE, name))
+            token = api_server.bound_token(mail_pod(api_server, NAMESPACE, name, container="postwarden"))
             sidecars[name] = stack.enter_context(
                 SidecarProcess(
                     tmp_path_factory.mktemp(name),

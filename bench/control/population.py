@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from harness.cluster import ApiServer
 from harness.cluster_client import AUDIENCE
-from harness.screening_objects import LABELS, SIDECAR_SPEC, policy
+from harness.screening_objects import LABELS, pod_spec, policy
 from postwarden_operator.kube.api import MERGE_PATCH, ClusterApi
 
 FLEET = "fleet"
@@ -96,7 +96,7 @@ async def _pod(api: ClusterApi, namespace: str, index: int, labels: dict[str, st
         pods,
         {
             "metadata": {"name": _name(index), "labels": {**LABELS, **labels}},
-            "spec": {**SIDECAR_SPEC, "serviceAccountName": "default"},
+            "spec": {**pod_spec(), "serviceAccountName": "default"},
         },
     )
     status = {"status": {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}}

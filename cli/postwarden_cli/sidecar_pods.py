@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 from postwarden_operator.compiler.select import Candidate, Winners
-from postwarden_operator.inject.names import CONTAINER, INJECT_LABEL, NOT_INJECTED
+from postwarden_operator.inject.names import CONTAINER, CONTAINERS, INJECT_LABEL, NOT_INJECTED
 from postwarden_operator.kube.api import ApiRefused, ApiUnavailable, ClusterApi
 from postwarden_operator.kube.port_forward import NotForwarded, port_forward
 
@@ -49,7 +49,7 @@ class SidecarPod:
         """From the object."""
         metadata, spec, status = body["metadata"], body.get("spec") or {}, body.get("status") or {}
         containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-        has_sidecar = any(each.get("name") == CONTAINER for each in containers)
+        has_sidecar = any(each.get("name") in CONTAINERS for each in containers)
         phase = status.get("phase") or "Unknown"
         name = metadata["name"]
         trouble = "" if phase == "Running" else f"pod {name} is not running, it is {phase}"

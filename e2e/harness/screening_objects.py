@@ -5,12 +5,7 @@ from typing import Any
 
 from harness.cluster_client import ClusterClient, Pod, wait_for
 
-SIDECAR_SPEC = {
-    "containers": [{"name": "mta", "image": "mta"}],
-    "initContainers": [
-        {"name": "postwarden-sidecar", "image": "postwarden-sidecar", "restartPolicy": "Always"}
-    ],
-}
+SIDECAR = "postwarden-sidecar"
 LABELS = {"postwarden.dev/inject": "true", "app": "mail"}
 
 
@@ -83,9 +78,24 @@ def may_read_secrets(namespace: str, account: str, of_namespace: str) -> dict[st
     }
 
 
-def mail_pod(api_server: ClusterClient, namespace: str, name: str = "mta-0", **labels: str) -> Pod:
+def mail_pod(
+    api_server: ClusterClient,
+    namespace: str,
+    name: str = "mta-0",
+    *,
+    container: str = SIDECAR,
+    **labels: str,
+) -> Pod:
     """A pod object that carries our container."""
-    return api_server.create_pod(name, namespace, labels={**LABELS, **labels}, spec=SIDECAR_SPEC)
+    return api_server.create_pod(name, namespace, labels={**LABELS, **labels}, spec=pod_spec(container))
+
+
+def pod_spec(sidecar: str = SIDECAR) -> dict[str, Any]:
+    """An MTA, and a native sidecar of this name."""
+    return {
+        "containers": [{"name": "mta", "image": "mta"}],
+        "initContainers": [{"name": sidecar, "image": "postwarden-sidecar", "restartPolicy": "Always"}],
+    }
 
 
 def policy_object(api_server: ClusterClient, name: str, namespace: str) -> dict[str, Any]:

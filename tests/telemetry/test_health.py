@@ -92,6 +92,7 @@ def test_a_backend_that_takes_traces_only_is_warned_of_at_the_same_pace(
 def test_who_sends_to_the_same_endpoint_shares_its_warnings(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    before = logging.getLogger("opentelemetry").propagate
     one, other, elsewhere = (Health.of(f"http://{host}:4317", clock) for host in ("a", "a", "b"))
     assert one is other
     assert elsewhere is not one
@@ -103,7 +104,7 @@ def test_who_sends_to_the_same_endpoint_shares_its_warnings(
     assert again is not other
     again.close()
     elsewhere.close()
-    assert logging.getLogger("opentelemetry").propagate
+    assert logging.getLogger("opentelemetry").propagate == before
 
 
 def test_giving_up_is_told_once_and_nothing_after_it(

@@ -87,7 +87,7 @@ def _injected(pod: Pod, wanted: Annotations, settings: InjectionSettings) -> Pod
 
 
 def _has_sidecar(spec: Mapping[str, Any]) -> bool:
-    return any(each.get("name") == names.CONTAINER for each in all_containers(spec))
+    return any(each.get("name") in names.CONTAINERS for each in all_containers(spec))
 
 
 def _remarks(spec: Mapping[str, Any], wanted: Annotations) -> tuple[str, ...]:

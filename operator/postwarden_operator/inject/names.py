@@ -3,6 +3,10 @@
 CONTAINER = "postwarden-sidecar"
 """Our native sidecar. A pod that has a container of this name is not injected again."""
 
+CONTAINERS = frozenset({CONTAINER, "postwarden"})
+"""What the sidecar's container is called in pods of any release: before there was an injection it was wired by hand under the other name,
+and such pods run on when the operator is upgraded."""
+
 REDIRECT_CONTAINER = "postwarden-redirect"
 """The init container that redirects the MTA's port, in `redirect` mode."""
 

@@ -66,7 +66,7 @@ def essentials(body: Mapping[str, Any]) -> dict[str, Any]:
         "spec": {
             key: [
                 {part: each[part] for part in ("name", "ports", "restartPolicy") if part in each}
-                | ({"env": each.get("env")} if each.get("name") == names.CONTAINER else {})
+                | ({"env": each.get("env")} if each.get("name") in names.CONTAINERS else {})
                 for each in spec.get(key) or ()
             ]
             for key in ("containers", "initContainers")
@@ -80,7 +80,7 @@ def pod_of(body: Mapping[str, Any]) -> Pod:
     metadata, spec = body["metadata"], body.get("spec") or {}
     containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     running = (body.get("status") or {}).get("phase") == "Running" and "deletionTimestamp" not in metadata
-    sidecar = next((each for each in containers if each.get("name") == names.CONTAINER), None)
+    sidecar = next((each for each in containers if each.get("name") in names.CONTAINERS), None)
     return Pod(
         uid=metadata["uid"],
         namespace=sys.intern(metadata["namespace"]),
