@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness.chart import (
@@ -236,6 +238,19 @@ def test_helm_test_tells_an_operator_that_answers_from_one_that_does_not(
         assert f"the operator at {operator.address}: UNAVAILABLE" in gone.stderr
 
 
+CONFIGURATION = "MutatingWebhookConfiguration"
+
+
+@contextmanager
+def applied(api_server: ApiServer, manifest: Mapping[str, Any]) -> Iterator[None]:
+    """As long as the block lasts."""
+    api_server.apply(manifest)
+    try:
+        yield
+    finally:
+        api_server.kubectl("delete", manifest["kind"], manifest["metadata"]["name"])
+
+
 def environment_of_the_chart() -> dict[str, str]:
     """The operator's container's, by default."""
     deployment = next(each for each in documents(rendered()) if each["kind"] == "Deployment")
@@ -282,8 +297,11 @@ class OperatorOfTheChart(AuthorityOperator):
 def test_operator_works_with_what_the_chart_gives_it_and_nothing_else(
     api_server: ApiServer, tmp_path: Path
 ) -> None:
-    with OperatorOfTheChart(api_server) as operator:
+    (configuration,) = (each for each in documents(rendered()) if each["kind"] == CONFIGURATION)
+    with applied(api_server, configuration), OperatorOfTheChart(api_server) as operator:
         wait_for(operator.ready, 20.0, "readiness")
+        written = json.loads(api_server.kubectl("get", CONFIGURATION, "postwarden", "--output=json"))
+        assert all(each["clientConfig"]["caBundle"] for each in written["webhooks"])
         (tmp_path / "ca.crt").write_bytes(operator.ca_pem)
         answer = ask(operator, tmp_path / "ca.crt", WEBHOOK=operator.webhook)
         assert answer.returncode == 0, answer.stderr

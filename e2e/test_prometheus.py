@@ -21,6 +21,7 @@ from harness.rbldnsd import Rbldnsd
 from harness.screening_objects import mail_pod, policy, wait_for_reasons
 from harness.sidecar_process import SidecarProcess
 from harness.smtp import Client
+from harness.toolchain import KubernetesTools
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts/postwarden"
@@ -59,10 +60,12 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(
-    api_server: ApiServer, postfix_root: Path, tmp_path_factory: pytest.TempPathFactory
+    kubernetes_binaries: KubernetesTools, postfix_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Scene]:
+    """With an API server of its own: other tests' policies and pods would be counted."""
     port = free_port()
     with ExitStack() as running:
+        api_server = running.enter_context(ApiServer(kubernetes_binaries))
         postfix = running.enter_context(Postfix(postfix_root, handoff="proxy"))
         lists = running.enter_context(Rbldnsd({LIST: [LISTED]}))
         operator = running.enter_context(OperatorProcess(api_server, options=[f"--metrics=127.0.0.1:{port}"]))

@@ -124,7 +124,8 @@ SAID = ("who.am-i", "ecret.", "ecret.victim", "%77ho.am-i")
 
 def hostile(sidecar: Sidecar) -> None:
     """Addresses in every place where a client can put them."""
-    with suppress(EOFError), Client(sidecar.host, sidecar.port, source=REFUSED) as client:
+    ended = suppress(EOFError, ConnectionError)  # in the middle of what it says
+    with ended, Client(sidecar.host, sidecar.port, source=REFUSED) as client:
         client.reply()
         for line in (
             f"EHLO {HELO}",
@@ -139,7 +140,7 @@ def hostile(sidecar: Sidecar) -> None:
         ):
             client.send(line.encode() + b"\r\n")
             client.reply()
-    with suppress(EOFError), Client(sidecar.host, sidecar.port, source=TALKER) as client:
+    with ended, Client(sidecar.host, sidecar.port, source=TALKER) as client:
         client.send(f"EHLO {HELO}\r\nMAIL FROM:<{SENDER}>\r\nRCPT TO:<{RECIPIENT}>\r\n".encode())
         client.reply()
     assert last_reply_to_mail(sidecar.address, FRIEND, recipient=RECIPIENT).startswith("250 ")

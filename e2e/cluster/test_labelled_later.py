@@ -13,8 +13,14 @@ SPEC = {"pregreet": {"wait": "1s"}, "upstream": {"port": 25, "handoff": "Plain"}
 """It expects no PROXY header: nothing of the mail server is changed."""
 
 
+LIFECYCLE = {"preStop": {"sleep": {"seconds": 5}}}
+"""As a mail server without a sidecar needs it: Postfix ends at once, and what a pod that goes has just taken goes with its queue."""
+
+
 def test_sidecars_come_with_a_rollout(installed: RealCluster) -> None:
-    with MailService(installed, "labelled", handoff="plain", labelled=False) as service:
+    with MailService(
+        installed, "labelled", handoff="plain", labelled=False, container={"lifecycle": LIFECYCLE}
+    ) as service:
         assert "postwarden-sidecar" not in containers(service)
         with service.client("friend") as friend:
             with Flow(friend, "labelled") as flow:

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from harness.cluster_client import wait_for
 from harness.one_node.configuration import PAUSE_IMAGE
+from harness.one_node.fixtures import RealCluster
 from harness.one_node.node import OneNode
 from harness.polling import poll
 
 BIN = Path(sys.executable).parent
-CRD = Path(__file__).parents[2] / "crds/postwarden.dev_screeningpolicies.yaml"
 SIDECAR_IMAGE = "localhost/postwarden-sidecar:test"
 ANSWER = 30.0
 """Seconds for one command; 2 are usual."""
@@ -129,10 +129,11 @@ class Tail:
 
 
 @pytest.fixture(scope="module")
-def pods(one_node: OneNode) -> Iterator[Namespace]:
+def pods(one_node: OneNode, installed: RealCluster) -> Iterator[Namespace]:
+    """installed: for its CRD, and rights."""
+    assert installed is one_node
     namespace = Namespace(one_node)
     one_node.kubectl("create", "namespace", namespace.name)
-    one_node.kubectl("apply", "--filename", str(CRD))
     wait_for(
         lambda: "default" in namespace.kubectl("get", "serviceaccounts", "--output=name"), what="its account"
     )

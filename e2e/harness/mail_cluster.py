@@ -61,7 +61,7 @@ def postfix_image(root: Path) -> Image:
 
 class MailService:
     """cluster: where. namespace: what the name of its own begins with; it is made. annotations: of the pods. handoff: what Postfix
-    expects, see the image's entry point. pod: more of the pods' spec. volume_mounts: more of Postfix's.
+    expects, see the image's entry point. pod: more of the pods' spec. container: more of Postfix's. volume_mounts: more of it.
     labelled: whether namespace and pods ask for a sidecar from their beginning."""
 
     name = "postfix"
@@ -75,6 +75,7 @@ class MailService:
         handoff: str = "proxy",
         annotations: Mapping[str, str] | None = None,
         pod: Mapping[str, Any] | None = None,
+        container: Mapping[str, Any] | None = None,
         volume_mounts: Sequence[Mapping[str, Any]] = (),
         labelled: bool = True,
     ) -> None:
@@ -85,6 +86,7 @@ class MailService:
         self._handoff = handoff
         self._annotations = dict(annotations or {})
         self._pod = dict(pod or {})
+        self._container = dict(container or {})
         self._mounts = list(volume_mounts)
         self._labelled = labelled
 
@@ -206,6 +208,7 @@ class MailService:
             "ports": [{"name": "smtp", "containerPort": 25}],
             "readinessProbe": {"tcpSocket": {"port": "smtp"}, "periodSeconds": 1},
             "volumeMounts": [_MAIL_MOUNT, _QUEUE_MOUNT, *self._mounts],
+            **self._container,
         }
         # What was accepted outlives the container.
         volumes = [self._mail_volume(), {"name": "queue", "emptyDir": {}}, *self._pod.get("volumes", ())]

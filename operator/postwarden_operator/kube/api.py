@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,9 @@ earlier request may be dead, and only this tells."""
 
 WEB_SOCKET_PING = 20.0
 """Seconds between two pings of a stream: below the minute after which load balancers forget who is silent."""
+
+CLOSE_WITHIN = 1.0
+"""Seconds for the other end to answer a stream's close: kubelet answers none for a pod that is gone (measured; aiohttp waits for 10 s)."""
 
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -221,8 +224,12 @@ class ClusterApi:
                 raise ApiRefused(error.status, f"GET {path}: {error.message}") from error
             except _TROUBLES as error:
                 raise _unavailable("GET", path, error) from error
-            async with opened:
+            try:
                 yield opened
+            finally:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(CLOSE_WITHIN):
+                        await opened.close()
 
     async def _watch(
         self, path: str, label_selector: str, since: str, seconds: int, timeout: float
