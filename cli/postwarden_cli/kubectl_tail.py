@@ -6,6 +6,8 @@ Contract: pods that come are joined, pods that go are let go. Ends by Ctrl-C (13
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -23,6 +25,10 @@ from postwarden_cli.tail_followers import Followers
 from postwarden_cli.tail_options import Screen, ended_by_the_reader, filters, query_of
 
 LOOK = 2.0  # seconds between two looks at which pods there are
+
+ENDS_WITHIN = 2.0
+"""Seconds from Ctrl-C to the end. A stream to a pod that has just gone may take longer to close (seen now and then, with kubelet), and
+there is nothing to lose."""
 
 EXAMPLES = """\b
 Examples:
@@ -61,7 +67,7 @@ def command(
     screen = Screen(as_json=as_json, pods=len(selection.names) != 1)
     try:
         asyncio.run(_run(selection, port, query, screen))
-    except KeyboardInterrupt:
+    except asyncio.CancelledError:  # by Ctrl-C
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         ended_by_the_reader()
@@ -71,6 +77,7 @@ def command(
 
 
 async def _run(selection: Selection, port: int, query: Query, screen: Screen) -> None:
+    _end_when_interrupted()
     api = await ClusterApi.connect()
     try:
         found = Found(api, selection, port, screen)
@@ -86,6 +93,18 @@ async def _run(selection: Selection, port: int, query: Query, screen: Screen) ->
         await Followers(query, show, complain).run(found.targets())
     finally:
         await api.close()
+
+
+def _end_when_interrupted() -> None:
+    """What is open is closed, for a while."""
+    loop, running = asyncio.get_running_loop(), asyncio.current_task()
+    assert running is not None
+
+    def interrupted() -> None:
+        running.cancel()
+        loop.call_later(ENDS_WITHIN, os._exit, INTERRUPTED)
+
+    loop.add_signal_handler(signal.SIGINT, interrupted)
 
 
 class Found:
