@@ -27,9 +27,10 @@ from harness.cluster import ApiError, ApiServer, wait_for
 from harness.cluster_process import LoggedProcess
 from harness.foreign_crds import foreign_crds
 from harness.operator_authority import AuthorityOperator
-from harness.operator_process import ACCOUNT, CRD, NAMESPACE, free_port
+from harness.operator_process import ACCOUNT, CRD, NAMESPACE
 from harness.screening_objects import policy
 from harness.toolchain import KubernetesTools
+from loopback_ports import free_port
 
 SETS = Path(__file__).parent / "chart"
 VALUES = sorted(SETS.glob("*.values.yaml"))

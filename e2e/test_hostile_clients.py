@@ -16,9 +16,9 @@ import pytest
 from harness.mail_sink import MailSink
 from harness.polling import poll
 from harness.sidecar import Sidecar, clean_environment, executable, up
-from harness.sidecar_process import free_ports
 from harness.smtp import Client
 from hostile_strategies import HOSTILE
+from loopback_ports import free_ports
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from telemetry.collector import Collector, grpc_collector, plain
 

@@ -14,8 +14,9 @@ from harness.cluster import ApiServer, KubectlError, wait_for
 from harness.injecting_operator import CONFIGURATION, CONTROL, IMAGE, InjectingOperator, webhook_configuration
 from harness.operator_process import ROOT
 from harness.screening_objects import policy, wait_for_reasons
-from harness.sidecar_process import SidecarProcess, free_ports
+from harness.sidecar_process import SidecarProcess
 from inject.golden import goldens
+from loopback_ports import free_ports
 
 INJECTED = {"postwarden.dev/inject": "true"}
 _numbers = count(1)

@@ -15,7 +15,7 @@ import pytest
 from harness.cluster import ApiServer
 from harness.mail_attempt import last_reply_to_mail
 from harness.operator_authority import AuthorityOperator
-from harness.operator_process import ACCOUNT, NAMESPACE, free_port
+from harness.operator_process import ACCOUNT, NAMESPACE
 from harness.polling import poll
 from harness.rbldnsd import Rbldnsd
 from harness.screening_objects import (
@@ -26,6 +26,7 @@ from harness.screening_objects import (
     zone_key,
 )
 from harness.sidecar_fixtures import StartSidecar
+from loopback_ports import free_port
 from telemetry.collector import Collector, grpc_collector, http_collector
 
 PLANTED = "planted7key3of9zone"

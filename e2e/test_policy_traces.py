@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from harness.cluster import ApiServer
-from harness.operator_process import OperatorProcess, free_port
+from harness.operator_process import OperatorProcess
 from harness.polling import poll
 from harness.screening_objects import policy, policy_object, wait_for_reasons
 from harness.sidecar_fixtures import StartSidecar
+from loopback_ports import free_port
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
 from telemetry.collector import Collector, grpc_collector, plain

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from harness.cluster import ApiServer
 from harness.mail_attempt import first_reply, last_reply_to_mail
-from harness.operator_process import OperatorProcess, free_port
+from harness.operator_process import OperatorProcess
 from harness.postfix import Postfix
 from harness.prometheus import Prometheus, QueryRefused, Target, promtool
 from harness.rbldnsd import Rbldnsd
@@ -22,6 +22,7 @@ from harness.screening_objects import mail_pod, policy, wait_for_reasons
 from harness.sidecar_process import SidecarProcess
 from harness.smtp import Client
 from harness.toolchain import KubernetesTools
+from loopback_ports import free_port
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts/postwarden"

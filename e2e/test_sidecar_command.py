@@ -13,8 +13,9 @@ from harness.mail_sink import MailSink
 from harness.operator_process import OperatorProcess
 from harness.polling import poll
 from harness.screening_objects import mail_pod, policy
-from harness.sidecar_process import COMMAND, SidecarProcess, free_ports
+from harness.sidecar_process import COMMAND, SidecarProcess
 from harness.smtp import Client
+from loopback_ports import free_ports
 
 UNUSABLE, FAILED = 2, 1
 """Exit statuses: the settings can't be used; the sidecar can't be started with what is there."""

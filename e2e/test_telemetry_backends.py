@@ -13,7 +13,8 @@ from harness.mail_sink import MailSink
 from harness.polling import poll
 from harness.screening_objects import policy, policy_object, wait_for_reasons
 from harness.sidecar_fixtures import StartSidecar
-from harness.sidecar_process import SidecarProcess, free_ports
+from harness.sidecar_process import SidecarProcess
+from loopback_ports import free_ports
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families

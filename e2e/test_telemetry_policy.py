@@ -14,8 +14,8 @@ from google.protobuf.message import Message
 from harness.mail_attempt import first_reply, last_reply_to_mail
 from harness.mail_sink import MailSink
 from harness.sidecar import Sidecar, up
-from harness.sidecar_process import free_ports
 from harness.smtp import Client
+from loopback_ports import free_ports
 from prometheus_client.parser import text_string_to_metric_families
 from telemetry.collector import Collector, grpc_collector, plain
 

@@ -17,7 +17,7 @@ from harness.mail_attempt import first_reply, last_reply_to_mail
 from harness.mail_sink import MailSink
 from harness.polling import poll
 from harness.sidecar import Sidecar, up
-from harness.sidecar_process import free_ports
+from loopback_ports import free_ports
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample

@@ -8,7 +8,6 @@ controller-manager, scheduler or kubelet runs; ClusterClient says what that mean
 
 import json
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from loopback_ports import free_ports
 
 from harness.cluster_certificates import write_certificates
 from harness.cluster_client import ApiError, ClusterClient, KubectlError, Pod, wait_for
@@ -61,7 +62,7 @@ class ApiServer(ClusterClient):
             directory = Path(tempfile.mkdtemp(prefix="postwarden-cluster-"))
             cleanup.callback(shutil.rmtree, directory)
             cleanup.callback(self._kill_processes)
-            etcd_port, port = _free_ports(2)
+            etcd_port, port = free_ports(2)
             write_certificates(directory, SERVICE_ADDRESS)
             super().__init__(directory, f"https://127.0.0.1:{port}", self._tools.kubectl)
             self._etcd = _etcd_command(self._tools, directory, etcd_port)
@@ -148,13 +149,6 @@ class ApiServer(ClusterClient):
         except ApiError:
             return False
         return True
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody used a moment ago."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(taken.getsockname()[1]) for taken in sockets]
 
 
 def _etcd_command(tools: KubernetesTools, directory: Path, port: int) -> list[str | Path]:

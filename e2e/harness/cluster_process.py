@@ -7,8 +7,10 @@ main thread. setpriv(1) sets that signal rather than `preexec_fn`, which may dea
 """
 
 import subprocess
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from harness.polling import poll
 
@@ -17,6 +19,8 @@ LOG_TAIL = 4000
 
 
 class LoggedProcess:
+    _known: ClassVar[weakref.WeakSet["LoggedProcess"]] = weakref.WeakSet()
+
     def __init__(self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str]) -> None:
         """Start `command`; stdout and stderr are appended to `log`. Raises OSError if setpriv is missing."""
         self.name = Path(command[0]).name
@@ -29,6 +33,12 @@ class LoggedProcess:
                 stderr=output,
                 env=environment,
             )
+        self._known.add(self)
+
+    @classmethod
+    def running(cls) -> list["LoggedProcess"]:
+        """All that live now, the oldest first."""
+        return sorted((each for each in cls._known if each.alive()), key=lambda each: each.pid)
 
     @property
     def pid(self) -> int:

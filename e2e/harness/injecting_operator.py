@@ -8,10 +8,11 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
+from loopback_ports import free_port
+
 from harness.chart import documents, rendered
 from harness.cluster import ApiError, ApiServer
 from harness.operator_authority import AuthorityOperator
-from harness.operator_process import free_port
 
 CONFIGURATION = "postwarden"
 IMAGE = "postwarden/sidecar:test"

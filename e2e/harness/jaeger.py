@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
+from loopback_ports import free_ports
 
 from harness.cluster_process import started
 from harness.polling import poll
 from harness.postfix_fixtures import progress_seen
-from harness.sidecar_process import free_ports
 from harness.toolchain import TOOLS_MODULE, GoModule, built
 
 JAEGER = GoModule(TOOLS_MODULE / "jaeger", {"jaeger": "github.com/jaegertracing/jaeger/cmd/jaeger"})

@@ -6,7 +6,6 @@ Contract: `with OperatorProcess(api_server) as operator:` has the CRD in the clu
 
 import os
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 import grpc
+from loopback_ports import free_port
 
 from harness.chart import RELEASE_NAMESPACE, operator_rights
 from harness.cluster import ApiError, ApiServer, wait_for
@@ -31,12 +31,6 @@ STOP_TIMEOUT = 10.0
 
 START_TIMEOUT = 30.0
 """Seconds until it has read the cluster and serves; 2 s are usual."""
-
-
-def free_port() -> int:
-    """One of 127.0.0.1 that nobody used a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 class OperatorProcess:

@@ -16,9 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from loopback_ports import free_port
+
 from harness.cluster_process import started
 from harness.debian_package import unpacked
-from harness.operator_process import free_port
 from harness.polling import poll
 
 INTERVAL = 0.25

@@ -13,11 +13,12 @@ from typing import Any
 
 import grpc
 import pytest
+from loopback_ports import free_port
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
 from harness.cluster import ApiServer
-from harness.operator_process import ACCOUNT, NAMESPACE, OperatorProcess, free_port
+from harness.operator_process import ACCOUNT, NAMESPACE, OperatorProcess
 from harness.polling import poll
 
 __all__ = ["replica_pair", "replicas"]

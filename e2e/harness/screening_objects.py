@@ -132,4 +132,5 @@ def wait_for_reasons(
     try:
         wait_for(as_expected, within)
     except TimeoutError as error:
-        raise TimeoutError(f"status of {name}: expected {expected}, found {seen}") from error
+        said = {kind: each["message"] for kind, each in conditions(api_server, name, namespace).items()}
+        raise TimeoutError(f"status of {name}: expected {expected}, found {seen}: {said}") from error

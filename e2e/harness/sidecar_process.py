@@ -8,13 +8,13 @@ import http.client
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from loopback_ports import free_ports
 
 from harness.cluster_process import LoggedProcess
 from harness.operator_process import OperatorProcess
@@ -177,10 +177,3 @@ class SidecarProcess:
             return response.status, response.read().decode()
         finally:
             connection.close()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody used a moment ago."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(taken.getsockname()[1]) for taken in sockets]

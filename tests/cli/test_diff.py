@@ -16,6 +16,7 @@ from cli.test_kubectl_pods import POLICIES, told
 from engine.scene import make_rules
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loopback_ports import free_port
 from postwarden_cli.kubectl_diff import Comparison, compared, words
 from postwarden_cli.rules_difference import Difference, differences
 from postwarden_cli.sidecar_pods import SidecarPod
@@ -26,7 +27,6 @@ from postwarden_sidecar.rules.intervals import AddressTable
 from postwarden_sidecar.rules.settings import Handoff, Rules
 from strategies import rules
 from supervisor.scripted_mta import scripted_mta
-from supervisor.test_admin import free_port
 
 POLICY: dict[str, Any] = {
     "apiVersion": "postwarden.dev/v1alpha1",

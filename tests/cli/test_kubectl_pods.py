@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 from cli.pod_stand_in import PodStandIn, namespace_of_pods, pod
+from loopback_ports import free_port
 from postwarden_sidecar.engine.record import Verdict
 from supervisor.scripted_mta import scripted_mta
 from supervisor.sidecars import Sidecar, plain, sidecar, visit
-from supervisor.test_admin import free_port
 
 PLUGIN = Path(sys.executable).with_name("kubectl-postwarden")
 POLICIES = "/apis/postwarden.dev/v1alpha1/namespaces/mail/screeningpolicies"

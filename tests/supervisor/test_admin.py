@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from controlclient.control_server import control_server
 from controlclient.snapshots import add_rule, snapshot
 from eventually import until
+from loopback_ports import free_port
 from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden_sidecar.supervisor import admin
 from postwarden_sidecar.supervisor.settings import SidecarSettings, WithoutRules
@@ -21,11 +21,6 @@ from supervisor.scripted_mta import scripted_mta
 from supervisor.sidecars import Sidecar, plain, sidecar, visit
 
 PLANTED = "s3cr3t-k3y"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 class Admin:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from click.testing import CliRunner
 from controlclient.control_server import TOKEN, control_server
 from controlclient.snapshots import snapshot
 from eventually import until
+from loopback_ports import free_port
 from postwarden_sidecar.cli import main
 from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, Networks, UpstreamTarget
 from postwarden_sidecar.rules.settings import Handoff
@@ -26,12 +26,6 @@ from supervisor.scripted_mta import scripted_mta
 from supervisor.sidecars import Client
 
 COMMAND = Path(sys.executable).with_name("postwarden-sidecar")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

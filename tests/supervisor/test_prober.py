@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from loopback_ports import free_port
 from postwarden_sidecar.handoff.proof import OPEN_RELAY, PROVED, UNPROVED, WRONG_ANSWER
 from postwarden_sidecar.handoff.proxy_header import SIGNATURE_V2
 from postwarden_sidecar.rules.settings import Handoff, Upstream
@@ -104,9 +105,3 @@ async def test_an_mta_that_wants_a_header_is_exposed_where_others_reach_its_port
         assert await prober.exposed(behind_proxy, "127.0.0.1", {mta.port}) == ""
         assert await prober.exposed(behind_proxy, "127.0.0.1", {mta.port + 1}) == told
         assert await prober.exposed(behind_proxy, "127.0.0.2", ()) == ""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
