@@ -14,6 +14,7 @@ import ipaddress
 import logging
 import signal
 import socket
+import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -43,6 +44,7 @@ from postwarden_sidecar.supervisor.settings import (
     WithoutRules,
 )
 from postwarden_sidecar.supervisor.state_directory import ADMIN_SOCKET
+from postwarden_sidecar.telemetry.own_log import LogStream, PatientHandler
 
 _LOG_FORMATS: dict[str, LogFormatName] = {
     "json": "JSON",
@@ -207,7 +209,10 @@ def run(context: click.Context, /, **options: Any) -> None:
     """Answer clients until SIGTERM, which drains; a second one ends at once."""
     settings = _settings(context, options)
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=[PatientHandler(LogStream(sys.stderr.fileno()))],
+        force=True,
     )
     asyncio.run(_run(settings))
 
