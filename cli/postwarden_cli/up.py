@@ -18,7 +18,7 @@ from postwarden_sidecar.net.addresses import is_loopback
 from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, LoopbackPort, UpstreamTarget
 from postwarden_sidecar.rules.settings import Handoff
 from postwarden_sidecar.supervisor.settings import LogFormatName
-from postwarden_sidecar.telemetry.own_log import LogStream, PatientHandler
+from postwarden_sidecar.telemetry.own_log import STDERR, LogStream, PatientHandler
 
 from postwarden_cli.system import StartFailed, System, SystemSettings
 
@@ -117,7 +117,7 @@ def command(
 
     Every policy's selector matches here. Of several policies the first by namespace and name is in force; the others are reported.
     """
-    log = LogStream(sys.stderr.fileno())
+    log = LogStream(STDERR)
     logging.basicConfig(
         level=logging.INFO, handlers=[PatientHandler(log)], format="postwarden: %(levelname)s %(message)s"
     )

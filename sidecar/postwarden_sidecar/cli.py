@@ -14,7 +14,6 @@ import ipaddress
 import logging
 import signal
 import socket
-import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -44,7 +43,7 @@ from postwarden_sidecar.supervisor.settings import (
     WithoutRules,
 )
 from postwarden_sidecar.supervisor.state_directory import ADMIN_SOCKET
-from postwarden_sidecar.telemetry.own_log import LogStream, PatientHandler
+from postwarden_sidecar.telemetry.own_log import STDERR, LogStream, PatientHandler
 
 _LOG_FORMATS: dict[str, LogFormatName] = {
     "json": "JSON",
@@ -211,7 +210,7 @@ def run(context: click.Context, /, **options: Any) -> None:
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=[PatientHandler(LogStream(sys.stderr.fileno()))],
+        handlers=[PatientHandler(LogStream(STDERR))],
         force=True,
     )
     asyncio.run(_run(settings))

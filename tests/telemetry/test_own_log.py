@@ -85,7 +85,7 @@ def test_what_several_threads_write_stays_together(piped: Piped) -> None:
     threads = [
         threading.Thread(target=lambda piece=piece: [piped.stream.write(piece) for _ in range(20)])
         for piece in pieces
-    ]  # type: ignore[misc]  # its default
+    ]
     for thread in threads:
         thread.start()
     found = piped.read(80)

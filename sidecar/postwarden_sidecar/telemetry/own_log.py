@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+STDOUT, STDERR = 1, 2  # unistd.h
 WAITING_LIMIT = 1024  # lines of the program's own that wait for the reader; some 100 bytes each
 LAST_WAIT = 1.0  # seconds that the end of the program waits for a reader
 
