@@ -2,8 +2,8 @@
 
 Contract: a real sidecar (`postwarden up`, one worker) with log and metrics on, an MTA in this process behind it, and the storm of
 `harness.storm_clients`: refused, passed, relayed, and gone or reset at each stage. Looked at when no client is there: descriptors and
-memory of supervisor and worker, after each twentieth part. Exit status 1 if a descriptor more is open at the end than at the beginning, or if a
-process has grown by more than `LIMIT` since the first tenth, by when all that is bounded is full (passes of clients, queues).
+memory of supervisor and worker, after each twentieth part. Exit status 1 if a descriptor more is open at the end than at the beginning, or
+if a process has grown by more than `LIMIT` since the first tenth, by when all that is bounded is full (passes of clients, queues).
 """
 
 import json
