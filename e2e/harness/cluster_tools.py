@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.toolchain import TOOLS_MODULE, GoModule, built, kubernetes_ldflags
 
-__all__ = ["coredns_module", "helm", "helm_module", "node_module", "pause_module"]
+__all__ = ["coredns_module", "helm", "helm3", "helm_module", "node_module", "pause_module"]
 
 
 def node_module() -> GoModule:
@@ -39,3 +39,9 @@ def helm_module() -> GoModule:
 def helm() -> Path:
     """Helm 4. Skips or fails as `built` does."""
     return built(helm_module()) / "helm"
+
+
+def helm3() -> Path:
+    """The release before, with which many clusters are kept. Skips or fails as `built` does."""
+    module = GoModule(TOOLS_MODULE / "helm3", commands={"helm": "helm.sh/helm/v3/cmd/helm"})
+    return built(module) / "helm"

@@ -121,7 +121,7 @@ class MailService:
         said = [self.kubectl("get", "pods", "--output=wide")]
         said.append(self.kubectl("get", "events", "--sort-by=.lastTimestamp")[-3000:])
         for pod in self.pods():
-            for container in ("postwarden-sidecar", "postfix"):
+            for container in ("postwarden-sidecar", self.name):
                 try:
                     said.append(self.kubectl("logs", pod, f"--container={container}", "--tail=15"))
                 except KubectlError as error:
@@ -157,7 +157,7 @@ class MailService:
             # To read the mailbox.
             "securityContext": {"runAsUser": 0},
             "imagePullPolicy": "IfNotPresent",
-            "volumeMounts": [_MAIL_MOUNT],
+            "volumeMounts": [MAIL_MOUNT],
         }
         self.cluster.apply(
             {
@@ -207,7 +207,7 @@ class MailService:
             "env": [{"name": "HANDOFF", "value": self._handoff}],
             "ports": [{"name": "smtp", "containerPort": 25}],
             "readinessProbe": {"tcpSocket": {"port": "smtp"}, "periodSeconds": 1},
-            "volumeMounts": [_MAIL_MOUNT, _QUEUE_MOUNT, *self._mounts],
+            "volumeMounts": [MAIL_MOUNT, QUEUE_MOUNT, *self._mounts],
             **self._container,
         }
         # What was accepted outlives the container.
@@ -247,6 +247,6 @@ class MailService:
         }
 
 
-_MAIL_MOUNT = {"name": "mail", "mountPath": "/var/mail"}
+MAIL_MOUNT = {"name": "mail", "mountPath": "/var/mail"}
 
-_QUEUE_MOUNT = {"name": "queue", "mountPath": "/var/spool/postfix"}
+QUEUE_MOUNT = {"name": "queue", "mountPath": "/var/spool/postfix"}

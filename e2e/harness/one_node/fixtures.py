@@ -94,10 +94,10 @@ def install(cluster: ClusterClient) -> None:
     except HelmRefused as error:
         told = cluster.kubectl("describe", "pods", f"--namespace={RELEASE_NAMESPACE}")[-4000:]
         raise HelmRefused(f"{error}\n{told}\n{cluster.logs()}") from error
-    wait_for(lambda: _injects(cluster), INJECTION_TIMEOUT, "the webhook, by way of its Service")
+    wait_for(lambda: injects(cluster), INJECTION_TIMEOUT, "the webhook, by way of its Service")
 
 
-def _injects(cluster: ClusterClient) -> bool:
+def injects(cluster: ClusterClient) -> bool:
     """Whether a pod would get a sidecar now. The operator is ready a moment before its Service leads to it, and the webhook fails open."""
     cluster.apply(
         {
