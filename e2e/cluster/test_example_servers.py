@@ -101,6 +101,7 @@ def test_enforced_it_turns_a_listed_client_away(
     policy["metadata"]["namespace"] = service.namespace
     spec = policy["spec"]
     spec["mode"] = "Enforce"
+    spec["pregreet"]["wait"] = "1s"
     spec["access"] |= {"myNetworks": [], "rules": [{"action": "Reject", "cidrs": [f"{friend.address}/32"]}]}
     service.cluster.apply(policy)
     wait_for_reasons(service.cluster, "mail", service.namespace, Programmed="True/Synced")

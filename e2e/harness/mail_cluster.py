@@ -62,7 +62,7 @@ def postfix_image(root: Path) -> Image:
 class MailService:
     """cluster: where. namespace: what the name of its own begins with; it is made. annotations: of the pods. handoff: what Postfix
     expects, see the image's entry point. pod: more of the pods' spec. container: more of Postfix's. volume_mounts: more of it.
-    labelled: whether namespace and pods ask for a sidecar from their beginning."""
+    labelled: whether namespace and pods ask for a sidecar from their beginning. traffic_policy: of the Service's nodePort."""
 
     name = "postfix"
 
@@ -78,6 +78,7 @@ class MailService:
         container: Mapping[str, Any] | None = None,
         volume_mounts: Sequence[Mapping[str, Any]] = (),
         labelled: bool = True,
+        traffic_policy: str = "Local",
     ) -> None:
         self.cluster = cluster
         # Another run's may still be on its way out.
@@ -89,6 +90,7 @@ class MailService:
         self._container = dict(container or {})
         self._mounts = list(volume_mounts)
         self._labelled = labelled
+        self._traffic_policy = traffic_policy
 
     def __enter__(self) -> Self:
         """Raises KubectlError, TimeoutError with what the pods say."""
@@ -141,6 +143,10 @@ class MailService:
             for each in self._pods()
             if "deletionTimestamp" not in each["metadata"]
         }
+
+    def node_port(self) -> int:
+        """By which the Service takes clients in at the node's address."""
+        return int(self.kubectl("get", "service", "mail", "--output=jsonpath={.spec.ports[0].nodePort}"))
 
     def sidecar_log(self, pod: str) -> list[dict[str, Any]]:
         """The records of connections that its sidecar has logged."""
@@ -233,14 +239,14 @@ class MailService:
         }
 
     def _service(self) -> dict[str, Any]:
-        # NodePort and Local: clients from outside keep their address.
+        # With Local clients from outside keep their address.
         return {
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": "mail", "namespace": self.namespace},
             "spec": {
                 "type": "NodePort",
-                "externalTrafficPolicy": "Local",
+                "externalTrafficPolicy": self._traffic_policy,
                 "selector": {"app": self.name},
                 "ports": [{"name": "smtp", "port": 25, "targetPort": "smtp"}],
             },

@@ -81,7 +81,7 @@ def uninstall(cluster: ClusterClient) -> None:
     run_helm("uninstall", RELEASE, "--namespace", RELEASE_NAMESPACE, "--wait", kubeconfig=cluster.kubeconfig)
 
 
-def install(cluster: ClusterClient) -> None:
+def install(cluster: ClusterClient, values: str = INSTALL_VALUES) -> None:
     """`helm install`. Raises HelmRefused with what Helm and the operator's pods say."""
     where = ("--namespace", RELEASE_NAMESPACE, "--create-namespace")
     wait = ("--wait", "--timeout", "50s")
@@ -89,7 +89,7 @@ def install(cluster: ClusterClient) -> None:
         run_helm(
             *("upgrade", "--install", RELEASE, CHART, *where, "--values", "-", *wait),
             kubeconfig=cluster.kubeconfig,
-            stdin=INSTALL_VALUES,
+            stdin=values,
         )
     except HelmRefused as error:
         told = cluster.kubectl("describe", "pods", f"--namespace={RELEASE_NAMESPACE}")[-4000:]

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from harness.cluster_jaeger import jaeger_image
-from harness.cluster_tools import coredns_module, helm, node_module, pause_module
+from harness.cluster_tools import cert_manager, coredns_module, helm, helm3, node_module, pause_module
 from harness.debian_package import unpacked
 from harness.documented_service import busybox_image, exim_image, opensmtpd_image
 from harness.given_cluster import given_kubeconfig
@@ -35,7 +35,9 @@ PROGRAMS = {
 def prepare() -> None:
     """All that tests in a real cluster need."""
     helm()
+    helm3()
     if given_kubeconfig() is None:
+        cert_manager()
         node_parts()
     else:
         tested_images()
