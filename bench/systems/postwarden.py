@@ -22,6 +22,7 @@ from bench.cases.case import Case
 from bench.control_group import ControlGroup
 from bench.networks import networks
 from bench.systems.mta import passed_to
+from bench.systems.name_server import PORT, name_server
 from bench.systems.system import Running
 
 LIMITS = "  limits: {connectionsPerClient: 0, screening: 20000, upstream: 1000}\n"
@@ -55,9 +56,13 @@ class Postwarden:
         with ExitStack() as running:
             folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="postwarden-bench-")))
             mta, behind = running.enter_context(passed_to())
+            others, resolver = {"mta": behind}, ""
+            if case.name_server:
+                host, others["name server"] = running.enter_context(name_server())
+                resolver = f"{host}:{PORT}"
             policies = folder / "policies"
             policies.mkdir()
-            (policies / "policy.yaml").write_text(policy(case, ""))
+            (policies / "policy.yaml").write_text(policy(case, resolver))
             if case.listed:
                 (policies / "list.yaml").write_text(config_map(networks()))
             operator = json.loads(running.enter_context(_spoken("bench.files_operator", str(policies))))
@@ -79,16 +84,10 @@ class Postwarden:
             group = running.enter_context(ControlGroup(self.name))
             sidecar = run(*options)
             with group.joined():
-                running.enter_context(_entered(sidecar))
+                running.enter_context(sidecar)
             for path in ("/readyz", "/upstream"):
                 _wait_until_well(health, path, sidecar)
-            yield Running(sidecar.address, group, {"mta": behind})
-
-
-@contextmanager
-def _entered(sidecar: Sidecar) -> Iterator[Sidecar]:
-    with sidecar:
-        yield sidecar
+            yield Running(sidecar.address, group, others)
 
 
 def _wait_until_well(port: int, path: str, sidecar: Sidecar) -> None:
