@@ -12,11 +12,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import cases, systems
+from bench import cases, figures, systems
+from bench.figures.figure import as_json as figures_json
 from bench.load_generator import LoadFailed
 from bench.measure import measure
 from bench.summary import as_json, outcomes, row
-from bench.table import case_table
+from bench.table import case_table, figure_table
 
 ROUNDS = 5
 QUICK_ROUNDS, QUICK_SCALE = 2, 0.25
@@ -25,7 +26,9 @@ WIDTH = 150
 
 
 @click.command()
-@click.option("--case", "names", multiple=True, type=click.Choice(list(cases.ALL)), help="These only.")
+@click.option(
+    "--case", "names", multiple=True, type=click.Choice([*cases.ALL, *figures.ALL]), help="These only."
+)
 @click.option("--system", "only", multiple=True, type=click.Choice(list(systems.ALL)), help="These only.")
 @click.option(
     "--rounds", type=click.IntRange(1), help=f"How often each system is started. [default: {ROUNDS}]"
@@ -46,7 +49,7 @@ def main(
     rounds = rounds or (QUICK_ROUNDS if quick else ROUNDS)
     result: dict[str, object] = {}
     began = time.monotonic()
-    for name in names or cases.ALL:
+    for name in [each for each in names or cases.ALL if each in cases.ALL]:
         case = cases.ALL[name]
         chosen = [systems.ALL[each] for each in case.systems if not only or each in only]
         if not chosen:
@@ -65,6 +68,16 @@ def main(
         judged = outcomes(case.aims, case.measured, rows)
         console.print(case_table(f"{case.name}: {case.title}", rows, judged))
         result[name] = as_json(rows, judged)
+    for name in [] if only and not names else [each for each in names or figures.ALL if each in figures.ALL]:
+        study = figures.ALL[name]
+        try:
+            found = study.study(
+                rounds, QUICK_SCALE if quick else 1.0, lambda line: click.echo(line, err=True)
+            )
+        except LoadFailed as failure:
+            raise click.ClickException(str(failure)) from failure
+        console.print(figure_table(f"{study.NAME}: {study.TITLE}", found))
+        result[name] = figures_json(found)
     document = {
         "cores": os.cpu_count(),
         "rounds": rounds,

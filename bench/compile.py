@@ -1,7 +1,7 @@
 """The C programs of the benchmark, compiled into bench/build when their sources are newer.
 
-Contract: `compiled(program)` gives the path. `load` is all of bench/load but `accept_loop.c`, so that a mode is a file more. Raises
-RuntimeError with the compiler's words.
+Contract: `compiled(program)` gives the path. `load` is all of bench/load but `accept_loop.c`, so that a mode is a file more; `sink` is in
+bench/mta. Raises RuntimeError with the compiler's words.
 """
 
 import os
@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Literal
 
 SOURCES = Path(__file__).parent / "load"
+MTA = Path(__file__).parent / "mta"
 BUILD = Path(__file__).parent / "build"
 FLAGS = ("-O2", "-Wall", "-Wextra", "-Werror")
 COMPILE_TIMEOUT = 60.0
 
-Program = Literal["load", "accept_loop"]
+Program = Literal["load", "accept_loop", "sink"]
 
 
 def compiled(program: Program) -> Path:
     """See the module's contract."""
     limit = SOURCES / "accept_loop.c"
-    sources = [limit] if program == "accept_loop" else sorted({*SOURCES.glob("*.c")} - {limit})
+    own = {"accept_loop": [limit], "sink": [MTA / "sink.c"]}
+    sources = own.get(program) or sorted({*SOURCES.glob("*.c")} - {limit})
     result = BUILD / program
     newest = max(file.stat().st_mtime for file in [*sources, *SOURCES.glob("*.h")])
     if result.exists() and result.stat().st_mtime >= newest:

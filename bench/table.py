@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
+from bench.figures.figure import Figure
 from bench.summary import Outcome, Row
 
 _COLORS = {"missed": "red", "met": "green", "met, stretch too": "green", "not measured": "yellow"}
@@ -39,6 +40,21 @@ def case_table(title: str, rows: Sequence[Row], aims: Sequence[Outcome]) -> Tabl
             apart(each.others_per_10k),
             judged(by_peer.get(each.system)),
         )
+    return table
+
+
+def figure_table(title: str, figures: Sequence[Figure]) -> Table:
+    """A line a figure."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    table.add_column("unit")
+    table.add_column("aim")
+    table.add_column("note")
+    for each in figures:
+        outcome = each.outcome
+        aim = f"{each.aim}: [{_COLORS[outcome]}]{outcome}[/]" if outcome else ""
+        table.add_row(each.what, f"{each.value:,.4g}", each.unit, aim, each.note)
     return table
 
 

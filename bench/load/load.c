@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const struct mode *const modes[] = {&drop_mode, &closed_mode, &early_mode, &greeted_mode};
+static const struct mode *const modes[] = {&drop_mode, &closed_mode, &early_mode, &greeted_mode, &mail_mode, &hold_mode};
 
 static const char *const FAILURE_NAMES[FAILURES] = {"connect", "reset", "timeout", "early_end", "unexpected"};
 
