@@ -124,7 +124,7 @@ def pack(address: str) -> bytes:
     return socket.inet_aton(address)
 
 
-def socket_name(owned: socket.socket) -> tuple[str, int]:
+def socket_name(owned: socket.SocketType) -> tuple[str, int]:
     """The socket's own address, normalised. Raises OSError."""
     host, port = owned.getsockname()[:2]
     return normalise(host), port

@@ -144,7 +144,7 @@ class Driver:
                 return count
             try:
                 # accept() would make an object of the socket, at three times the price, before it is known whether one is needed.
-                descriptor, (address, port, *_) = listener._accept()
+                descriptor, (address, port, *_) = listener._accept()  # type: ignore[attr-defined]  # typeshed leaves it out
             except (BlockingIOError, InterruptedError):
                 return count
             except OSError as error:

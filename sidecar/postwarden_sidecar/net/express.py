@@ -7,7 +7,6 @@ meets a limit. Nothing is read from the client: at accept nothing is known to wa
 
 from __future__ import annotations
 
-import os
 import socket
 
 from postwarden_sidecar.checks import prefix
@@ -15,6 +14,7 @@ from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.denial import Denials, denials
 from postwarden_sidecar.net.addresses import pack, socket_name
 from postwarden_sidecar.net.environment import Environment
+from postwarden_sidecar.net.last_reply import say_last
 
 
 class ExpressLane:
@@ -54,29 +54,23 @@ class ExpressLane:
         key = prefix.key(address, packed, limits.prefix_ipv4, limits.prefix_ipv6) if occupancy.clients else ""
         if not occupancy.unmoved(limits, key):
             return False
-        local = self._local
+        client = socket.SocketType(
+            self._family, socket.SOCK_STREAM, 0, descriptor
+        )  # socket.socket's price is twice this one's
         try:
-            local = local or _local_name(descriptor, self._family)
-            os.set_blocking(descriptor, False)
-            # The buffer of a new socket takes a reply whole. Where the kernel has no memory for that, a session tries again.
-            os.write(descriptor, denied.reply)
-        except BlockingIOError:
+            local = self._local or socket_name(client)
+        except OSError:
+            client.detach()
+            return False
+        try:
+            say_last(client, denied.reply)
+        except BlockingIOError:  # the kernel has no memory for it now
+            client.detach()
             return False
         except OSError:
-            if local is None:
-                return False
-            # It was reset: that changes nothing of the verdict.
+            pass  # it was reset: that changes nothing of the verdict
+        client.close()
         record = denied.record(place, address, port, *local, self._wall)
         environment.meter.count(record)
         environment.host.record(record)
-        os.close(descriptor)
         return True
-
-
-def _local_name(descriptor: int, family: int) -> tuple[str, int]:
-    """What the client connected to. Raises OSError."""
-    borrowed = socket.socket(family, socket.SOCK_STREAM, 0, descriptor)
-    try:
-        return socket_name(borrowed)
-    finally:
-        borrowed.detach()
