@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from bench.cases.case import Case
+from bench.control_group import wait_until_quiet
 from bench.load_generator import Load, LoadFailed, LoadResult, run_load
 from bench.summary import Sample
 from bench.systems.system import Running, System
@@ -32,7 +33,7 @@ def measure(
     found: dict[str, list[Sample]] = {system.name: [] for system in systems}
     for number in range(rounds):
         for system in chance.sample(systems, len(systems)):
-            sample = _measure_once(case, system, scale)
+            sample = measure_once(case, system, scale)
             found[system.name].append(sample)
             said(
                 f"{case.name} {number + 1}/{rounds} {system.name}: {sample.per_cpu_second:,.0f} a CPU second, "
@@ -41,20 +42,19 @@ def measure(
     return found
 
 
-def _measure_once(case: Case, system: System, scale: float) -> Sample:
+def measure_once(case: Case, system: System, scale: float) -> Sample:
+    """Start it, load it, end it. Raises LoadFailed."""
     with system.start(case) as running:
         if case.visit is not None and not running.knows_clients:
             run_load(case.visit, running.address)
         _loaded(case, system, running, case.warm_up)
         groups = {"server": running.server, **running.others}
-        for group in groups.values():
-            group.quiet()
+        wait_until_quiet(groups.values())
         before = {role: group.cpu_seconds() for role, group in groups.items()}
         load = replace(case.load, connections=round(case.load.connections * scale))
         with _memory_watched(running):
             result = _loaded(case, system, running, load)
-        for group in groups.values():
-            group.quiet()
+        wait_until_quiet(groups.values())
         spent = {role: group.cpu_seconds() - before[role] for role, group in groups.items()}
         return Sample(
             connections=result.connections,
