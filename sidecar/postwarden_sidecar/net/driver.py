@@ -7,6 +7,7 @@ served between two batches.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import time
@@ -15,9 +16,11 @@ from collections.abc import Callable
 from postwarden_sidecar.engine.proxy_header import Announced
 from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.net.accept_pause import CLIENT_GONE, AcceptPause
-from postwarden_sidecar.net.addresses import normalise
+from postwarden_sidecar.net.addresses import normalise, socket_name
 from postwarden_sidecar.net.descriptors import Descriptors
 from postwarden_sidecar.net.environment import Environment, Host
+from postwarden_sidecar.net.express import ExpressLane
+from postwarden_sidecar.net.listener import listening_name
 from postwarden_sidecar.net.loop import Loop, fail
 from postwarden_sidecar.net.metering import Meter
 from postwarden_sidecar.net.neighbours import Moved, Neighbours
@@ -63,6 +66,7 @@ class Driver:
             self._descriptors,
             timeouts or Timeouts(),
         )
+        self._express = ExpressLane(self._environment)
         self._sessions: set[Session] = set()
         self._transfers: set[Transfer] = set()
         self._accepting = False
@@ -132,11 +136,15 @@ class Driver:
 
     def _accept(self, listener: socket.socket) -> int:
         """Take a batch; how many."""
+        family, kind, local = listener.family, listener.type, listening_name(listener)
+        wall = time.time()
+        self._express.begin_batch(family, local, wall)
         for count in range(ACCEPT_BATCH):
             if not self._has_room():
                 return count
             try:
-                client, peer = listener.accept()
+                # accept() would make an object of the socket, at three times the price, before it is known whether one is needed.
+                descriptor, (address, port, *_) = listener._accept()  # type: ignore[attr-defined]  # typeshed leaves it out
             except (BlockingIOError, InterruptedError):
                 return count
             except OSError as error:
@@ -144,15 +152,23 @@ class Driver:
                     continue
                 self._wait(f"accept: {error.strerror}")
                 return count
+            address = normalise(address)
+            try:
+                if self._express.take(descriptor, address, port):
+                    continue
+                client = socket.socket(family, kind, 0, descriptor)
+            except Exception:  # as in `_begin`
+                os.close(descriptor)
+                raise
             self._descriptors.opened += 1
             try:
                 client.setblocking(False)
-                local = client.getsockname()
+                name = local or socket_name(client)
             except OSError:
                 self._descriptors.opened -= 1
                 client.close()
                 continue
-            self._begin(client, (normalise(peer[0]), peer[1]), (normalise(local[0]), local[1]))
+            self._begin(client, (address, port), name, wall)
         return ACCEPT_BATCH
 
     def _adopt(self, client: socket.socket, moved: Moved) -> None:
@@ -164,7 +180,7 @@ class Driver:
         except OSError:
             whole = False
         if whole:
-            self._begin(client, moved.peer, moved.local, moved.announced)
+            self._begin(client, moved.peer, moved.local, time.time(), moved.announced)
         else:  # it was reset meanwhile
             self._descriptors.opened -= 1
             client.close()
@@ -174,10 +190,11 @@ class Driver:
         client: socket.socket,
         peer: tuple[str, int],
         local: tuple[str, int],
+        wall: float,
         announced: Announced | None = None,
     ) -> None:
         try:
-            session = Session(self._environment, client, peer, local, time.time(), self._ended, announced)
+            session = Session(self._environment, client, peer, local, wall, self._ended, announced)
         except Exception:  # a defect of ours; the client tries again
             self._descriptors.opened -= 1
             client.close()

@@ -288,6 +288,7 @@ class Worker:
         self._records_flush()
         if self._control_open:
             try:
+                self._passes.ask()
                 self._passes.send_waiting()
             except ChannelClosed:
                 self._orphaned()
