@@ -30,7 +30,6 @@ global
 defaults
   mode tcp
   log global
-  {threads}
   option tcplog
   timeout connect 5s
   timeout client 60s
