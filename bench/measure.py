@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from bench.cases.case import Case
 from bench.control_group import wait_until_quiet
@@ -50,6 +51,7 @@ def measure_once(case: Case, system: System, scale: float) -> Sample:
         _loaded(case, system, running, case.warm_up)
         groups = {"server": running.server, **running.others}
         wait_until_quiet(groups.values())
+        lines = _lines(running.log)
         before = {role: group.cpu_seconds() for role, group in groups.items()}
         load = replace(case.load, connections=round(case.load.connections * scale))
         with _memory_watched(running):
@@ -63,8 +65,17 @@ def measure_once(case: Case, system: System, scale: float) -> Sample:
             p50_us=result.latency_us["p50"],
             p99_us=result.latency_us["p99"],
             peak_memory=running.server.peak_memory(),
+            log_lines=_lines(running.log) - lines,
             others=spent,
         )
+
+
+def _lines(log: Path | None) -> int:
+    """How many there are."""
+    if log is None:
+        return 0
+    with log.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
 def _loaded(case: Case, system: System, running: Running, load: Load) -> LoadResult:

@@ -15,7 +15,7 @@ CASE = Case(
     load=Load("drop", connections=30_000, concurrency=64),
     warm_up=Load("drop", connections=3_000, concurrency=64),
     replies=frozenset({"521"}),
-    systems=("accept-loop", "postwarden", "postscreen"),
+    systems=("postwarden", "postscreen"),
     aims=(Aim("postscreen", 4.0),),
     spec=f"""
   access: {{myNetworks: []}}

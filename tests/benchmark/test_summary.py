@@ -23,6 +23,7 @@ def sample(speed: float, *, connections: int = 1000, p99: float = 900.0, mta: fl
         p50_us=300.0,
         p99_us=p99,
         peak_memory=round(speed),
+        log_lines=2 * connections,
         others={"mta": mta, "name server": 0.0},
     )
 
@@ -38,6 +39,7 @@ def test_a_row_has_medians_and_the_highest_memory() -> None:
     assert found.per_second == pytest.approx(2000.0)
     assert found.p99_us == 2.0
     assert found.peak_memory == 400
+    assert found.log_lines == 2.0
     assert found.others_per_10k == {"mta": pytest.approx(5.0), "name server": 0.0}
 
 
@@ -80,7 +82,7 @@ def test_the_last_line_is_json_with_every_system_and_ratio() -> None:
 
 def test_the_table_has_a_line_a_system_the_fastest_first() -> None:
     rows = [row("postwarden", [sample(32.0)]), row("accept-loop", [sample(50.0)])]
-    console = Console(width=150, file=io.StringIO())
+    console = Console(width=170, file=io.StringIO())
     console.print(case_table("case", rows, outcomes(AIMS, "postwarden", rows)))
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
