@@ -12,7 +12,7 @@ _SITES = "".join(f"    - {{zone: {zone}}}\n" for zone in ZONES)
 CASE = Case(
     name="dnsbl-drop",
     title=f"DNSBL with {len(ZONES)} zones, drop",
-    load=Load("drop", connections=30_000, concurrency=64),
+    load=Load("drop", connections=15_000, concurrency=64),
     warm_up=Load("drop", connections=3_000, concurrency=64),
     replies=frozenset({"521"}),
     systems=("postwarden", "postscreen"),
