@@ -39,7 +39,7 @@ fuzz-short: setup  ## the same inputs for each target, some seconds in all
 	for target in $(FUZZ_TARGETS); do $(BIN)/python fuzz/run.py $$target --runs 3000 > $(VENV)/fuzz.log 2>&1 || { cat $(VENV)/fuzz.log; exit 1; }; echo "$$target: nothing found"; done
 
 e2e: setup  ## the tests with real Postfix and a real API server (builds them once, in a cache outside this tree)
-	$(BIN)/pytest e2e $(PARALLEL)
+	$(BIN)/pytest e2e $(PARALLEL) --reruns 1 --rerun-show-tracebacks
 
 e2e-cluster: setup  ## those in a real cluster of one node alone; with POSTWARDEN_E2E_KUBECONFIG in kind's, for instance
 	$(BIN)/pytest e2e/cluster

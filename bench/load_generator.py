@@ -1,7 +1,7 @@
 """The load generator (bench/load/load.c) as a Python call.
 
-Contract: `run_load(load, address)` is through when all connections are; it raises LoadFailed where more than `TOLERATED` of them were not
-as the mode wants them, for figures of a server that turns clients away mean nothing.
+Contract: `run_load(load, address)` is through when all connections are; it raises LoadFailed where more of them than the
+load tolerates were not as the mode wants them, for figures of a server that turns clients away mean nothing.
 """
 
 import json
@@ -15,9 +15,6 @@ SOURCES = 10_000
 
 FIRST_SOURCE = "127.64.0.0"
 
-TOLERATED = 0.001
-"""Of all connections."""
-
 LIMIT = 60.0
 """Seconds in which connections are begun."""
 
@@ -28,7 +25,8 @@ class LoadFailed(Exception):
 
 @dataclass(frozen=True)
 class Load:
-    """What the clients do. mode: see `load --help`. rate: new connections a second; 0: as many as `concurrency` at a time give."""
+    """What the clients do. mode: see `load --help`. rate: new connections a second; 0: as many as `concurrency` at a time give. tolerated:
+    the share of them that may fail."""
 
     mode: str
     connections: int
@@ -36,6 +34,7 @@ class Load:
     rate: float = 0.0
     sources: str = f"{FIRST_SOURCE}:{SOURCES}"
     argument: str = ""
+    tolerated: float = 0.001
 
     def command(self, address: str) -> list[str]:
         """Without the program."""
@@ -83,7 +82,7 @@ def run_load(load: Load, address: str) -> LoadResult:
         raise LoadFailed(done.stderr.strip())
     result = parse_result(done.stdout)
     failed = sum(result.failures.values())
-    if failed > TOLERATED * load.connections or result.connections + failed < load.connections:
+    if failed > load.tolerated * load.connections or result.connections + failed < load.connections:
         raise LoadFailed(
             f"{result.connections} of {load.connections} connections were as wanted: failures {result.failures}, replies {result.replies};"
             f" {done.stderr.strip()}"

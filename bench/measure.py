@@ -43,8 +43,8 @@ def measure(
 
 def _measure_once(case: Case, system: System, scale: float) -> Sample:
     with system.start(case) as running:
-        if case.visit is not None:
-            _loaded(case, system, running, case.visit)
+        if case.visit is not None and not running.knows_clients:
+            run_load(case.visit, running.address)
         _loaded(case, system, running, case.warm_up)
         groups = {"server": running.server, **running.others}
         for group in groups.values():
@@ -69,6 +69,7 @@ def _measure_once(case: Case, system: System, scale: float) -> Sample:
 
 def _loaded(case: Case, system: System, running: Running, load: Load) -> LoadResult:
     """Raises LoadFailed where the clients were not answered as the case wants it."""
+    load = replace(load, mode=case.modes.get(system.name, load.mode))
     try:
         result = run_load(load, running.address)
     except LoadFailed as failure:

@@ -18,6 +18,11 @@ def networks(count: int = COUNT) -> list[str]:
     """See the module's contract."""
     chance = random.Random(0)  # noqa: S311  (no secret)
     prefixes = sorted(chance.sample(range(1 << 16, _LAST_PREFIX), count - SOURCES))
-    first = int(ipaddress.IPv4Address(FIRST_SOURCE))
     others = [f"{ipaddress.IPv4Address(prefix << 8)}/24" for prefix in prefixes]
-    return [*others, *(str(ipaddress.IPv4Address(first + number)) for number in range(SOURCES))]
+    return [*others, *clients()]
+
+
+def clients() -> list[str]:
+    """The load generator's addresses."""
+    first = int(ipaddress.IPv4Address(FIRST_SOURCE))
+    return [str(ipaddress.IPv4Address(first + number)) for number in range(SOURCES)]

@@ -9,7 +9,7 @@ CASE = Case(
     load=Load("drop", connections=60_000, concurrency=64),
     warm_up=Load("drop", connections=5_000, concurrency=64),
     replies=frozenset({"521"}),
-    systems=("accept-loop", "postwarden", "postscreen"),
+    systems=("accept-loop", "haproxy", "haproxy-1-thread", "postwarden", "postscreen"),
     aims=(Aim("postscreen", 3.0, 3.5), Aim("haproxy", 0.75, 0.9), Aim("accept-loop", 0.5, 0.6)),
     spec="""
   access:
@@ -23,4 +23,5 @@ CASE = Case(
         "postscreen_denylist_action": "drop",
     },
     listed=True,
+    modes={"haproxy": "closed", "haproxy-1-thread": "closed"},
 )

@@ -24,8 +24,9 @@ class Case:
     replies    -- the only reply codes that may come
     systems    -- that the case is for, by name
     listed     -- whether there is an access list of `bench.networks` (ConfigMap `zombies`, key `networks`)
-    name_server -- whether the three zones of `bench.systems.name_server` are served
-    visit      -- what the clients do once before all else, to be known
+    name_server -- whether the three zones of `bench.zones` are served
+    modes      -- of the load, where a system's clients see something else than the others'
+    visit      -- what the clients do once before all else, to be known; systems may know them from the start
     """
 
     name: str
@@ -39,6 +40,7 @@ class Case:
     postscreen: Mapping[str, str] = field(default_factory=dict)
     listed: bool = False
     name_server: bool = False
+    modes: Mapping[str, str] = field(default_factory=dict)
     visit: Load | None = None
 
     @property

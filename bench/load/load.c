@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const struct mode *const modes[] = {&drop_mode, &early_mode, &greeted_mode, &mail_mode, &hold_mode};
+static const struct mode *const modes[] = {&drop_mode, &closed_mode, &early_mode, &greeted_mode, &mail_mode, &hold_mode};
 
 static const char *const FAILURE_NAMES[FAILURES] = {"connect", "reset", "timeout", "early_end", "unexpected"};
 
@@ -38,7 +38,7 @@ static struct connection *slots;
 static uint32_t *free_slots, free_count;
 static int poller;
 static uint64_t begun_at;
-static uint32_t begun, ended, succeeded;
+static uint32_t begun, ended, succeeded, resets;
 static uint32_t failures[FAILURES], codes[1000];
 static uint64_t *latencies;
 static size_t latency_count;
@@ -169,7 +169,11 @@ static void readable(struct connection *c) {
             continue;
         }
         if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-        if (n < 0) {
+        if (n < 0 && c->verdict && !mode->ended) {
+            /* It closed with our input unread. The client has its answer all the same. */
+            resets++;
+            done(c);
+        } else if (n < 0) {
             fail(c, c->established ? FAIL_RESET : FAIL_CONNECT);
         } else if (mode->ended) {
             mode->ended(c);
@@ -272,7 +276,7 @@ static void report(void) {
     comma = "";
     for (int i = 0; i < 1000; i++)
         if (codes[i]) printf("%s\"%03d\": %u", comma, i, codes[i]), comma = ", ";
-    printf("}");
+    printf("}, \"reset_after_verdict\": %u", resets);
     print_quantiles("latency_us", latencies, latency_count);
     if (mode->report) mode->report();
     printf("}\n");

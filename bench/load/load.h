@@ -65,6 +65,6 @@ void fail(struct connection *c, enum failure why);
 /* Prints `, "NAME": {"p50": …, "p90": …, "p99": …, "max": …}` in microseconds of nanoseconds, which it sorts. */
 void print_quantiles(const char *name, uint64_t *samples, size_t count);
 
-extern const struct mode drop_mode, early_mode, greeted_mode, mail_mode, hold_mode;
+extern const struct mode drop_mode, closed_mode, early_mode, greeted_mode, mail_mode, hold_mode;
 
 #endif

@@ -20,6 +20,23 @@ const struct mode drop_mode = {
     .line = dropped_line,
 };
 
+static void closed_line(struct connection *c, int code, int more, const char *text, size_t length) {
+    (void)code, (void)more, (void)text, (void)length;
+    fail(c, FAIL_UNEXPECTED);
+}
+
+static void closed_end(struct connection *c) {
+    verdict(c);
+    done(c);
+}
+
+const struct mode closed_mode = {
+    .name = "closed",
+    .about = "says nothing; waits for the end, without a reply",
+    .line = closed_line,
+    .ended = closed_end,
+};
+
 static const char EARLY[] = "EHLO zombie.example\r\nMAIL FROM:<a@example.com>\r\n";
 
 static void early_connected(struct connection *c) { say(c, EARLY, sizeof EARLY - 1); }

@@ -1,7 +1,7 @@
 """The mail server behind: Debian's Postfix in a control group of its own, its smtpd taking connections as descriptors."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from harness.postfix import Postfix
 from harness.postfix_fixtures import make_postfix_root
@@ -15,11 +15,8 @@ SETTINGS = {"default_process_limit": "200", "smtpd_tls_security_level": "none"}
 @contextmanager
 def passed_to() -> Iterator[tuple[Postfix, ControlGroup]]:
     """It runs within the block; `pass_socket` is where it takes connections."""
-    with ControlGroup("mta") as group:
-        postfix = Postfix(make_postfix_root(), handoff="pass", settings=SETTINGS)
+    postfix = Postfix(make_postfix_root(), handoff="pass", settings=SETTINGS)
+    with ControlGroup("mta") as group, ExitStack() as running:
         with group.joined():
-            postfix.__enter__()
-        try:
-            yield postfix, group
-        finally:
-            postfix.__exit__(None, None, None)
+            running.enter_context(postfix)
+        yield postfix, group

@@ -12,11 +12,13 @@ from bench.control_group import ControlGroup
 @dataclass(frozen=True)
 class Running:
     """A started system. address: `HOST:PORT` that clients connect to. server: what is counted, loggers included. others: what stands
-    behind or beside it, by role (`mta`, `name server`); each is shown apart."""
+    behind or beside it, by role (`mta`, `name server`); each is shown apart.
+    knows_clients: the case's visits are not needed."""
 
     address: str
     server: ControlGroup
     others: Mapping[str, ControlGroup] = field(default_factory=dict)
+    knows_clients: bool = False
 
 
 class System(Protocol):

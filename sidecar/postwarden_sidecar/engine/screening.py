@@ -157,7 +157,7 @@ class Screening:
         address = self.facts.address
         if match.action is AccessAction.REJECT:
             self._journal.event(EventKind.DENYLISTED, now)
-            reason = f"{address} is rejected by {match.place}"
+            reason = access.denial(address, match.place)
             acted = self.standing.fail(rules.mode, access.TEST, rules.access.reject_action, reason)
             self._journal.test(access.TEST, False, acted, now, now, match.place)
             return self._drop() if acted is Action.DROP else None
@@ -172,7 +172,7 @@ class Screening:
     def _keys(self, rules: Rules) -> tuple[str, ...]:
         """Whose passes count: the client's prefix, and its exact address for DNSBL, where these differ."""
         cache, address = rules.cache, self.facts.address
-        key = prefix.key(self.facts, cache.prefix_ipv4, cache.prefix_ipv6)
+        key = prefix.key(self.facts.address, self.facts.packed, cache.prefix_ipv4, cache.prefix_ipv6)
         return (address,) if key == address else (key, address)
 
     def _look_up(self, rules: Rules) -> Step:
@@ -326,7 +326,9 @@ class Screening:
     def _limits_key(self) -> str:
         rules = self._context.rules
         assert rules is not None
-        return prefix.key(self.facts, rules.limits.prefix_ipv4, rules.limits.prefix_ipv6)
+        return prefix.key(
+            self.facts.address, self.facts.packed, rules.limits.prefix_ipv4, rules.limits.prefix_ipv6
+        )
 
     def judge(self, verdict: Verdict, reason: str) -> None:
         """What becomes of the client is known, or is known better; after its one mail to exempt recipients nothing changes that."""

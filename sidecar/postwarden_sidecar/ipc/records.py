@@ -2,17 +2,16 @@
 32 KiB a packet.
 
 Screening never waits for telemetry: what does not fit the socket is dropped and counted in the page.
-MessagePack by msgspec, for it encodes a record in about 4 us; a batch is a MessagePack array put together
-from encoded records.
+MessagePack by msgspec: a record is an array (`engine.record`), a batch an array put together from encoded records.
 """
 
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from postwarden_sidecar.engine.record import MAX_TEXT, Event, Lookup, Record, TestResult
 from postwarden_sidecar.ipc.messages import MAX_MESSAGE
@@ -65,7 +64,7 @@ def _shrink(record: Record) -> bytes:
 def _bound(part: _Part, limit: int) -> _Part:
     texts: dict[str, Any] = {
         name: _cut(value, limit)
-        for name in part.__dataclass_fields__
+        for name in part.__struct_fields__
         if type(value := getattr(part, name)) is str
     }
     return replace(part, **texts)

@@ -6,7 +6,6 @@ import select
 
 from postwarden_sidecar.engine.actions import Interest
 
-
 # One number for all clients that wait, not one each.
 _INPUT_OR_END = select.EPOLLIN | select.EPOLLRDHUP
 _NEWS = _INPUT_OR_END | select.EPOLLET
