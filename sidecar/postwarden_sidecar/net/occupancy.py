@@ -107,8 +107,10 @@ class Presence:
         self._cell: int | None = _SCREENING
         occupancy.cells[_SCREENING] += 1
 
-    def load(self, client: str) -> Load:
-        """The client is known now, and counted once, however often this is called. client: its address, cut to limits.prefix_*."""
+    def __call__(self, client: str) -> Load:
+        """How busy the pod is. The client is known now, and counted once, however often this is asked.
+
+        client: its address, cut to limits.prefix_*."""
         if self._client != client:
             clients = self._occupancy.clients
             self._client = client
