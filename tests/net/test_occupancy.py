@@ -46,7 +46,7 @@ def come(pod: Pod, count: int, limits: Limits = TEN) -> list[Presence]:
     found = []
     for number in range(count):
         presence = pod.workers[number % len(pod.workers)].arrive(limits)
-        presence(f"192.0.2.{number}")
+        presence.load(f"192.0.2.{number}")
         found.append(presence)
     return found
 

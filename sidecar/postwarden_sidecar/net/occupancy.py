@@ -107,7 +107,7 @@ class Presence:
         self._cell: int | None = _SCREENING
         occupancy.cells[_SCREENING] += 1
 
-    def __call__(self, client: str) -> Load:
+    def load(self, client: str) -> Load:
         """How busy the pod is. The client is known now, and counted once, however often this is asked.
 
         client: its address, cut to limits.prefix_*."""
@@ -116,6 +116,8 @@ class Presence:
             self._client = client
             clients[client] = clients.get(client, 0) + 1
         return self._occupancy.load(self._limits, client)
+
+    __call__ = load  # a bound method would be an object more for each client that waits
 
     @property
     def unoffered(self) -> frozenset[str]:
