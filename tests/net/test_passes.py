@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 from postwarden_sidecar.ipc.channel import Channel
-from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
+from postwarden_sidecar.ipc.messages import Applied, PassAnswer, PassQuery, PassStored
 from postwarden_sidecar.ipc.pair import make_pair
 from postwarden_sidecar.net.loop import Loop
 from postwarden_sidecar.worker import passes
@@ -58,6 +58,19 @@ def test_a_question_that_is_not_answered_in_5_ms_counts_as_unknown_and_a_late_an
     assert it.answers == [{}]
     it.passes.receive(PassAnswer(1, {"pregreet": LATER}))
     assert it.answers == [{}]
+
+
+def test_while_the_supervisor_reads_nothing_clients_are_unknown_at_once_and_rules_have_room(
+    it: Supervised,
+) -> None:
+    """Thousands of questions and passes must not take the places of what can't be told again."""
+    for number in range(5_000):
+        it.passes.lookup(f"192.0.2.{number}", it.answers.append)
+        it.passes.store(f"198.51.100.{number}", {"pregreet": LATER})
+    assert it.channel.wants_write
+    assert it.answers.count({}) > 4_000
+    for serial in range(100):
+        it.channel.send(Applied(serial, ""))  # a full queue would raise
 
 
 def test_what_the_control_pair_does_not_take_waits_bounded_and_is_sent_when_it_does(

@@ -168,6 +168,12 @@ class Stress(msgspec.Struct, tag="stress", frozen=True):
     connections: int
 
 
+class AcceptPaused(msgspec.Struct, tag="accept_paused", frozen=True):
+    """Worker -> supervisor: clients wait for accept; why in one sentence. At most one a second."""
+
+    why: str
+
+
 ToWorker = (
     RulesInForce
     | NoRules
@@ -182,4 +188,14 @@ ToWorker = (
     | Suspect
     | Drain
 )
-ToSupervisor = Ready | Applied | PassQuery | PassStored | ProbeWanted | UpstreamFault | EhloLearned | Stress
+ToSupervisor = (
+    Ready
+    | Applied
+    | PassQuery
+    | PassStored
+    | ProbeWanted
+    | UpstreamFault
+    | EhloLearned
+    | Stress
+    | AcceptPaused
+)
