@@ -19,7 +19,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
 from postwarden.telemetry import prometheus
-from postwarden.telemetry.endpoint import OtlpProtocol, wanted_endpoint
+from postwarden.telemetry.endpoint import OtlpProtocol, wanted_endpoints
 from postwarden.telemetry.otlp_metrics import INTERVAL
 from postwarden.telemetry.readings import Reading
 from postwarden.telemetry.resource import resource as resource_of
@@ -55,9 +55,10 @@ class Telemetry:
     page: the shared page that metrics are read from; it must outlive this object. state: called for metrics, by any thread. resource:
     attributes of the OpenTelemetry resource besides the service's own, such as k8s.pod.name (`resource.from_environment`). log_stream:
     an open binary stream, stdout or stderr; None: no log lines. hostname, pid: as shown in Postscreen lines. otlp_endpoint:
-    `http://HOST:PORT` or https; None: as OTEL_EXPORTER_OTLP_ENDPOINT says, else no OTLP. otlp_protocol: None chooses
-    (`endpoint.parse_endpoint`). metrics_interval: seconds between two OTLP exports of metrics. clock: seconds, never going back, for
-    sampling. environ: where OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL, OTEL_SDK_DISABLED and NO_COLOR are looked up.
+    `http://HOST:PORT` or https; None: as OTEL_EXPORTER_OTLP_ENDPOINT says, else no OTLP; signals may have their own
+    (`endpoint.wanted_endpoints`). otlp_protocol: None chooses (`endpoint.parse_endpoint`). metrics_interval:
+    seconds between two OTLP exports of metrics. clock: seconds, never going back, for sampling.
+    environ: where the variables of `endpoint.wanted_endpoints` and NO_COLOR are looked up.
 
     An endpoint that is malformed or down is warned of (logger `postwarden_sidecar.telemetry`) and never raises.
     """
@@ -93,9 +94,10 @@ class Telemetry:
         self._exposition = prometheus.Exposition(self._read, shown)
         self._otlp: Otlp | None = None
         try:
-            endpoint = wanted_endpoint(otlp_endpoint, otlp_protocol, environ)
-            if endpoint is not None:
-                self._otlp = Otlp(endpoint, found, self._read, clock=clock, metrics_interval=metrics_interval)
+            if endpoints := wanted_endpoints(otlp_endpoint, otlp_protocol, environ):
+                self._otlp = Otlp(
+                    endpoints, found, self._read, clock=clock, metrics_interval=metrics_interval
+                )
         except Exception as error:  # the SDK reads variables of its own and raises what it likes
             _LOGGER.warning("no OTLP: %s", error)
 
