@@ -197,12 +197,12 @@ class Telemetry:
         trace = self._export(record) if self._otlp is not None else None
         if self._stream is None:
             return []
-        if log_format == "pretty":
-            return [pretty.pretty_line(record, colour=self._colour).encode()]
         if log_format == LogFormat.JSON:
             if trace is None:
                 return [logs.json_line(record)]
             return [logs.json_line(record, format_trace_id(trace.trace_id), format_span_id(trace.span_id))]
+        if log_format == "pretty":
+            return [pretty.pretty_line(record, colour=self._colour).encode()]
         legacy = log_format == LogFormat.POSTSCREEN_LEGACY
         found = postscreen.lines(record, self._hostname, self._pid, legacy=legacy)
         return [line.encode() for line in found]
@@ -228,7 +228,7 @@ class Telemetry:
         if not lines or self._stream is None:
             return
         try:
-            self._stream.write(b"".join(line + b"\n" for line in lines))
+            self._stream.write(b"\n".join([*lines, b""]))  # one write for all of a batch
             self._stream.flush()
         except (OSError, ValueError) as error:  # ValueError: the stream was closed
             self._lose("line", len(lines), f"log lines can't be written: {error}")
