@@ -9,9 +9,9 @@ The keys of the attributes are those of `telemetry.attributes`, in its order; a 
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 from functools import lru_cache
+from math import floor
 
 import msgspec
 from msgspec import UNSET, UnsetType, field
@@ -146,7 +146,7 @@ def stress_line(moment: float, on: bool, connections: int) -> bytes:
 
 def rfc3339(moment: float) -> str:
     """`2026-01-31T12:00:00.123456Z`. moment: epoch seconds."""
-    second = math.floor(moment)
+    second = floor(moment)
     microsecond = round((moment - second) * 1_000_000)
     if microsecond == 1_000_000:
         second, microsecond = second + 1, 0
@@ -175,12 +175,21 @@ def details(event: Event) -> dict[str, str | int]:
 
 def _event(event: Event) -> _Event:
     text, offset = event.text, event.offset
-    shown = _Event(event.kind._value_, offset and _seconds(offset), text and printable(text))
-    if event.sender or event.recipient or event.helo or event.proto:  # a refused recipient
-        shown.sender, shown.recipient = printable(event.sender), printable(event.recipient)
-        shown.helo, shown.proto = printable(event.helo), printable(event.proto)
-    shown.count = event.count
-    return shown
+    sender = recipient = helo = proto = ""
+    if event.proto or event.sender or event.recipient or event.helo:  # a refused recipient
+        sender, recipient, helo, proto = all_printable(
+            (event.sender, event.recipient, event.helo, event.proto)
+        )
+    return _Event(
+        event.kind._value_,
+        offset and _seconds(offset),
+        text and printable(text),
+        sender,
+        recipient,
+        helo,
+        proto,
+        event.count,
+    )
 
 
 def _lookup(lookup: Lookup) -> _Lookup:
