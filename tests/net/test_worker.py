@@ -164,8 +164,8 @@ def test_passes_are_asked_for_kept_and_stored() -> None:
             assert client.hear_line() == TEASER, "a question that is not answered in time is answered with no"
             assert client.hear_line() == GREETING
             queries = [worker.receive(), worker.receive()]
-            assert [(type(query), query.key) for query in queries if isinstance(query, PassQuery)] == [
-                (PassQuery, "127.0.0.1")
+            assert [(type(query), query.keys) for query in queries if isinstance(query, PassQuery)] == [
+                (PassQuery, ("127.0.0.1",))
             ] * 2
             stored = worker.receive()
             assert isinstance(stored, PassStored)
@@ -182,7 +182,7 @@ def test_an_answer_of_the_supervisor_counts() -> None:
             with worker.connect() as client:
                 while not isinstance(query := worker.receive(), PassQuery):
                     pass
-                worker.channel.send(PassAnswer(query.query, {"pregreet": time.time() + 60}))
+                worker.channel.send(PassAnswer(query.query, {"127.0.0.1": {"pregreet": time.time() + 60}}))
                 if client.hear_line() == GREETING:
                     return
         pytest.fail("no answer counted")

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from types import MappingProxyType
 
-_NO_PASSES: Mapping[str, float] = MappingProxyType({})
+NO_PASSES: Mapping[str, float] = MappingProxyType({})
 
 
 class Facts:
@@ -22,7 +22,7 @@ class Facts:
     def __init__(self, address: str) -> None:
         """Raises ValueError if address is no IP address."""
         self.address, self.packed = normalise(address)
-        self.passes = _NO_PASSES
+        self.passes = NO_PASSES
         self.said = b""
         self.waited = False
 
@@ -38,7 +38,7 @@ def normalise(address: str) -> tuple[str, bytes]:
         text = ".".join(map(str, packed))
         if text != address:
             raise ValueError(f"{address!r} is no usual form of an IPv4 address")
-        return text, packed
+        return address, packed
     v6 = ipaddress.IPv6Address(address.partition("%")[0])
     mapped = v6.ipv4_mapped
     if mapped is not None:

@@ -15,10 +15,9 @@ decided is `screening`'s, what is said `dialog`'s; here is who is asked when.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 
-from postwarden_sidecar.checks.facts import Facts
+from postwarden_sidecar.checks.facts import Facts, normalise
 from postwarden_sidecar.engine import naming, replies
 from postwarden_sidecar.engine.actions import (
     IDLE,
@@ -78,11 +77,13 @@ class Connection:
         known; key: its address, cut to limits.prefix_*. announced: by a PROXY header read before. elsewhere: asked once a header is
         whole, with how many bytes of it wait still: True if another worker has the client now. Raises ValueError if an address is none."""
         self.interest = Interest.HANGUP
-        self._actions: deque[EngineAction] = deque()
+        self._actions: list[
+            EngineAction
+        ] = []  # some at most; a deque would take 0.7 KB of each client that waits
         self._context = context
         self._rules = context.rules
         facts = Facts(peer_address)
-        local = Facts(local_address).address
+        local = normalise(local_address)[0]
         self._endpoints = Endpoints(facts.address, peer_port, local, local_port, facts.address, peer_port)
         self._journal = Journal(now, wall)
         self._screening = Screening(context, facts, self._journal, load)
@@ -93,10 +94,9 @@ class Connection:
         self._greeting_open = False  # a teaser is out, and no line yet that completes the greeting
         self._last_word: LastWord | None = None
         self._read = 0  # bytes read in DIALOG or LAST_WORD
-        self._elsewhere = elsewhere
         timeout = None if announced is not None else context.proxy_timeout(facts.packed)
         if timeout is not None:
-            self._header = HeaderParser()
+            self._header, self._elsewhere = HeaderParser(), elsewhere
             self._enter(_HEADER, Interest.PEEK, now + timeout)
         else:
             self._begin(now, announced)
@@ -226,7 +226,7 @@ class Connection:
         talk = self._conversation if self._state == _DIALOG else None
         if not self._actions and talk is not None and talk.dialog.paused:
             self._go_on(talk, talk.receive(b"", talk.now), talk.now)
-        return self._actions.popleft() if self._actions else None
+        return self._actions.pop(0) if self._actions else None
 
     def _receive_header(self, header: HeaderParser, data: bytes, now: float) -> int:
         try:

@@ -22,6 +22,7 @@ from postwarden_sidecar.ipc.channel import Channel, ChannelFull, Message
 from postwarden_sidecar.ipc.messages import (
     AcceptAlso,
     AcceptNoMore,
+    AcceptPaused,
     Applied,
     Drain,
     EhloLearned,
@@ -175,6 +176,12 @@ class Worker:
             with suppress(ChannelFull):  # the supervisor has a thousand of them to read
                 self._channel.send(fault)
 
+    def accept_paused(self, why: str) -> None:
+        """For the log."""
+        if self._control_open:
+            with suppress(ChannelFull, ChannelClosed):  # as below
+                self._channel.send(AcceptPaused(why))
+
     def stress_changed(self, on: bool, connections: int) -> None:
         """For the log."""
         if self._control_open:
@@ -291,6 +298,7 @@ class Worker:
                 self._loop.set_deadline(self, self._records_due)
         if self._control_open:
             try:
+                self._passes.ask()
                 self._passes.send_waiting()
             except ChannelClosed:
                 self._orphaned()
