@@ -74,7 +74,7 @@ class Session:
         self._dnsbl: Inquiry | None = None
         self._presence = environment.occupancy.arrive(None if context.rules is None else context.rules.limits)
         # Neither is a method of ours: engine and session would hold each other.
-        load, elsewhere = self._presence.load, partial(environment.neighbours.give, client, peer, local)
+        load, elsewhere = self._presence, partial(environment.neighbours.give, client, peer, local)
         now = environment.loop.now
         self._engine = Connection(context, *peer, *local, now, wall, load, announced, elsewhere)
         self._stage = ""
@@ -177,7 +177,10 @@ class Session:
 
     def _send(self, reply: bytes) -> None:
         try:
-            self._client.send(reply)
+            if self._engine.over:
+                self._client.send_last(reply)
+            else:
+                self._client.send(reply)
         except OSError:
             self._lose()
 
