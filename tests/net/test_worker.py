@@ -146,7 +146,7 @@ def test_it_accepts_only_when_it_knows_rules_and_upstream() -> None:
 
 
 def test_records_of_many_clients_come_in_few_batches() -> None:
-    """One at once, the others a batch each 10 ms; alone a batch costs ten times what a record does."""
+    """One at once, the others a batch each RECORDS_PACE; alone a batch costs ten times what a record does."""
     with Supervised() as worker:
         worker.put_in_force(DROP, "")
         began = time.monotonic()

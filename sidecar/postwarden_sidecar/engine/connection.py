@@ -106,6 +106,11 @@ class Connection:
         """Of ipc.page.STAGES: "screening", "dialog" or "handoff"."""
         return _STAGES[self._state]
 
+    @property
+    def over(self) -> bool:
+        """What is to be sent yet is the last, if but one Send waits."""
+        return self._state == _CLOSED and not any(isinstance(action, Send) for action in self._actions)
+
     # What the driver tells
 
     def receive_peek(self, data: bytes, now: float) -> int:

@@ -177,7 +177,10 @@ class Session:
 
     def _send(self, reply: bytes) -> None:
         try:
-            self._client.send(reply)
+            if self._engine.over:
+                self._client.send_last(reply)
+            else:
+                self._client.send(reply)
         except OSError:
             self._lose()
 
