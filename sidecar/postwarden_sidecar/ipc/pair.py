@@ -40,10 +40,10 @@ def make_pair() -> tuple[socket.socket, socket.socket]:
     return ends
 
 
-def prepare(end: socket.socket) -> None:
-    """Make an inherited end non-blocking and give it the buffers' size."""
+def prepare(end: socket.socket, send_buffer: int = BUFFER) -> None:
+    """Make an inherited end non-blocking and give it the buffers' size. send_buffer: bytes; the kernel takes net.core.wmem_max for more."""
     end.setblocking(False)
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
 
 
