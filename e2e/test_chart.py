@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from harness.chart import CHART, HelmRefused, documents, rendered, run_helm
+from harness.cluster_tools import helm3
 from harness.operator_process import CRD
 from postwarden_operator.policy import parse_policy
 from postwarden_operator.policy.vocabulary import Mode
@@ -104,6 +105,18 @@ def test_values_that_cannot_be_used_are_refused_with_their_place(values: str, se
     with pytest.raises(HelmRefused) as refused:
         rendered(values)
     assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.name.removesuffix(".values.yaml"))
+def test_helm_3_renders_the_same_and_has_nothing_to_say_against_it(values: Path) -> None:
+    text = values.read_text()
+    assert documents(rendered(text, program=helm3)) == documents(rendered(text))
+    run_helm("lint", "--strict", CHART, "--values", values, program=helm3)
+
+
+def test_helm_3_refuses_values_with_their_place() -> None:
+    with pytest.raises(HelmRefused, match=r"at '/operator': additional properties 'replica' not allowed"):
+        rendered("operator: {replica: 3}", program=helm3)
 
 
 def test_a_chart_around_this_one_may_set_global_values() -> None:

@@ -25,6 +25,7 @@ from harness.chart import (
 )
 from harness.cluster import ApiError, ApiServer, wait_for
 from harness.cluster_process import LoggedProcess
+from harness.cluster_tools import helm3
 from harness.foreign_crds import foreign_crds
 from harness.operator_authority import AuthorityOperator
 from harness.operator_process import ACCOUNT, CRD, NAMESPACE
@@ -122,6 +123,25 @@ def namespace_of_mail(cluster: ApiServer, request: pytest.FixtureRequest) -> str
     name = f"mail-{abs(hash(request.node.name)) % 10**8}"
     cluster.create_namespace(name)
     return name
+
+
+def test_a_release_of_helm_3_is_upgraded_by_helm_4_and_uninstalled_by_helm_3(
+    cluster: ApiServer, namespace_of_mail: str
+) -> None:
+    where = ("--namespace", RELEASE_NAMESPACE)
+    run_helm("install", RELEASE, CHART, *where, kubeconfig=cluster.kubeconfig, program=helm3)
+    cluster.apply(policy("wall", namespace_of_mail))
+    helm(cluster, "upgrade", CHART, values="operator: {replicas: 3}")
+    assert cluster.get("deployment", "postwarden-operator", RELEASE_NAMESPACE)["spec"]["replicas"] == 3
+    run_helm(
+        *("upgrade", RELEASE, CHART, *where, "--set", "operator.replicas=4"),
+        kubeconfig=cluster.kubeconfig,
+        program=helm3,
+    )
+    assert cluster.get("deployment", "postwarden-operator", RELEASE_NAMESPACE)["spec"]["replicas"] == 4
+    run_helm("uninstall", RELEASE, *where, kubeconfig=cluster.kubeconfig, program=helm3)
+    assert policy_names(cluster, namespace_of_mail) == ["wall"]
+    assert "postwarden" not in cluster.kubectl("get", "clusterroles", "--output=name")
 
 
 def test_upgrade_brings_the_newer_crd(cluster: ApiServer, tmp_path: Path) -> None:

@@ -4,38 +4,20 @@ They come by the node's port of a Service with `externalTrafficPolicy: Local`, a
 """
 
 import re
-from collections.abc import Iterator
 
-import pytest
 from harness.mail_clients import ClientPod
 from harness.mail_cluster import MailService
 from harness.mail_cluster_fixtures import enforce, screening
 from harness.netns import NetworkNamespace
-from harness.one_node.node import OneNode
+from harness.outside_clients import FRIEND, ZOMBIE, node_of, outside
 from harness.polling import poll
 from harness.smtp import Client
 
-GATEWAY, FRIEND, ZOMBIE = "198.51.100.1", "198.51.100.7", "198.51.100.66"
-"""Of a network that is for documentation (RFC 5737)."""
-
-
-@pytest.fixture
-def outside(mail_service: MailService) -> Iterator[NetworkNamespace]:
-    """A network beyond the node's."""
-    cluster = mail_service.cluster
-    if not isinstance(cluster, OneNode):
-        pytest.skip("clients outside pods can be had beside the tests' own node only")
-    with NetworkNamespace() as network:
-        cluster.network.link(network, [f"{GATEWAY}/24"], [f"{FRIEND}/24", f"{ZOMBIE}/24"])
-        network.run(["ip", "route", "add", "default", "via", GATEWAY])
-        yield network
+__all__ = ["outside"]
 
 
 def connect(service: MailService, network: NetworkNamespace, source: str) -> Client:
-    cluster = service.cluster
-    assert isinstance(cluster, OneNode)
-    port = int(service.kubectl("get", "service", "mail", "--output=jsonpath={.spec.ports[0].nodePort}"))
-    return Client(cluster.layout.node_address, port, source=source, network=network)
+    return Client(node_of(service).layout.node_address, service.node_port(), source=source, network=network)
 
 
 def test_they_are_screened_and_delivered_under_their_own_address(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from harness.mail_clients import ClientPod
 from harness.mail_cluster import MailService
-from harness.mail_cluster_fixtures import ANNOTATIONS, enforce, screening
+from harness.mail_cluster_fixtures import ANNOTATIONS, ENFORCED_WITHIN, enforce, screening
 from harness.one_node.fixtures import RealCluster
 from harness.polling import poll
 from harness.screening_objects import wait_for_reasons
@@ -67,6 +67,36 @@ def test_kubelets_probes_are_no_clients_and_the_mtas_port_is_not_called_exposed(
     assert "any pod may write itself an address" not in redirected.kubectl(
         "logs", name, "--container=postwarden-sidecar"
     )
+
+
+def test_clients_by_ipv6_are_screened_and_delivered_under_their_own_address(
+    redirected: MailService, client: ClientPod
+) -> None:
+    (name,) = redirected.pods()
+    pod, own = (v6_address(redirected, each) for each in (name, client.name))
+    enforce(redirected, **screening())
+    assert client.speak("early", host=pod, port=25).last.startswith("550 5.5.1")
+    said = client.speak("good", host=pod, port=25, subject="by IPv6")
+    assert said.last.startswith("250 2.0.0 Ok: queued"), said
+    (mail,) = poll(lambda: [each for each in client.mails() if "by IPv6" in each], 15, redirected.told)
+    assert f"[IPv6:{own}]" in mail
+    verdicts = [each for each in redirected.sidecar_log(name) if each.get("client.address") == own]
+    assert [each["postwarden.verdict"] for each in verdicts] == ["rejected", "pass_new"]
+    enforce(redirected, **screening(f"{own}/128"))
+    poll(
+        lambda: client.speak("good", host=pod, port=25).replies[0].startswith("521"),
+        ENFORCED_WITHIN,
+        redirected.told,
+    )
+
+
+def v6_address(service: MailService, pod: str) -> str:
+    """Skips where pods have none: the tests' own node gives them one."""
+    status = json.loads(service.kubectl("get", "pod", pod, "--output=json"))["status"]
+    found = [each["ip"] for each in status["podIPs"] if ":" in each["ip"]]
+    if not found:
+        pytest.skip("the pods of this cluster have no IPv6 address")
+    return str(found[0])
 
 
 def test_the_mta_does_not_start_without_the_rule(redirected: MailService) -> None:

@@ -1,4 +1,4 @@
-"""The chart, as Helm renders it: built from the module e2e/tools/helm.
+"""The chart, as Helm renders it: built from the module e2e/tools/helm, or helm3.
 
 Contract: `rendered` gives the chart's text for some values, `documents` its objects; HelmRefused holds Helm's words. Nothing is
 fetched, and nothing of the user's Helm is read or written.
@@ -7,6 +7,7 @@ fetched, and nothing of the user's Helm is read or written.
 import os
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,18 @@ class HelmRefused(Exception):
     """The text is what Helm wrote."""
 
 
-def run_helm(*arguments: str | Path, kubeconfig: Path | None = None, stdin: str = "") -> str:
-    """Its stdout. Raises HelmRefused."""
+def run_helm(
+    *arguments: str | Path,
+    kubeconfig: Path | None = None,
+    stdin: str = "",
+    program: Callable[[], Path] = helm,
+) -> str:
+    """Its stdout. program: `helm` or `helm3`. Raises HelmRefused."""
     with tempfile.TemporaryDirectory() as home:
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": home}
         environment["KUBECONFIG"] = str(kubeconfig or Path(home) / "none")
         done = subprocess.run(
-            [helm(), *arguments],
+            [program(), *arguments],
             input=stdin,
             capture_output=True,
             text=True,
@@ -45,10 +51,10 @@ def run_helm(*arguments: str | Path, kubeconfig: Path | None = None, stdin: str 
     return done.stdout
 
 
-def rendered(values: str = "", *options: str) -> str:
+def rendered(values: str = "", *options: str, program: Callable[[], Path] = helm) -> str:
     """What `helm template` gives for values in YAML. Raises HelmRefused."""
     where = ("--namespace", RELEASE_NAMESPACE, "--values", "-")
-    return run_helm("template", RELEASE, CHART, *where, *options, stdin=values or "{}")
+    return run_helm("template", RELEASE, CHART, *where, *options, stdin=values or "{}", program=program)
 
 
 def documents(text: str) -> list[dict[str, Any]]:

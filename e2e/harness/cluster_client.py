@@ -130,6 +130,25 @@ class ClusterClient:
             raise KubectlError(f"kubectl {command} exited {done.returncode}:\n{done.stdout}{done.stderr}")
         return done.stdout
 
+    def shell(self, command: str, folder: Path) -> str:
+        """The stdout of a command line as documentation has it, run in `folder`, with kubectl on its PATH. Raises KubectlError."""
+        done = subprocess.run(
+            ["sh", "-c", command],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=KUBECTL_TIMEOUT,
+            env=self.shell_environment(),
+        )
+        if done.returncode != 0:
+            raise KubectlError(f"`{command}` exited {done.returncode}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def shell_environment(self) -> dict[str, str]:
+        """For a shell whose kubectl is this cluster's administrator."""
+        environment = self._kubectl_environment(None)
+        return environment | {"PATH": f"{self._kubectl_binary.parent}:{environment['PATH']}"}
+
     def start_kubectl(self, *args: str | Path) -> subprocess.Popen[str]:
         """kubectl as a process that goes on, with pipes for stdin and stdout; end it."""
         return subprocess.Popen(

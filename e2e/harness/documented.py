@@ -35,3 +35,12 @@ def documented_search(known: str, values: Mapping[str, str]) -> Search:
     tags = dict(tag.split("=", 1) for tag in written.split())
     assert values.keys() <= tags.keys(), f"{known}: its tags are {written}"
     return Search(service, operation, tags | dict(values))
+
+
+def console_blocks(page: Path) -> list[list[str]]:
+    """The command lines of each console block of a page, without what they say about themselves behind a `#`."""
+    blocks = re.findall(r"^```console\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    return [
+        [re.sub(r"\s{2,}# .*$", "", line) for line in block.replace("\\\n", " ").splitlines()]
+        for block in blocks
+    ]

@@ -62,7 +62,7 @@ def postfix_image(root: Path) -> Image:
 class MailService:
     """cluster: where. namespace: what the name of its own begins with; it is made. annotations: of the pods. handoff: what Postfix
     expects, see the image's entry point. pod: more of the pods' spec. container: more of Postfix's. volume_mounts: more of it.
-    labelled: whether namespace and pods ask for a sidecar from their beginning."""
+    labelled: whether namespace and pods ask for a sidecar from their beginning. traffic_policy: of the Service's nodePort."""
 
     name = "postfix"
 
@@ -78,6 +78,7 @@ class MailService:
         container: Mapping[str, Any] | None = None,
         volume_mounts: Sequence[Mapping[str, Any]] = (),
         labelled: bool = True,
+        traffic_policy: str = "Local",
     ) -> None:
         self.cluster = cluster
         # Another run's may still be on its way out.
@@ -89,6 +90,7 @@ class MailService:
         self._container = dict(container or {})
         self._mounts = list(volume_mounts)
         self._labelled = labelled
+        self._traffic_policy = traffic_policy
 
     def __enter__(self) -> Self:
         """Raises KubectlError, TimeoutError with what the pods say."""
@@ -121,7 +123,7 @@ class MailService:
         said = [self.kubectl("get", "pods", "--output=wide")]
         said.append(self.kubectl("get", "events", "--sort-by=.lastTimestamp")[-3000:])
         for pod in self.pods():
-            for container in ("postwarden-sidecar", "postfix"):
+            for container in ("postwarden-sidecar", self.name):
                 try:
                     said.append(self.kubectl("logs", pod, f"--container={container}", "--tail=15"))
                 except KubectlError as error:
@@ -142,6 +144,10 @@ class MailService:
             if "deletionTimestamp" not in each["metadata"]
         }
 
+    def node_port(self) -> int:
+        """By which the Service takes clients in at the node's address."""
+        return int(self.kubectl("get", "service", "mail", "--output=jsonpath={.spec.ports[0].nodePort}"))
+
     def sidecar_log(self, pod: str) -> list[dict[str, Any]]:
         """The records of connections that its sidecar has logged."""
         lines = self.kubectl("logs", pod, "--container=postwarden-sidecar").splitlines()
@@ -157,7 +163,7 @@ class MailService:
             # To read the mailbox.
             "securityContext": {"runAsUser": 0},
             "imagePullPolicy": "IfNotPresent",
-            "volumeMounts": [_MAIL_MOUNT],
+            "volumeMounts": [MAIL_MOUNT],
         }
         self.cluster.apply(
             {
@@ -207,7 +213,7 @@ class MailService:
             "env": [{"name": "HANDOFF", "value": self._handoff}],
             "ports": [{"name": "smtp", "containerPort": 25}],
             "readinessProbe": {"tcpSocket": {"port": "smtp"}, "periodSeconds": 1},
-            "volumeMounts": [_MAIL_MOUNT, _QUEUE_MOUNT, *self._mounts],
+            "volumeMounts": [MAIL_MOUNT, QUEUE_MOUNT, *self._mounts],
             **self._container,
         }
         # What was accepted outlives the container.
@@ -233,20 +239,20 @@ class MailService:
         }
 
     def _service(self) -> dict[str, Any]:
-        # NodePort and Local: clients from outside keep their address.
+        # With Local clients from outside keep their address.
         return {
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": "mail", "namespace": self.namespace},
             "spec": {
                 "type": "NodePort",
-                "externalTrafficPolicy": "Local",
+                "externalTrafficPolicy": self._traffic_policy,
                 "selector": {"app": self.name},
                 "ports": [{"name": "smtp", "port": 25, "targetPort": "smtp"}],
             },
         }
 
 
-_MAIL_MOUNT = {"name": "mail", "mountPath": "/var/mail"}
+MAIL_MOUNT = {"name": "mail", "mountPath": "/var/mail"}
 
-_QUEUE_MOUNT = {"name": "queue", "mountPath": "/var/spool/postfix"}
+QUEUE_MOUNT = {"name": "queue", "mountPath": "/var/spool/postfix"}

@@ -10,21 +10,31 @@ from harness.exim import Exim
 from harness.postfix_fixtures import progress_seen
 from harness.rootfs import debian_root
 
-__all__ = ["exim_root", "opensmtpd_root", "start_exim"]
+__all__ = ["exim_root", "make_exim_root", "make_opensmtpd_root", "opensmtpd_root", "start_exim"]
+
+
+def make_exim_root() -> Path:
+    """The root folder with Debian's Exim, of the package that knows the PROXY protocol."""
+    return debian_root("exim", ["exim4-daemon-heavy"])
+
+
+def make_opensmtpd_root() -> Path:
+    """The root folder with Debian's OpenSMTPD, 7.6: bookworm's 6.8 breaks off each TLS handshake, for it knows no OpenSSL 3."""
+    return debian_root("opensmtpd", ["opensmtpd", "ca-certificates"], suite="trixie")
 
 
 @pytest.fixture(scope="session")
 def exim_root(pytestconfig: pytest.Config) -> Path:
-    """The root folder with Debian's Exim, of the package that knows the PROXY protocol."""
+    """As `make_exim_root` makes it."""
     with progress_seen(pytestconfig):
-        return debian_root("exim", ["exim4-daemon-heavy"])
+        return make_exim_root()
 
 
 @pytest.fixture(scope="session")
 def opensmtpd_root(pytestconfig: pytest.Config) -> Path:
-    """The root folder with Debian's OpenSMTPD, 7.6: bookworm's 6.8 breaks off each TLS handshake, for it knows no OpenSSL 3."""
+    """As `make_opensmtpd_root` makes it."""
     with progress_seen(pytestconfig):
-        return debian_root("opensmtpd", ["opensmtpd", "ca-certificates"], suite="trixie")
+        return make_opensmtpd_root()
 
 
 @pytest.fixture

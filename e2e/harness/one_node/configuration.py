@@ -56,6 +56,9 @@ _OTHER_SNAPSHOTTERS = ", ".join(
 
 
 def _network(layout: Layout) -> dict[str, Any]:
+    networks = [layout.pod_network]
+    if Path("/proc/sys/net/ipv6").exists():
+        networks.append(layout.pod_network_v6)
     bridge = {
         "type": "bridge",
         "bridge": "pods0",
@@ -65,7 +68,7 @@ def _network(layout: Layout) -> dict[str, Any]:
         "hairpinMode": True,
         "ipam": {
             "type": "host-local",
-            "ranges": [[{"subnet": layout.pod_network}]],
+            "ranges": [[{"subnet": network}] for network in networks],
             "dataDir": "/run/cni-ipam",
         },
     }

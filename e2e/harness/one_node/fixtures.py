@@ -81,7 +81,7 @@ def uninstall(cluster: ClusterClient) -> None:
     run_helm("uninstall", RELEASE, "--namespace", RELEASE_NAMESPACE, "--wait", kubeconfig=cluster.kubeconfig)
 
 
-def install(cluster: ClusterClient) -> None:
+def install(cluster: ClusterClient, values: str = INSTALL_VALUES) -> None:
     """`helm install`. Raises HelmRefused with what Helm and the operator's pods say."""
     where = ("--namespace", RELEASE_NAMESPACE, "--create-namespace")
     wait = ("--wait", "--timeout", "50s")
@@ -89,15 +89,15 @@ def install(cluster: ClusterClient) -> None:
         run_helm(
             *("upgrade", "--install", RELEASE, CHART, *where, "--values", "-", *wait),
             kubeconfig=cluster.kubeconfig,
-            stdin=INSTALL_VALUES,
+            stdin=values,
         )
     except HelmRefused as error:
         told = cluster.kubectl("describe", "pods", f"--namespace={RELEASE_NAMESPACE}")[-4000:]
         raise HelmRefused(f"{error}\n{told}\n{cluster.logs()}") from error
-    wait_for(lambda: _injects(cluster), INJECTION_TIMEOUT, "the webhook, by way of its Service")
+    wait_for(lambda: injects(cluster), INJECTION_TIMEOUT, "the webhook, by way of its Service")
 
 
-def _injects(cluster: ClusterClient) -> bool:
+def injects(cluster: ClusterClient) -> bool:
     """Whether a pod would get a sidecar now. The operator is ready a moment before its Service leads to it, and the webhook fails open."""
     cluster.apply(
         {

@@ -34,6 +34,11 @@ class Layout:
         return f"10.251.{self.index}.0/24"
 
     @property
+    def pod_network_v6(self) -> str:
+        """Of this machine's pods alone (RFC 4193): Services and the node itself have IPv4 only."""
+        return f"fd00:251:{self.index:x}::/64"
+
+    @property
     def service_network(self) -> str:
         return f"10.252.{self.index}.0/24"
 

@@ -9,10 +9,13 @@ from functools import cache
 from pathlib import Path
 
 from harness.cluster_jaeger import jaeger_image
-from harness.cluster_tools import coredns_module, helm, node_module, pause_module
+from harness.cluster_tools import cert_manager, coredns_module, helm, helm3, node_module, pause_module
+from harness.debian_package import unpacked
+from harness.documented_service import busybox_image, exim_image, opensmtpd_image
 from harness.given_cluster import given_kubeconfig
 from harness.images import Image, binary_image, project_image
 from harness.mail_cluster import postfix_image
+from harness.mail_server_fixtures import make_exim_root, make_opensmtpd_root
 from harness.netns import require_namespaces
 from harness.one_node import cgroups
 from harness.postfix_fixtures import make_postfix_root
@@ -32,7 +35,9 @@ PROGRAMS = {
 def prepare() -> None:
     """All that tests in a real cluster need."""
     helm()
+    helm3()
     if given_kubeconfig() is None:
+        cert_manager()
         node_parts()
     else:
         tested_images()
@@ -65,10 +70,13 @@ def node_parts() -> tuple[dict[str, Path], list[Image]]:
 
 @cache
 def tested_images() -> list[Image]:
-    """Ours, the mail server's and Jaeger's."""
+    """Ours, the mail servers' and Jaeger's, and a client's."""
     return [
         project_image("operator"),
         project_image("sidecar"),
         postfix_image(make_postfix_root()),
+        exim_image(make_exim_root()),
+        opensmtpd_image(make_opensmtpd_root()),
+        busybox_image(unpacked("busybox-static")),
         jaeger_image(),
     ]

@@ -344,11 +344,11 @@ class Supervisor:
 
     async def _answer_pass(self, worker: WorkerProcess, query: PassQuery) -> None:
         try:
-            expiries = await self._store.get(query.key)
+            known = await self._store.get_many(query.keys)
         except StoreError as error:
             _log.warning("%s", error)
-            expiries = {}
-        worker.send(PassAnswer(query.query, expiries))
+            known = {}
+        worker.send(PassAnswer(query.query, known))
 
     async def _store_pass(self, stored: PassStored) -> None:
         try:
