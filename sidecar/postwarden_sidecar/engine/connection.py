@@ -107,9 +107,9 @@ class Connection:
         return _STAGES[self._state]
 
     @property
-    def over(self) -> bool:
-        """What is to be sent yet is the last, if but one Send waits."""
-        return self._state == _CLOSED and not any(isinstance(action, Send) for action in self._actions)
+    def said_all(self) -> bool:
+        """No reply follows those that were taken."""
+        return self._state == _CLOSED and not any(type(action) is Send for action in self._actions)
 
     # What the driver tells
 
@@ -232,6 +232,14 @@ class Connection:
         if not self._actions and talk is not None and talk.dialog.paused:
             self._go_on(talk, talk.receive(b"", talk.now), talk.now)
         return self._actions.pop(0) if self._actions else None
+
+    def take_reply(self) -> bytes:
+        """What is to be sent, if that is the next thing to do, to send it with what was taken before; else b""."""
+        first = self._actions[0] if self._actions else None
+        if not isinstance(first, Send):
+            return b""
+        del self._actions[0]
+        return first.data
 
     def _receive_header(self, header: HeaderParser, data: bytes, now: float) -> int:
         try:
