@@ -78,8 +78,7 @@ class Connection:
         whole, with how many bytes of it wait still: True if another worker has the client now. Raises ValueError if an address is none."""
         self.interest = Interest.HANGUP
         self._actions: tuple[EngineAction, ...] = ()  # a deque takes 0.7 KB of each client that waits
-        self._context = context
-        self._rules = context.rules
+        self._context, self._rules = context, context.rules
         facts, local = Facts(peer_address), (normalise(local_address)[0], local_port)
         self._endpoints = Endpoints(facts.address, peer_port, *local, facts.address, peer_port)
         self._journal = Journal(now, wall)
@@ -103,11 +102,9 @@ class Connection:
         return _STAGES[self._state]
 
     @property
-    def over(self) -> bool:
-        """What is to be sent yet is the last, if but one Send waits."""
-        return self._state == _CLOSED and not any(isinstance(action, Send) for action in self._actions)
-
-    # What the driver tells
+    def said_all(self) -> bool:
+        """No reply follows those that were taken."""
+        return self._state == _CLOSED and not any(type(action) is Send for action in self._actions)
 
     def receive_peek(self, data: bytes, now: float) -> int:
         """What waits in the client's socket, from its start (recv with MSG_PEEK). Returns how many bytes the driver must now discard by
@@ -232,9 +229,16 @@ class Connection:
             self._go_on(talk, talk.receive(b"", talk.now), talk.now)
         if not self._actions:
             return None
-        action, *rest = self._actions
-        self._actions = tuple(rest)
+        action, self._actions = self._actions[0], self._actions[1:]
         return action
+
+    def take_reply(self) -> bytes:
+        """What is to be sent, if that is the next thing to do, to send it with what was taken before; else b""."""
+        first = self._actions[0] if self._actions else None
+        if not isinstance(first, Send):
+            return b""
+        self._actions = self._actions[1:]
+        return first.data
 
     def _receive_header(self, header: HeaderParser, data: bytes, now: float) -> int:
         try:
@@ -286,9 +290,8 @@ class Connection:
             # Straight from accept nothing is known to wait: no time is spent on looking.
             self._close(now, linger=self._header is not None or self._state != _LOOKUP)
         elif step is Step.HAND_OFF:
-            self._actions += screening.settle(now)
             self._journal.handoff_start = now - self._journal.began
-            self._actions += (HandOff(self._endpoints, self._greeting_open),)
+            self._actions += (*screening.settle(now), HandOff(self._endpoints, self._greeting_open))
             self._enter(_HANDOFF, Interest.HANGUP, None)
         elif step is Step.LOOK_UP:
             self._actions += (LookupPass(screening.lookup_key),)
@@ -360,9 +363,8 @@ class Connection:
             self._finish(now)
             self._actions += (Close(linger=False),)
         else:
-            self._journal.event(
-                EventKind.HANGUP, now, "before" if self._journal.dialog_start < 0 else "after"
-            )
+            when = "before" if self._journal.dialog_start < 0 else "after"
+            self._journal.event(EventKind.HANGUP, now, when)
             if self._state != _LAST_WORD:
                 talk = self._conversation
                 when = "before the greeting was complete" if talk is None else "before it named a recipient"
@@ -395,6 +397,4 @@ class Connection:
         self._actions += (Observe(record),)
 
     def _enter(self, state: int, interest: Interest, deadline: float | None) -> None:
-        self._state = state
-        self.interest = interest
-        self._deadline = deadline
+        self._state, self.interest, self._deadline = state, interest, deadline
