@@ -20,6 +20,7 @@ from harness.polling import poll
 from postwarden_sidecar.rules.intervals import AddressTable
 from postwarden_sidecar.supervisor.state_directory import StateDirectory
 
+from bench.control_group import wait_until_quiet
 from bench.figures.figure import Figure, Said
 from bench.load_generator import Load, run_load
 from bench.systems.pod import Pod, config_map, pod, policy
@@ -72,11 +73,11 @@ def study(rounds: int, scale: float, said: Said) -> Sequence[Figure]:
             for worker in started.sidecar.workers():
                 os.sched_setaffinity(worker, ours)
             run_load(Load("drop", 2_000, 16, sources=f"{CLIENTS}:1000"), started.address)
-            started.group.quiet()
+            wait_until_quiet([started.group])
             empty = started.group.memory()
             lists = _Lists(started, networks)
             first = lists.put(0, FIRST_WITHIN)
-            started.group.quiet()
+            wait_until_quiet([started.group])
             time.sleep(BREATH)
             bytes_each = (started.group.memory() - empty) / len(networks)
             table = _table(started)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 NO_PASSES: Mapping[str, float] = MappingProxyType({})
@@ -27,10 +28,12 @@ class Facts:
         self.waited = False
 
 
+# Of a connection: its client's twice, and our own address, which is the same for all.
+@lru_cache(maxsize=256)
 def normalise(address: str) -> tuple[str, bytes]:
     """An address's usual text and its bytes in network order; a v4-mapped one becomes IPv4, a zone is left out.
 
-    Raises ValueError. Runs once a connection: `ipaddress` takes microseconds, so IPv4 has a way of its own.
+    Raises ValueError. `ipaddress` takes microseconds, so IPv4 has a way of its own.
     """
     parts = address.split(".")
     if len(parts) == 4 and ":" not in address:

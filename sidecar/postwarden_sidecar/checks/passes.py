@@ -24,7 +24,19 @@ _SHARED: dict[frozenset[str], frozenset[str]] = {}
 
 
 def enabled(rules: Rules) -> frozenset[str]:
-    """The tests that the rules turn on."""
+    """The tests that the rules turn on. Asked several times a connection: the last rules' are remembered."""
+    global _remembered
+    last, tests = _remembered
+    if last is not rules:
+        tests = _enabled(rules)
+        _remembered = rules, tests
+    return tests
+
+
+_remembered: tuple[Rules | None, frozenset[str]] = None, frozenset()
+
+
+def _enabled(rules: Rules) -> frozenset[str]:
     tests = {test for test in deep.TESTS if deep.settings(rules.protocol, test).enabled}
     if pregreet.enabled(rules):
         tests.add(pregreet.TEST)

@@ -104,6 +104,11 @@ class Connection:
         """Of ipc.page.STAGES: "screening", "dialog" or "handoff"."""
         return _STAGES[self._state]
 
+    @property
+    def over(self) -> bool:
+        """What is to be sent yet is the last, if but one Send waits."""
+        return self._state == _CLOSED and not any(isinstance(action, Send) for action in self._actions)
+
     # What the driver tells
 
     def receive_peek(self, data: bytes, now: float) -> int:
@@ -143,10 +148,15 @@ class Connection:
             return
         self._take(self._screening.receive_pass(self._rules, expiries, now), now)
 
-    def receive_dnsbl(self, answer: DnsblAnswer, now: float) -> None:
-        """An answer to QueryDnsbl; one that comes late, or twice, changes nothing."""
-        if self._rules is not None and self._state == _WAIT:
-            self._step_on(self._screening.receive_dnsbl(self._rules, answer, now), now)
+    def receive_dnsbl(self, answer: DnsblAnswer, now: float) -> bool:
+        """An answer to QueryDnsbl; one that comes late, or twice, changes nothing. Whether there is something to do now: the others but
+        the last answer need not be followed by `next_action`."""
+        if self._rules is None or self._state != _WAIT:
+            return False
+        step = self._screening.receive_dnsbl(self._rules, answer, now)
+        if step is not None:
+            self._take(step, now)
+        return step is not None
 
     def receive_handover(self, outcome: HandoverOutcome, reply: bytes, now: float) -> None:
         """The end of HandOver. reply: what the client is to hear: the MTA's word on this request, or the driver's own (4xx). With DONE it
