@@ -53,11 +53,11 @@ _STAGES = ("screening",) * 4 + ("handoff", "dialog", "handoff", "dialog", "dialo
 
 
 class Connection:
-    """A client's connection, decided by its context to its end. interest: what the driver is to watch for."""
+    """A client's connection, decided by its context to its end. interest: what the driver is to watch for. endpoints: as known by now."""
 
     __slots__ = (
-        "_actions", "_context", "_conversation", "_deadline", "_elsewhere", "_endpoints", "_greeting_open", "_header", "_journal",
-        "_last_word", "_read", "_rules", "_screening", "_state", "interest",
+        "_actions", "_context", "_conversation", "_deadline", "_elsewhere", "_greeting_open", "_header", "_journal",
+        "_last_word", "_read", "_rules", "_screening", "_state", "endpoints", "interest",
     )  # fmt: skip
 
     def __init__(
@@ -78,11 +78,10 @@ class Connection:
         whole, with how many bytes of it wait still: True if another worker has the client now. Raises ValueError if an address is none."""
         self.interest = Interest.HANGUP
         self._actions: tuple[EngineAction, ...] = ()  # a deque takes 0.7 KB of each client that waits
-        self._context = context
-        self._rules = context.rules
+        self._context, self._rules = context, context.rules
         facts = Facts(peer_address)
         local = normalise(local_address)[0]
-        self._endpoints = Endpoints(facts.address, peer_port, local, local_port, facts.address, peer_port)
+        self.endpoints = Endpoints(facts.address, peer_port, local, local_port, facts.address, peer_port)
         self._journal = Journal(now, wall)
         self._screening = Screening(context, facts, self._journal, load)
         self._state = _LOOKUP
@@ -234,10 +233,7 @@ class Connection:
         talk = self._conversation if self._state == _DIALOG else None
         if not self._actions and talk is not None and talk.dialog.paused:
             self._go_on(talk, talk.receive(b"", talk.now), talk.now)
-        if not self._actions:
-            return None
-        action, *rest = self._actions
-        self._actions = tuple(rest)
+        action, self._actions = (self._actions[0] if self._actions else None), self._actions[1:]
         return action
 
     def _receive_header(self, header: HeaderParser, data: bytes, now: float) -> int:
@@ -268,13 +264,13 @@ class Connection:
         self._close(now, linger=False)
 
     def _at_fault(self, why: str) -> str:
-        return f"{self._endpoints.peer_address} is a trusted proxy, but {why}"
+        return f"{self.endpoints.peer_address} is a trusted proxy, but {why}"
 
     def _begin(self, now: float, announced: Announced | None) -> None:
         if announced is not None:  # the client is whom the proxy speaks for
-            self._screening.facts, peer = Facts(announced.client_address), self._endpoints
-            self._endpoints = Endpoints(*announced, peer.peer_address, peer.peer_port)
-        self._take(self._screening.begin(self._endpoints, now), now)
+            self._screening.facts, peer = Facts(announced.client_address), self.endpoints
+            self.endpoints = Endpoints(*announced, peer.peer_address, peer.peer_port)
+        self._take(self._screening.begin(self.endpoints, now), now)
 
     def _step_on(self, step: Step | None, now: float) -> None:
         """None: the wait goes on. A client that has spoken has nothing more to say that matters."""
@@ -292,7 +288,7 @@ class Connection:
         elif step is Step.HAND_OFF:
             self._actions += screening.settle(now)
             self._journal.handoff_start = now - self._journal.began
-            self._actions += (HandOff(self._endpoints, self._greeting_open),)
+            self._actions += (HandOff(self.endpoints, self._greeting_open),)
             self._enter(_HANDOFF, Interest.HANGUP, None)
         elif step is Step.LOOK_UP:
             self._actions += (LookupPass(screening.lookup_key),)
@@ -337,7 +333,7 @@ class Connection:
             return
         self._actions += self._screening.settle(now)  # the pass is stored before the replay
         self._journal.handoff_start = now - self._journal.began
-        self._actions += (HandOver(self._endpoints, turn.replay),)
+        self._actions += (HandOver(self.endpoints, turn.replay),)
         self._enter(_HANDOVER, Interest.HANGUP, None)
 
     def _send(self, data: bytes) -> None:
@@ -393,7 +389,7 @@ class Connection:
         self._enter(_CLOSED, Interest.HANGUP, None)
         proxied = self._header is not None and self._header.announced is not None
         record = final_record(
-            self._journal, self._screening, self._conversation, self._endpoints, proxied, self._rules, now
+            self._journal, self._screening, self._conversation, self.endpoints, proxied, self._rules, now
         )
         record.handoff = handoff
         self._actions += (Observe(record),)
