@@ -309,7 +309,9 @@ class Worker:
         if now >= self._records_due:
             self._records_due = now + RECORDS_PACE
             self._records_flush()
-        if self._records.pending and self.deadline is None:  # for the pace, or because the supervisor is behind
+        if (
+            self._records.pending and self.deadline is None
+        ):  # for the pace, or because the supervisor is behind
             self._loop.set_deadline(self, self._records_due)
 
     def _records_flush(self) -> None:
