@@ -53,11 +53,11 @@ _STAGES = ("screening",) * 4 + ("handoff", "dialog", "handoff", "dialog", "dialo
 
 
 class Connection:
-    """A client's connection, decided by its context to its end. interest: what the driver is to watch for."""
+    """A client's connection, decided by its context to its end. interest: what the driver is to watch for. endpoints: as known by now."""
 
     __slots__ = (
-        "_actions", "_context", "_conversation", "_deadline", "_elsewhere", "_endpoints", "_greeting_open", "_header", "_journal",
-        "_last_word", "_read", "_rules", "_screening", "_state", "interest",
+        "_actions", "_context", "_conversation", "_deadline", "_elsewhere", "_greeting_open", "_header", "_journal",
+        "_last_word", "_read", "_rules", "_screening", "_state", "endpoints", "interest",
     )  # fmt: skip
 
     def __init__(
@@ -80,7 +80,7 @@ class Connection:
         self._actions: tuple[EngineAction, ...] = ()  # a deque takes 0.7 KB of each client that waits
         self._context, self._rules = context, context.rules
         facts, local = Facts(peer_address), (normalise(local_address)[0], local_port)
-        self._endpoints = Endpoints(facts.address, peer_port, *local, facts.address, peer_port)
+        self.endpoints = Endpoints(facts.address, peer_port, *local, facts.address, peer_port)
         self._journal = Journal(now, wall)
         self._screening = Screening(context, facts, self._journal, load)
         self._state = _LOOKUP
@@ -227,9 +227,7 @@ class Connection:
         talk = self._conversation if self._state == _DIALOG else None
         if talk is not None and talk.dialog.paused and not self._actions:
             self._go_on(talk, talk.receive(b"", talk.now), talk.now)
-        if not self._actions:
-            return None
-        action, self._actions = self._actions[0], self._actions[1:]
+        action, self._actions = (self._actions[0] if self._actions else None), self._actions[1:]
         return action
 
     def take_reply(self) -> bytes:
@@ -268,13 +266,13 @@ class Connection:
         self._close(now, linger=False)
 
     def _at_fault(self, why: str) -> str:
-        return f"{self._endpoints.peer_address} is a trusted proxy, but {why}"
+        return f"{self.endpoints.peer_address} is a trusted proxy, but {why}"
 
     def _begin(self, now: float, announced: Announced | None) -> None:
         if announced is not None:  # the client is whom the proxy speaks for
-            self._screening.facts, peer = Facts(announced.client_address), self._endpoints
-            self._endpoints = Endpoints(*announced, peer.peer_address, peer.peer_port)
-        self._take(self._screening.begin(self._endpoints, now), now)
+            self._screening.facts, peer = Facts(announced.client_address), self.endpoints
+            self.endpoints = Endpoints(*announced, peer.peer_address, peer.peer_port)
+        self._take(self._screening.begin(self.endpoints, now), now)
 
     def _step_on(self, step: Step | None, now: float) -> None:
         """None: the wait goes on. A client that has spoken has nothing more to say that matters."""
@@ -291,7 +289,7 @@ class Connection:
             self._close(now, linger=self._header is not None or self._state != _LOOKUP)
         elif step is Step.HAND_OFF:
             self._journal.handoff_start = now - self._journal.began
-            self._actions += (*screening.settle(now), HandOff(self._endpoints, self._greeting_open))
+            self._actions += (*screening.settle(now), HandOff(self.endpoints, self._greeting_open))
             self._enter(_HANDOFF, Interest.HANGUP, None)
         elif step is Step.LOOK_UP:
             self._actions += (LookupPass(screening.lookup_key),)
@@ -336,7 +334,7 @@ class Connection:
             return
         self._actions += self._screening.settle(now)  # the pass is stored before the replay
         self._journal.handoff_start = now - self._journal.began
-        self._actions += (HandOver(self._endpoints, turn.replay),)
+        self._actions += (HandOver(self.endpoints, turn.replay),)
         self._enter(_HANDOVER, Interest.HANGUP, None)
 
     def _send(self, data: bytes) -> None:
@@ -391,7 +389,7 @@ class Connection:
         self._enter(_CLOSED, Interest.HANGUP, None)
         proxied = self._header is not None and self._header.announced is not None
         record = final_record(
-            self._journal, self._screening, self._conversation, self._endpoints, proxied, self._rules, now
+            self._journal, self._screening, self._conversation, self.endpoints, proxied, self._rules, now
         )
         record.handoff = handoff
         self._actions += (Observe(record),)
