@@ -80,9 +80,8 @@ class Connection:
         self._actions: tuple[EngineAction, ...] = ()  # a deque takes 0.7 KB of each client that waits
         self._context = context
         self._rules = context.rules
-        facts = Facts(peer_address)
-        local = normalise(local_address)[0]
-        self._endpoints = Endpoints(facts.address, peer_port, local, local_port, facts.address, peer_port)
+        facts, local = Facts(peer_address), (normalise(local_address)[0], local_port)
+        self._endpoints = Endpoints(facts.address, peer_port, *local, facts.address, peer_port)
         self._journal = Journal(now, wall)
         self._screening = Screening(context, facts, self._journal, load)
         self._state = _LOOKUP
@@ -92,8 +91,7 @@ class Connection:
         self._greeting_open = False  # a teaser is out, and no line yet that completes the greeting
         self._last_word: LastWord | None = None
         self._read = 0  # bytes read in DIALOG or LAST_WORD
-        timeout = None if announced is not None else context.proxy_timeout(facts.packed)
-        if timeout is not None:
+        if announced is None and (timeout := context.proxy_timeout(facts.packed)) is not None:
             self._header, self._elsewhere = HeaderParser(), elsewhere
             self._enter(_HEADER, Interest.PEEK, now + timeout)
         else:
@@ -172,11 +170,9 @@ class Connection:
     def receive_handoff(
         self, outcome: HandoffOutcome, detail: str, now: float, *, greeting_ended: bool
     ) -> None:
-        """The end of HandOff. greeting_ended: the MTA's 220 reached the client.
-
-        detail: with DONE the hand-off's name (rules.settings.Handoff's value); with REFUSED the last line of the MTA's greeting: if that is
-        a 4xx or 5xx, it is the MTA's word and goes to the client; else a sentence for the record.
-        """
+        """The end of HandOff. greeting_ended: the MTA's 220 reached the client. detail: with DONE the hand-off's name
+        (rules.settings.Handoff's value); with REFUSED the last line of the MTA's greeting: if it is a 4xx or 5xx, it is the MTA's word and
+        goes to the client; else a sentence for the record."""
         if self._state != _HANDOFF:
             return
         if outcome is HandoffOutcome.DONE:
@@ -232,7 +228,7 @@ class Connection:
     def next_action(self) -> EngineAction | None:
         """The next thing to do, or None; to be asked when what was sent is out, so that replies do not pile up."""
         talk = self._conversation if self._state == _DIALOG else None
-        if not self._actions and talk is not None and talk.dialog.paused:
+        if talk is not None and talk.dialog.paused and not self._actions:
             self._go_on(talk, talk.receive(b"", talk.now), talk.now)
         if not self._actions:
             return None
