@@ -122,8 +122,8 @@ def test_thousands_of_clients_that_wait_for_a_silent_resolver_cost_little_and_le
                 left.append(tracemalloc.get_traced_memory()[0])
         finally:
             tracemalloc.stop()
-    # Tables keep their size; nothing else stays.
-    assert left[2] < left[0] * 1.1
+    # Tables keep their size, which goes up and down by some 100 KB; an object a client that stayed would take more.
+    assert left[2] - left[0] < 2 * clients * 64
     assert crowd.client.open_lookups == 0
     assert crowd.descriptors.opened <= dns_udp.SOCKETS
 

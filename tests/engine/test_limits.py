@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from engine.recorded_player import log_words
 from engine.scene import HOST, WALL, Scene, Wire, make_context, make_rules
+from msgspec.structs import replace as with_fields
 from postwarden_sidecar.engine.actions import DnsblAnswer, Load, LookupPass, QueryDnsbl, StorePass
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.rules.settings import (
@@ -45,19 +46,19 @@ def record_of(wire: Wire) -> Record:
 @pytest.mark.parametrize(
     ("load", "reply", "log"),
     [
-        (replace(FREE, client=2), TEASER, ""),
+        (with_fields(FREE, client=2), TEASER, ""),
         (
-            replace(FREE, client=3),
+            with_fields(FREE, client=3),
             b"421 4.7.0 Error: too many connections\r\n",
             "NOQUEUE: reject: CONNECT: too many connections",
         ),
         (
-            replace(FREE, upstream=5),
+            with_fields(FREE, upstream=5),
             b"421 4.3.2 All server ports are busy\r\n",
             "NOQUEUE: reject: CONNECT: all server ports busy",
         ),
         (
-            replace(FREE, screening=10),
+            with_fields(FREE, screening=10),
             b"421 4.3.2 All screening ports are busy\r\n",
             "reject: connect: all screening ports busy",
         ),
@@ -81,9 +82,9 @@ def test_zero_is_no_limit() -> None:
 
 def test_a_permitted_client_is_not_held_by_screenings_limit_but_by_the_others() -> None:
     rules = make_rules(limits=LIMITS, permit=(CLIENT,))
-    assert connect(rules, replace(FREE, screening=10)).handed_over
-    assert connect(rules, replace(FREE, client=3)).closed
-    assert connect(rules, replace(FREE, upstream=5)).closed
+    assert connect(rules, with_fields(FREE, screening=10)).handed_over
+    assert connect(rules, with_fields(FREE, client=3)).closed
+    assert connect(rules, with_fields(FREE, upstream=5)).closed
 
 
 def test_under_observe_only_screenings_limit_turns_away() -> None:
@@ -96,7 +97,7 @@ def test_under_observe_only_screenings_limit_turns_away() -> None:
         "NOQUEUE: reject: CONNECT: too many connections",
         "NOQUEUE: reject: CONNECT: all server ports busy",
     ]
-    assert connect(rules, replace(FREE, screening=10)).closed
+    assert connect(rules, with_fields(FREE, screening=10)).closed
 
 
 def test_clients_are_counted_by_their_prefix() -> None:
@@ -111,7 +112,7 @@ def test_stress_shortens_the_wait_and_the_time_for_a_command() -> None:
     test = ProtocolTest(True, Action.ENFORCE)
     session = Session(command_time_limit=300.0, stress_command_time_limit=10.0)
     rules = make_rules(wait=6.0, stress_wait=2.0, protocol=Protocol(test, test, test), session=session)
-    for load, wait, limit in ((FREE, 6.0, 300.5), (replace(FREE, stress=True), 2.0, 10.5)):
+    for load, wait, limit in ((FREE, 6.0, 300.5), (with_fields(FREE, stress=True), 2.0, 10.5)):
         scene = Scene()
         wire = connect(rules, load, scene)
         assert wire.engine.next_deadline() == wait
@@ -221,7 +222,7 @@ def test_lists_that_are_silent_are_in_the_record_each_once() -> None:
     wire = connect(make_rules(dnsbl=lists(SITE, GOOD)), scene=scene)
     scene.wait(2.0)
     for _ in range(2):
-        wire.tell(answer(failed=True)._replace(outcome="timeout", start=began, end=scene.now))
+        wire.tell(with_fields(answer(failed=True), outcome="timeout", start=began, end=scene.now))
     scene.wait(4.0)
     assert wire.handed_over
     assert [(each.zone, each.outcome, each.end) for each in record_of(wire).lookups] == [
@@ -330,7 +331,7 @@ def test_stress_that_comes_later_shortens_the_time_for_the_next_command() -> Non
     wire = scene.connect(
         make_context(make_rules(banner="", protocol=Protocol(test, test, test), session=session))
     )
-    now[0] = replace(FREE, stress=True)
+    now[0] = with_fields(FREE, stress=True)
     scene.wait(20.0)
     assert not wire.closed  # the time for this command was set before
     wire.send(b"NOOP\r\n")

@@ -102,11 +102,9 @@ class Connection:
         return _STAGES[self._state]
 
     @property
-    def over(self) -> bool:
-        """What is to be sent yet is the last, if but one Send waits."""
-        return self._state == _CLOSED and not any(isinstance(action, Send) for action in self._actions)
-
-    # What the driver tells
+    def said_all(self) -> bool:
+        """No reply follows those that were taken."""
+        return self._state == _CLOSED and not any(type(action) is Send for action in self._actions)
 
     def receive_peek(self, data: bytes, now: float) -> int:
         """What waits in the client's socket, from its start (recv with MSG_PEEK). Returns how many bytes the driver must now discard by
@@ -232,6 +230,14 @@ class Connection:
         action, self._actions = (self._actions[0] if self._actions else None), self._actions[1:]
         return action
 
+    def take_reply(self) -> bytes:
+        """What is to be sent, if that is the next thing to do, to send it with what was taken before; else b""."""
+        first = self._actions[0] if self._actions else None
+        if not isinstance(first, Send):
+            return b""
+        self._actions = self._actions[1:]
+        return first.data
+
     def _receive_header(self, header: HeaderParser, data: bytes, now: float) -> int:
         try:
             size = header.receive(data)
@@ -282,9 +288,8 @@ class Connection:
             # Straight from accept nothing is known to wait: no time is spent on looking.
             self._close(now, linger=self._header is not None or self._state != _LOOKUP)
         elif step is Step.HAND_OFF:
-            self._actions += screening.settle(now)
             self._journal.handoff_start = now - self._journal.began
-            self._actions += (HandOff(self.endpoints, self._greeting_open),)
+            self._actions += (*screening.settle(now), HandOff(self.endpoints, self._greeting_open))
             self._enter(_HANDOFF, Interest.HANGUP, None)
         elif step is Step.LOOK_UP:
             self._actions += (LookupPass(screening.lookup_key),)
@@ -356,9 +361,8 @@ class Connection:
             self._finish(now)
             self._actions += (Close(linger=False),)
         else:
-            self._journal.event(
-                EventKind.HANGUP, now, "before" if self._journal.dialog_start < 0 else "after"
-            )
+            when = "before" if self._journal.dialog_start < 0 else "after"
+            self._journal.event(EventKind.HANGUP, now, when)
             if self._state != _LAST_WORD:
                 talk = self._conversation
                 when = "before the greeting was complete" if talk is None else "before it named a recipient"
@@ -391,6 +395,4 @@ class Connection:
         self._actions += (Observe(record),)
 
     def _enter(self, state: int, interest: Interest, deadline: float | None) -> None:
-        self._state = state
-        self.interest = interest
-        self._deadline = deadline
+        self._state, self.interest, self._deadline = state, interest, deadline

@@ -21,6 +21,7 @@ from postwarden_sidecar.engine.actions import (
     HandoffOutcome,
     HandOver,
     HandoverOutcome,
+    Interest,
     LookupPass,
     Observe,
     QueryDnsbl,
@@ -176,11 +177,16 @@ class Session:
                 self._hand_over(action)
 
     def _send(self, reply: bytes) -> None:
+        engine, client = self._engine, self._client
         try:
-            if self._engine.over:
-                self._client.send_last(reply)
+            if engine.interest is Interest.PEEK:
+                # A wait begins. Who has spoken already is answered with this reply, and in the same packet.
+                client.serve(engine, self._environment.loop.now)
+                reply += engine.take_reply()
+            if engine.said_all:
+                client.send_last(reply)
             else:
-                self._client.send(reply)
+                client.send(reply)
         except OSError:
             self._lose()
 
