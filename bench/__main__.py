@@ -21,7 +21,7 @@ from bench.table import case_table, figure_table
 
 ROUNDS = 5
 QUICK_ROUNDS, QUICK_SCALE = 2, 0.25
-WIDTH = 150
+WIDTH = 170
 """Columns of the table where the output is no terminal."""
 
 

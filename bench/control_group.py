@@ -10,7 +10,7 @@ first.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -112,16 +112,23 @@ class ControlGroup:
         """The most that `memory` has seen."""
         return self._peak
 
-    def quiet(self, *, share: float = 0.02, interval: float = 0.25, timeout: float = 10.0) -> None:
-        """Return when the group takes less than `share` of a core for `interval` seconds, or after `timeout`: loggers lag behind."""
-        deadline = time.monotonic() + timeout
-        before = self.cpu_seconds()
-        while time.monotonic() < deadline:
-            time.sleep(interval)
-            spent = self.cpu_seconds()
-            if spent - before < share * interval:
-                return
-            before = spent
+
+def wait_until_quiet(
+    groups: Collection[ControlGroup],
+    *,
+    share: float = 0.02,
+    interval: float = 0.25,
+    timeout: float = 10.0,
+) -> None:
+    """Return when the groups together take less than `share` of a core for `interval` seconds, or after `timeout`: loggers lag behind."""
+    deadline = time.monotonic() + timeout
+    before = sum(group.cpu_seconds() for group in groups)
+    while time.monotonic() < deadline:
+        time.sleep(interval)
+        spent = sum(group.cpu_seconds() for group in groups)
+        if spent - before < share * interval:
+            return
+        before = spent
 
 
 def _own_group(controller: str) -> str:

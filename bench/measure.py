@@ -9,8 +9,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 from bench.cases.case import Case
+from bench.control_group import wait_until_quiet
 from bench.load_generator import Load, LoadFailed, LoadResult, run_load
 from bench.summary import Sample
 from bench.systems.system import Running, System
@@ -32,7 +34,7 @@ def measure(
     found: dict[str, list[Sample]] = {system.name: [] for system in systems}
     for number in range(rounds):
         for system in chance.sample(systems, len(systems)):
-            sample = _measure_once(case, system, scale)
+            sample = measure_once(case, system, scale)
             found[system.name].append(sample)
             said(
                 f"{case.name} {number + 1}/{rounds} {system.name}: {sample.per_cpu_second:,.0f} a CPU second, "
@@ -41,20 +43,20 @@ def measure(
     return found
 
 
-def _measure_once(case: Case, system: System, scale: float) -> Sample:
+def measure_once(case: Case, system: System, scale: float) -> Sample:
+    """Start it, load it, end it. Raises LoadFailed."""
     with system.start(case) as running:
         if case.visit is not None and not running.knows_clients:
             run_load(case.visit, running.address)
         _loaded(case, system, running, case.warm_up)
         groups = {"server": running.server, **running.others}
-        for group in groups.values():
-            group.quiet()
+        wait_until_quiet(groups.values())
+        lines = _lines(running.log)
         before = {role: group.cpu_seconds() for role, group in groups.items()}
         load = replace(case.load, connections=round(case.load.connections * scale))
         with _memory_watched(running):
             result = _loaded(case, system, running, load)
-        for group in groups.values():
-            group.quiet()
+        wait_until_quiet(groups.values())
         spent = {role: group.cpu_seconds() - before[role] for role, group in groups.items()}
         return Sample(
             connections=result.connections,
@@ -63,8 +65,17 @@ def _measure_once(case: Case, system: System, scale: float) -> Sample:
             p50_us=result.latency_us["p50"],
             p99_us=result.latency_us["p99"],
             peak_memory=running.server.peak_memory(),
+            log_lines=_lines(running.log) - lines,
             others=spent,
         )
+
+
+def _lines(log: Path | None) -> int:
+    """How many there are."""
+    if log is None:
+        return 0
+    with log.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
 def _loaded(case: Case, system: System, running: Running, load: Load) -> LoadResult:

@@ -9,7 +9,8 @@ from bench.cases.case import Aim
 
 @dataclass(frozen=True)
 class Sample:
-    """One load on one system. cpu_seconds: of the server's group; others: of the groups beside it, by role. peak_memory: bytes of PSS."""
+    """One load on one system. cpu_seconds: of the server's group; others: of the groups beside it, by role. peak_memory: bytes of PSS.
+    log_lines: that the load made."""
 
     connections: int
     seconds: float
@@ -17,6 +18,7 @@ class Sample:
     p50_us: float
     p99_us: float
     peak_memory: int
+    log_lines: int = 0
     others: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -31,7 +33,7 @@ class Sample:
 @dataclass(frozen=True)
 class Row:
     """Medians of a system. cpu_per_10k, others_per_10k: CPU seconds per 10,000 connections. spread: of the connections a CPU second, the
-    difference of its extremes as a share of the median."""
+    difference of its extremes as a share of the median. log_lines: a connection; less than 1 where it lost some."""
 
     system: str
     rounds: int
@@ -43,6 +45,7 @@ class Row:
     p50_us: float
     p99_us: float
     peak_memory: int
+    log_lines: float
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def row(system: str, samples: Sequence[Sample]) -> Row:
         p50_us=statistics.median(sample.p50_us for sample in samples),
         p99_us=statistics.median(sample.p99_us for sample in samples),
         peak_memory=max(sample.peak_memory for sample in samples),
+        log_lines=statistics.median(sample.log_lines / sample.connections for sample in samples),
     )
 
 

@@ -22,6 +22,7 @@ def case_table(title: str, rows: Sequence[Row], aims: Sequence[Outcome]) -> Tabl
         "p50 ms",
         "p99 ms",
         "peak\nMiB",
+        "log lines\na conn.",
         "apart: CPU s\nper 10,000",
     ):
         table.add_column(head, justify="right")
@@ -37,6 +38,7 @@ def case_table(title: str, rows: Sequence[Row], aims: Sequence[Outcome]) -> Tabl
             f"{each.p50_us / 1000:.2f}",
             f"{each.p99_us / 1000:.2f}",
             f"{each.peak_memory / 2**20:.0f}",
+            f"{each.log_lines:.3f}" if each.log_lines else "none",
             apart(each.others_per_10k),
             judged(by_peer.get(each.system)),
         )

@@ -166,9 +166,9 @@ def test_nothing_waits_for_a_log_that_nobody_reads(mta: QuickMta) -> None:
         storm = Storm(sidecar.host, sidecar.port, ALL)
         storm.run(9_000)
         assert total(port, "postwarden_telemetry_dropped_total", postwarden_signal="record") > 1_000
-        for _ in range(3):  # each is a warning in the log
+        for turn in range(3):  # each is a warning in the log
             sidecar.replace_policy("nonsense")
-            sidecar.edit(POLICY)
+            sidecar.edit(POLICY.replace("wait: 200ms", f"wait: {201 + turn}ms"))
         sidecar.edit(POLICY.replace("Reject", "Permit"))
         assert first_reply(sidecar.address, CLIENT).startswith("220 ")
         with ThreadPoolExecutor(1) as thread, os.fdopen(read_end, "rb") as log:

@@ -12,10 +12,10 @@ _SITES = "".join(f"    - {{zone: {zone}}}\n" for zone in ZONES)
 CASE = Case(
     name="dnsbl-drop",
     title=f"DNSBL with {len(ZONES)} zones, drop",
-    load=Load("drop", connections=30_000, concurrency=64),
+    load=Load("drop", connections=15_000, concurrency=64),
     warm_up=Load("drop", connections=3_000, concurrency=64),
     replies=frozenset({"521"}),
-    systems=("accept-loop", "postwarden", "postscreen"),
+    systems=("postwarden", "postscreen"),
     aims=(Aim("postscreen", 4.0),),
     spec=f"""
   access: {{myNetworks: []}}

@@ -6,10 +6,10 @@ from bench.load_generator import Load
 CASE = Case(
     name="early-talker",
     title="talks before the greeting, drop",
-    load=Load("early", connections=50_000, concurrency=64),
+    load=Load("early", connections=40_000, concurrency=64),
     warm_up=Load("early", connections=5_000, concurrency=64),
     replies=frozenset({"220", "521"}),
-    systems=("accept-loop", "postwarden", "postscreen"),
+    systems=("postwarden", "postscreen"),
     aims=(Aim("postscreen", 2.5),),
     spec="""
   access: {myNetworks: []}

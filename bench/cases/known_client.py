@@ -9,7 +9,7 @@ from bench.load_generator import SOURCES, Load
 CASE = Case(
     name="known-client",
     title="known client (pass store), handed to Postfix by pass",
-    load=Load("greeted", connections=30_000, concurrency=64),
+    load=Load("greeted", connections=15_000, concurrency=64),
     warm_up=Load("greeted", connections=3_000, concurrency=64),
     replies=frozenset({"220", "221"}),
     systems=("postwarden", "postscreen"),

@@ -30,7 +30,6 @@ global
 defaults
   mode tcp
   log global
-  {threads}
   option tcplog
   timeout connect 5s
   timeout client 60s
@@ -75,7 +74,7 @@ class HAProxy:
                     START_TIMEOUT,
                     lambda: f"HAProxy does not listen:\n{(folder / 'log').read_text()}",
                 )
-                yield Running(f"127.0.0.1:{port}", group)
+                yield Running(f"127.0.0.1:{port}", group, log=folder / "log")
             finally:
                 process.kill()
                 process.wait()

@@ -114,4 +114,5 @@ class Postscreen:
             )
             with group.joined():
                 running.enter_context(postfix)
-            yield Running(f"127.0.0.1:{port}", group, others, knows_clients=True)
+            log = postfix.directory / postfix.LOG
+            yield Running(f"127.0.0.1:{port}", group, others, log=log, knows_clients=True)

@@ -38,4 +38,5 @@ class Postwarden:
                     options=self._options,
                 )
             )
-            yield Running(started.address, started.group, others)
+            log = started.sidecar.directory / "stdout"
+            yield Running(started.address, started.group, others, log=log)

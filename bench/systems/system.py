@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from bench.cases.case import Case
@@ -13,11 +14,12 @@ from bench.control_group import ControlGroup
 class Running:
     """A started system. address: `HOST:PORT` that clients connect to. server: what is counted, loggers included. others: what stands
     behind or beside it, by role (`mta`, `name server`); each is shown apart.
-    knows_clients: the case's visits are not needed."""
+    log: the file that the server writes; None: it has none. knows_clients: the case's visits are not needed."""
 
     address: str
     server: ControlGroup
     others: Mapping[str, ControlGroup] = field(default_factory=dict)
+    log: Path | None = None
     knows_clients: bool = False
 
 

@@ -45,6 +45,16 @@ class QuickMta:
     def open(self) -> int:
         return len(self._sessions)
 
+    def hang_up(self) -> None:
+        """On all, as an MTA does whose time limits are over."""
+        self._ours.send(b".")
+
+    def _end_all(self) -> None:
+        while self._sessions:
+            _, session = self._sessions.popitem()
+            session.say(b"421 4.4.2 timeout exceeded\r\n")
+            session.socket.close()
+
     def _serve(self) -> None:
         with select.epoll() as epoll:
             epoll.register(self._its.fileno(), select.EPOLLIN)
@@ -52,7 +62,10 @@ class QuickMta:
             while True:
                 for fd, _ in epoll.poll():
                     if fd == self._its.fileno():
-                        return
+                        if not self._its.recv(1):
+                            return
+                        self._end_all()
+                        break
                     if fd == self._listener.fileno():
                         self._accept(epoll)
                     elif not self._sessions[fd].serve():

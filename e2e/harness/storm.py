@@ -23,6 +23,8 @@ IP_BIND_ADDRESS_NO_PORT = 24
 STALL = 30.0
 """Seconds without any event after which a storm has failed."""
 
+_COME_AGAIN = (b"421 ", b"450 ")
+
 RESET = struct.pack("ii", 1, 0)
 """struct linger: close(2) sends RST."""
 
@@ -64,14 +66,22 @@ class _Client:
 
 
 class Storm:
-    """refusals: nobody may be listening, which is no error then.
+    """refusals: nobody may be listening, which is no error then. shortage: who is to hear something else may hear that there is no room,
+    421 or 450, instead.
 
     ended -- connections by kind. One that met a reset where it listened counts as `KIND, reset`
     heard -- of those who heard to the end: the first three characters
     """
 
     def __init__(
-        self, host: str, port: int, kinds: Sequence[Kind], *, concurrency: int = 200, refusals: bool = False
+        self,
+        host: str,
+        port: int,
+        kinds: Sequence[Kind],
+        *,
+        concurrency: int = 200,
+        refusals: bool = False,
+        shortage: bool = False,
     ) -> None:
         self._target = (host, port)
         self._kinds = itertools.cycle(kinds)
@@ -79,6 +89,7 @@ class Storm:
         self._concurrency = concurrency
         self._clients: dict[int, _Client] = {}
         self._refusals = refusals
+        self._shortage = shortage
         self.ended: Counter[str] = Counter()
         self.heard: Counter[bytes] = Counter()
 
@@ -162,6 +173,8 @@ class Storm:
         self.heard[bytes(client.heard[:3])] += 1
         begins, last = client.kind.hears
         lines = bytes(client.heard).splitlines()
+        if self._shortage and lines and lines[-1][:4] in _COME_AGAIN:
+            return
         assert client.heard.startswith(begins), f"{client.kind.name}: {bytes(client.heard)!r}"
         assert last in (lines[-1] if lines else b""), f"{client.kind.name}: {bytes(client.heard)!r}"
 

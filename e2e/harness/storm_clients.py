@@ -58,7 +58,7 @@ BAD = (
         said=b"EHLO bad.example\r\n",
         answers=(b"MAIL FROM:<>\r\n", b"RCPT TO:<b@example.org>\r\n", b"QUIT\r\n"),
         end="hear",
-        hears=(b"220-", b"221 "),
+        hears=_BYE,
     ),
     Kind(
         "talks before the greeting, resets in the dialogue",

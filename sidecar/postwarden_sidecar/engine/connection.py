@@ -77,9 +77,7 @@ class Connection:
         known; key: its address, cut to limits.prefix_*. announced: by a PROXY header read before. elsewhere: asked once a header is
         whole, with how many bytes of it wait still: True if another worker has the client now. Raises ValueError if an address is none."""
         self.interest = Interest.HANGUP
-        self._actions: list[
-            EngineAction
-        ] = []  # some at most; a deque would take 0.7 KB of each client that waits
+        self._actions: tuple[EngineAction, ...] = ()  # a deque takes 0.7 KB of each client that waits
         self._context = context
         self._rules = context.rules
         facts = Facts(peer_address)
@@ -150,10 +148,15 @@ class Connection:
             return
         self._take(self._screening.receive_pass(self._rules, expiries, now), now)
 
-    def receive_dnsbl(self, answer: DnsblAnswer, now: float) -> None:
-        """An answer to QueryDnsbl; one that comes late, or twice, changes nothing."""
-        if self._rules is not None and self._state == _WAIT:
-            self._step_on(self._screening.receive_dnsbl(self._rules, answer, now), now)
+    def receive_dnsbl(self, answer: DnsblAnswer, now: float) -> bool:
+        """An answer to QueryDnsbl; one that comes late, or twice, changes nothing. Whether there is something to do now: the others but
+        the last answer need not be followed by `next_action`."""
+        if self._rules is None or self._state != _WAIT:
+            return False
+        step = self._screening.receive_dnsbl(self._rules, answer, now)
+        if step is not None:
+            self._take(step, now)
+        return step is not None
 
     def receive_handover(self, outcome: HandoverOutcome, reply: bytes, now: float) -> None:
         """The end of HandOver. reply: what the client is to hear: the MTA's word on this request, or the driver's own (4xx). With DONE it
@@ -195,7 +198,7 @@ class Connection:
         actions are taken. Whom the MTA has, or is about to get, stays. A greeting that was begun is completed first: `220-` and then
         `421` would be no SMTP reply, while a 421 in place of the answer to EHLO is one (RFC 5321, 3.8)."""
         if self._actions and isinstance(self._actions[-1], HandOff | HandOver | LookupPass):
-            self._actions.pop()  # not begun yet
+            self._actions = self._actions[:-1]  # not begun yet
             self._journal.handoff_start = -1.0
             self._state = _LOOKUP
         elif self._state in (_HANDOFF, _HANDOVER, _CLOSED):
@@ -231,7 +234,11 @@ class Connection:
         talk = self._conversation if self._state == _DIALOG else None
         if not self._actions and talk is not None and talk.dialog.paused:
             self._go_on(talk, talk.receive(b"", talk.now), talk.now)
-        return self._actions.pop(0) if self._actions else None
+        if not self._actions:
+            return None
+        action, *rest = self._actions
+        self._actions = tuple(rest)
+        return action
 
     def take_reply(self) -> bytes:
         """What is to be sent, if that is the next thing to do, to send it with what was taken before; else b""."""
@@ -293,10 +300,10 @@ class Connection:
         elif step is Step.HAND_OFF:
             self._actions += screening.settle(now)
             self._journal.handoff_start = now - self._journal.began
-            self._actions.append(HandOff(self._endpoints, self._greeting_open))
+            self._actions += (HandOff(self._endpoints, self._greeting_open),)
             self._enter(_HANDOFF, Interest.HANGUP, None)
         elif step is Step.LOOK_UP:
-            self._actions.append(LookupPass(screening.lookup_key))
+            self._actions += (LookupPass(screening.lookup_key),)
             again = screening.early is not None
             self._enter(_RECHECK if again else _LOOKUP, Interest.NOTHING, now + LOOKUP_LIMIT)
         elif rules is None or step is Step.TURN_AWAY:
@@ -308,7 +315,7 @@ class Connection:
                 self._send(replies.teaser(banner))
                 self._greeting_open = True
             if early.asks:
-                self._actions.append(QueryDnsbl(screening.facts.address))
+                self._actions += (QueryDnsbl(screening.facts.address),)
             self._enter(_WAIT, Interest.PEEK if early.listens else Interest.HANGUP, early.deadline)
         else:
             self._open_dialog(rules, now)
@@ -338,12 +345,12 @@ class Connection:
             return
         self._actions += self._screening.settle(now)  # the pass is stored before the replay
         self._journal.handoff_start = now - self._journal.began
-        self._actions.append(HandOver(self._endpoints, turn.replay))
+        self._actions += (HandOver(self._endpoints, turn.replay),)
         self._enter(_HANDOVER, Interest.HANGUP, None)
 
     def _send(self, data: bytes) -> None:
         if data:
-            self._actions.append(Send(data))
+            self._actions += (Send(data),)
 
     def _dressed(self, reply: bytes) -> bytes:
         return replies.dressed(reply, self._screening.session)
@@ -363,7 +370,7 @@ class Connection:
         elif self._state in (_HANDOFF, _HANDOVER):
             self._screening.judge_lost()
             self._finish(now)
-            self._actions.append(Close(linger=False))
+            self._actions += (Close(linger=False),)
         else:
             self._journal.event(
                 EventKind.HANGUP, now, "before" if self._journal.dialog_start < 0 else "after"
@@ -382,12 +389,12 @@ class Connection:
         if self._journal.events and self._state != _HANDOFF:
             self._journal.event(EventKind.DISCONNECT, now)
         self._finish(now)
-        self._actions.append(Close(linger))
+        self._actions += (Close(linger),)
 
     def _leave(self) -> None:
         """Close without a record."""
         self._enter(_CLOSED, Interest.HANGUP, None)
-        self._actions.append(Close(linger=False))
+        self._actions += (Close(linger=False),)
 
     def _finish(self, now: float, handoff: str = "") -> None:
         """The verdict is known: the record."""
@@ -397,7 +404,7 @@ class Connection:
             self._journal, self._screening, self._conversation, self._endpoints, proxied, self._rules, now
         )
         record.handoff = handoff
-        self._actions.append(Observe(record))
+        self._actions += (Observe(record),)
 
     def _enter(self, state: int, interest: Interest, deadline: float | None) -> None:
         self._state = state

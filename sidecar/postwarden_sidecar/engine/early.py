@@ -118,15 +118,19 @@ class EarlyTests:
         if not answer.failed:
             self._answers = {**self._answers, answer.zone: dnsbl.Answer(answer.addresses, answer.ttl)}
         if not self._pending and not self._facts.said:
-            self._allow(dnsbl.score(self._rules.dnsbl, self._answers), now)
+            self._allow(now)
 
     def _note(self, zone: str, outcome: str, start: float, end: float) -> None:
         template = next(site.template for site in self._rules.dnsbl.sites if site.zone == zone)
         self._journal.lookup(template, outcome, start, end)
 
-    def _allow(self, score: dnsbl.Score, now: float) -> None:
+    def _allow(self, now: float) -> None:
         """If the lists know the client for a good one: all other tests are passed as long as their answers last, or longer."""
-        if self._standing.refusal or not self._earns or not dnsbl.allows(self._rules.dnsbl, score.total):
+        lists = self._rules.dnsbl
+        if self._standing.refusal or not self._earns or lists.allow_threshold >= 0:
+            return
+        score = dnsbl.score(lists, self._answers)
+        if not dnsbl.allows(lists, score.total):
             return
         self._silence_over = True
         expiry = self._journal.wall_at(now) + score.ttl
@@ -153,7 +157,7 @@ class EarlyTests:
             self._note(zone, SILENT, self._began, now)
         score = dnsbl.score(rules.dnsbl, self._answers)
         if self._pending:  # some are silent: what the others said counts
-            self._allow(score, now)
+            self._allow(now)
         detail = f"score {score.total}"
         if score.total < rules.dnsbl.threshold:
             self._pass(dnsbl.TEST, wall + score.ttl)

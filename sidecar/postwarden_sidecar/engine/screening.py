@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from postwarden_sidecar.checks import access, dnsbl, passes, prefix
 from postwarden_sidecar.checks.action import Standing
@@ -21,6 +22,12 @@ from postwarden_sidecar.rules.settings import AccessAction, Action, Handover, Mo
 # Seconds upon the command time limit: postscreen counts whole seconds, and gives as much (recorded v-engine-38).
 TIME_LIMIT_GRACE = 0.5
 NO_SESSION = Session()  # without a policy
+
+
+@lru_cache
+def _uncounted(stress: bool, unoffered: frozenset[str]) -> Load:
+    """What of a Load still counts once the client is let in: the same for nearly all who wait, not one each."""
+    return Load(0, 0, 0, stress, unoffered)
 
 
 class Step(enum.Enum):
@@ -230,6 +237,7 @@ class Screening:
     def begin_early(self, rules: Rules, now: float) -> EarlyTests:
         """The wait begins: from now on the client is to keep silent, if the greeting test is due."""
         stressed = self.load.stress and rules.stress_wait is not None
+        self.load = _uncounted(self.load.stress, self.load.unoffered)
         wait = rules.stress_wait if stressed and rules.stress_wait is not None else rules.pregreet.wait
         self.early = EarlyTests(
             rules, self.facts, self.standing, self._journal, self.due, wait, now, earns=not self.vetoed

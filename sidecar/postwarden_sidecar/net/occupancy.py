@@ -108,12 +108,16 @@ class Presence:
         occupancy.cells[_SCREENING] += 1
 
     def load(self, client: str) -> Load:
-        """The client is known now, and counted once, however often this is called. client: its address, cut to limits.prefix_*."""
+        """How busy the pod is. The client is known now, and counted once, however often this is asked.
+
+        client: its address, cut to limits.prefix_*."""
         if self._client != client:
             clients = self._occupancy.clients
             self._client = client
             clients[client] = clients.get(client, 0) + 1
         return self._occupancy.load(self._limits, client)
+
+    __call__ = load  # a bound method would be an object more for each client that waits
 
     @property
     def unoffered(self) -> frozenset[str]:
