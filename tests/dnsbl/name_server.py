@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
@@ -104,7 +105,8 @@ class NameServer:
         if any(zone.mode == "truncated, silent tcp" for zone in self.zones.values()):
             self._silent.append(connection)
             return
-        with connection, connection.makefile("rb") as stream:
+        # A probe that has its answer from another query goes without a word.
+        with connection, connection.makefile("rb") as stream, suppress(ConnectionError, struct.error):
             (size,) = struct.unpack("!H", stream.read(2))
             self.by_tcp += 1
             self._answer(
