@@ -6,6 +6,7 @@ Contract: sorted, disjoint, the same each time. The clients' addresses stand one
 
 import ipaddress
 import random
+from functools import cache
 
 from bench.load_generator import FIRST_SOURCE, SOURCES
 
@@ -14,12 +15,13 @@ _LAST_PREFIX = 126 << 16
 """Of /24 networks: those below 126.0.0.0."""
 
 
-def networks(count: int = COUNT) -> list[str]:
+@cache
+def networks(count: int = COUNT) -> tuple[str, ...]:
     """See the module's contract."""
     chance = random.Random(0)  # noqa: S311  (no secret)
     prefixes = sorted(chance.sample(range(1 << 16, _LAST_PREFIX), count - SOURCES))
     others = [f"{ipaddress.IPv4Address(prefix << 8)}/24" for prefix in prefixes]
-    return [*others, *clients()]
+    return (*others, *clients())
 
 
 def clients() -> list[str]:

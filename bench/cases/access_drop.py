@@ -8,8 +8,8 @@ CASE = Case(
     title="denied by access list, drop (521)",
     load=Load("drop", connections=60_000, concurrency=64),
     warm_up=Load("drop", connections=5_000, concurrency=64),
-    replies=frozenset({"521"}),
-    systems=("accept-loop", "haproxy", "haproxy-1-thread", "postwarden", "postscreen"),
+    replies=frozenset({"521", "554"}),  # Haraka says 554
+    systems=("accept-loop", "haproxy", "haproxy-1-thread", "haraka", "postwarden", "postscreen"),
     aims=(Aim("postscreen", 3.0, 3.5), Aim("haproxy", 0.75, 0.9), Aim("accept-loop", 0.5, 0.6)),
     spec="""
   access:

@@ -2,6 +2,7 @@
 
 from bench.systems.accept_loop import AcceptLoop
 from bench.systems.haproxy import HAProxy
+from bench.systems.haraka import Haraka
 from bench.systems.postscreen import Postscreen
 from bench.systems.postwarden import Postwarden
 from bench.systems.system import System
@@ -10,6 +11,7 @@ _SYSTEMS: tuple[System, ...] = (
     AcceptLoop(),
     HAProxy(),
     HAProxy("haproxy-1-thread", threads=1),
+    Haraka(),
     Postwarden(),
     Postscreen(),
 )

@@ -55,7 +55,7 @@ def test_zombies_are_turned_away_and_mail_arrives(service: DocumentedService, cl
     assert early.last.startswith("550 5.5.1"), early
     said = client.speak("good", host=service.service, subject="by hand")
     assert said.last.startswith("250 2.0.0"), (said, service.told())
-    (mail,) = poll(client.mails, 15, service.told)
+    (mail,) = poll(client.mails, 45, service.told)
     assert "Subject: by hand" in mail
     records = [record for pod in service.pods() for record in service.sidecar_log(pod)]
     assert {record.get("client.address") for record in records} == {client.address}
@@ -69,6 +69,6 @@ def test_its_pods_drain(service: DocumentedService, client: ClientPod) -> None:
         said = session.deliver()
     assert said.last.startswith("250"), (said, service.told())
     mails = poll(
-        lambda: [each for each in client.mails() if "while it drains" in each], 15, lambda: service.told()
+        lambda: [each for each in client.mails() if "while it drains" in each], 45, lambda: service.told()
     )
     assert re.search(r"^Subject: while it drains", mails[0], re.MULTILINE)

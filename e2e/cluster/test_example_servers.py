@@ -18,7 +18,7 @@ from harness.one_node.fixtures import RealCluster
 from harness.polling import poll
 from harness.screening_objects import wait_for_reasons
 
-SHOWN_WITHIN = 20.0
+SHOWN_WITHIN = 45.0
 """Seconds until a log has what was said, or status is written."""
 
 SERVERS = {"postfix": "postfix", "postfix-pass": "postfix", "exim": "exim", "opensmtpd": "opensmtpd"}

@@ -33,7 +33,7 @@ def test_a_good_mail_arrives_with_the_clients_own_address(
     said = friend.speak("good", subject="from a friend")
     assert said.last.startswith("250 2.0.0 Ok: queued"), said
     mails = poll(
-        lambda: [each for each in friend.mails() if "from a friend" in each], 10, lambda: mail_service.told()
+        lambda: [each for each in friend.mails() if "from a friend" in each], 45, lambda: mail_service.told()
     )
     assert received(mails[0]) == friend.address
 

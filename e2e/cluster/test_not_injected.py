@@ -10,7 +10,7 @@ import pytest
 from harness.chart import RELEASE, RELEASE_NAMESPACE
 from harness.cluster_client import KubectlError
 from harness.mail_cluster import CLIENT_IMAGE
-from harness.one_node.fixtures import RealCluster, injects
+from harness.one_node.fixtures import RealCluster, wait_until_operator_serves
 from harness.polling import poll
 from harness.screening_objects import conditions, policy, wait_for_reasons
 from inject.golden import Golden, goldens
@@ -184,6 +184,5 @@ def test_while_the_webhook_is_down_failure_policy_decides(enabled: Namespace) ->
     finally:
         decide("Ignore")
         cluster.kubectl("scale", *operator, f"--replicas={replicas}")
-        cluster.kubectl("rollout", "status", *operator, "--timeout=25s")
-        poll(lambda: injects(cluster), TOLD_WITHIN, lambda: cluster.kubectl("describe", "pods", *selector))
+        wait_until_operator_serves(cluster)
     enabled.wait_until_policy_tells_of("alone")

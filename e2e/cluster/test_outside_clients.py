@@ -30,7 +30,7 @@ def test_they_are_screened_and_delivered_under_their_own_address(
         client.greeted()
         client.deliver("bob@example.org", subject="from outside")
         client.expect("QUIT", 221)
-    mails = poll(lambda: [each for each in friend.mails() if "from outside" in each], 15, mail_service.told)
+    mails = poll(lambda: [each for each in friend.mails() if "from outside" in each], 45, mail_service.told)
     assert re.search(rf"^Received: from client\.example \(\S+ \[{FRIEND}\]\)", mails[0], re.MULTILINE), mails[
         0
     ]

@@ -67,7 +67,7 @@ class _Client:
 
 class Storm:
     """refusals: nobody may be listening, which is no error then. shortage: who is to hear something else may hear that there is no room,
-    421 or 450, instead.
+    421 or 450, instead. check: what becomes of who heard all that it was to hear, or was cut off; in place of what the kind says.
 
     ended -- connections by kind. One that met a reset where it listened counts as `KIND, reset`
     heard -- of those who heard to the end: the first three characters
@@ -82,6 +82,7 @@ class Storm:
         concurrency: int = 200,
         refusals: bool = False,
         shortage: bool = False,
+        check: Callable[[Kind, bytes], None] | None = None,
     ) -> None:
         self._target = (host, port)
         self._kinds = itertools.cycle(kinds)
@@ -90,6 +91,7 @@ class Storm:
         self._clients: dict[int, _Client] = {}
         self._refusals = refusals
         self._shortage = shortage
+        self._look = check
         self.ended: Counter[str] = Counter()
         self.heard: Counter[bytes] = Counter()
 
@@ -171,6 +173,9 @@ class Storm:
 
     def _check(self, client: _Client) -> None:
         self.heard[bytes(client.heard[:3])] += 1
+        if self._look is not None:
+            self._look(client.kind, bytes(client.heard))
+            return
         begins, last = client.kind.hears
         lines = bytes(client.heard).splitlines()
         if self._shortage and lines and lines[-1][:4] in _COME_AGAIN:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from bench.cases.case import Aim
+from bench.markdown import case_markdown
 from bench.summary import Outcome, Sample, as_json, outcomes, row
 from bench.table import apart, case_table, judged
 
@@ -98,3 +99,13 @@ def test_what_took_nothing_is_not_named() -> None:
 def test_a_system_without_an_aim_has_no_word() -> None:
     assert judged(None) == ""
     assert "not measured" in judged(Outcome("haproxy", None, 0.75, None))
+
+
+def test_the_last_line_becomes_a_table_of_the_documentation() -> None:
+    rows = [row("postwarden", [sample(32.0)]), row("postscreen", [sample(10.0)])]
+    text = case_markdown("access-drop", as_json(rows, outcomes(AIMS, "postwarden", rows)))
+    title, head, rule, first, second = text.splitlines()
+    assert title == "### access-drop"
+    assert {line.count("|") for line in (head, rule, first, second)} == {10}
+    assert first.startswith("| postwarden | 32 |")
+    assert second.endswith("| 3.20, aim 3 (3.5): met |")

@@ -35,13 +35,15 @@ MANGLED: dict[str, tuple[int, bytes]] = {
 class Zone:
     """listed: addresses by the reversed client, `2.0.0.127`; "*": of everyone. mode: "" answers; else "silent", "servfail", "refused",
     "garbage", "other name", "truncated" (by UDP only), "truncated, no tcp" (closed without a reply), "truncated, silent tcp", "other id
-    first", or of MANGLED. delay: seconds."""
+    first", or of MANGLED. delay: seconds. lost: so many queries by UDP
+    are not answered, the first ones."""
 
     listed: dict[str, list[str]] = field(default_factory=dict)
     ttl: int = 60
     negative_ttl: int = 30
     mode: str = ""
     delay: float = 0.0
+    lost: int = 0
 
 
 class NameServer:
@@ -118,6 +120,9 @@ class NameServer:
         for text, zone in self.zones.items():
             origin = dns.name.from_text(text)
             if name.is_subdomain(origin):
+                if zone.lost and not tcp:
+                    zone.lost -= 1
+                    return
                 for reply in self._replies(query, name, origin, zone, tcp=tcp):
                     if zone.delay:
                         timer = threading.Timer(zone.delay, send, [reply])

@@ -82,6 +82,13 @@ async def test_a_resolver_that_is_not_there_or_silent_makes_it_unreachable(
         assert (await probe_zone(ZONE, (silent, server.target))).state is ZoneState.HEALTHY
 
 
+async def test_a_probe_whose_datagrams_are_lost_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dnsbl_probes, "REPEAT", 0.1)
+    with NameServer({ZONE: Zone(TEST_ENTRY, lost=3)}) as server:
+        assert await probe_zone(ZONE, (server.target,)) == ProbeResult(ZoneState.HEALTHY, "")
+        assert len(server.queries) in (5, 6)  # two entries
+
+
 def test_a_good_probe_holds_longer_than_a_bad_one() -> None:
     assert Probe(ZoneState.HEALTHY, 100.0).holds(100.0 + GOOD_FOR - 1)
     assert not Probe(ZoneState.HEALTHY, 100.0).holds(100.0 + GOOD_FOR)

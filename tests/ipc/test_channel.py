@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from postwarden_sidecar.ipc.messages import (
     UpstreamFault,
     UpstreamInForce,
 )
-from postwarden_sidecar.ipc.pair import ChannelClosed, ChannelFault, make_pair
+from postwarden_sidecar.ipc.pair import ChannelClosed, ChannelFault, make_pair, receive_packet, send_packet
 
 EVERY_MESSAGE: list[Message] = [
     RulesInForce(7),
@@ -162,3 +163,20 @@ def test_too_many_descriptors_are_a_fault_and_none_leaks() -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     channel.close()
     raw.close()
+
+
+@pytest.mark.parametrize("code", [errno.ENOBUFS, errno.ENOMEM], ids=lambda code: errno.errorcode[code])
+def test_a_kernel_without_memory_is_a_full_pair_and_no_dead_one(code: int) -> None:
+    class Poor(socket.socket):
+        def sendmsg(self, *_: object, **__: object) -> int:
+            raise OSError(code, os.strerror(code))
+
+        def recvmsg(
+            self, *_: object, **__: object
+        ) -> tuple[bytes, list[tuple[int, int, bytes]], int, object]:
+            raise OSError(code, os.strerror(code))
+
+    near, far = make_pair()
+    with far, Poor(fileno=near.detach()) as poor:
+        assert not send_packet(poor, b"x")
+        assert receive_packet(poor) is None

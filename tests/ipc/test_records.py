@@ -110,7 +110,7 @@ def test_a_reader_that_sleeps_costs_records_that_are_counted_and_no_wait(
     pair: tuple[RecordSender, socket.socket, memoryview],
 ) -> None:
     sender, far, cells = pair
-    sent = 2000
+    sent = 8000
     for number in range(sent):
         sender.send(plain_record(f"{number} " + "x" * 190))
     sender.flush()

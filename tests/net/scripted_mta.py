@@ -9,6 +9,7 @@ import array
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -24,7 +25,9 @@ class Conversation:
         self._buffer = b""
 
     def say(self, data: bytes) -> None:
-        self.socket.sendall(data)
+        """Whoever has gone hears nothing."""
+        with suppress(ConnectionError):
+            self.socket.sendall(data)
 
     def hear(self, size: int = 65536) -> bytes:
         """What comes next; b"" at the end."""

@@ -17,7 +17,7 @@ from net.scripted_mta import ScriptedMta, serve_mail
 from postwarden_sidecar.engine.proxy_header import Announced
 from postwarden_sidecar.ipc.pair import make_pair, send_packet
 from postwarden_sidecar.net.accept_pause import CLIENT_GONE, PACE, AcceptPause
-from postwarden_sidecar.net.loop import Loop
+from postwarden_sidecar.net.loop import Handler, Loop
 from postwarden_sidecar.net.neighbours import Moved
 from postwarden_sidecar.rules.intervals import AddressTable
 from postwarden_sidecar.rules.settings import AccessAction
@@ -166,6 +166,29 @@ def test_clients_whom_another_worker_gives_wait_too_while_descriptors_are_few() 
         bench.host.records(len(clients))
         near.close()
     assert len(clients) > 10
+
+
+def test_a_listening_socket_that_cannot_be_watched_again_is_tried_later(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = Bench(rules=make_rules(wait=0.1))
+    listener = Listener(bench)
+    listener.once.append(errno.EMFILE)
+    refused = [3]
+    watch = bench.loop.watch
+
+    def short_of_memory(fd: int, handler: Handler, mask: int) -> None:
+        if fd == listener.fileno() and mask and bench.host.pauses and refused[0]:
+            refused[0] -= 1
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        watch(fd, handler, mask)
+
+    monkeypatch.setattr(bench.loop, "watch", short_of_memory)
+    with bench, bench.connect() as client:
+        assert client.hear_line() == TEASER
+        client.reset()
+    assert refused == [0]
+    assert "Cannot allocate memory" in capsys.readouterr().err
 
 
 def test_of_many_pauses_one_a_second_is_told() -> None:

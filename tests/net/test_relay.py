@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import socket
 import threading
@@ -9,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 from net.bench import SHORT, Bench, Client
-from net.scripted_mta import Conversation, ScriptedMta
+from net.scripted_mta import Conversation, ScriptedMta, serve_mail
 from postwarden_sidecar.net.relay import MAX_BUFFER, READ_SIZE, Relay
 from postwarden_sidecar.net.timeouts import Timeouts
 
@@ -183,6 +185,27 @@ def test_what_a_client_said_before_its_reset_reaches_the_mta() -> None:
         client.reset()
         bench.await_idle()
     assert heard == [b"EHLO client.example\r\nGO\r\nQUIT\r\n"]
+
+
+def test_an_opening_whose_bytes_to_the_mta_are_lost_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel has no memory for the client's first command. It would wait for the answer for an hour."""
+
+    def lose(self: socket.socket, *_: object) -> int:
+        if self.getpeername()[1] == int(mta.target.rpartition(":")[2]):
+            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+        return send(self, *_)  # type: ignore[arg-type]  # passed on
+
+    with ScriptedMta(serve_mail) as mta:
+        timeouts = replace(SHORT, half_closed=60.0)
+        with Bench(mta.target, timeouts=timeouts) as bench, bench.connect() as client:
+            assert client.hear_line().startswith(b"220 ")
+            send = socket.socket.send
+            monkeypatch.setattr(socket.socket, "send", lose)
+            client.socket.sendall(b"EHLO client.example\r\n")
+            assert client.hear_all().startswith(b"421 4.3.2 ")
+            monkeypatch.undo()
+            (record,) = bench.host.records()
+            assert record.reason.endswith("the connection to the MTA broke")
 
 
 def test_an_idle_relay_ends() -> None:

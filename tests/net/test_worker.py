@@ -146,7 +146,6 @@ def test_it_accepts_only_when_it_knows_rules_and_upstream() -> None:
 
 
 def test_records_of_many_clients_come_in_few_batches() -> None:
-    """One at once, the others a batch each 10 ms; alone a batch costs ten times what a record does."""
     with Supervised() as worker:
         worker.put_in_force(DROP, "")
         began = time.monotonic()
@@ -154,7 +153,7 @@ def test_records_of_many_clients_come_in_few_batches() -> None:
             with worker.connect() as client:
                 client.hear_all()
         assert {record.verdict for record in worker.records(300)} == {Verdict.DROPPED}
-        assert worker.batches <= 2 + (time.monotonic() - began) / RECORDS_PACE
+        assert worker.batches <= 2 + 4 + (time.monotonic() - began) / RECORDS_PACE  # 4: 300 of 400 bytes
 
 
 def test_passes_are_asked_for_kept_and_stored() -> None:
@@ -388,8 +387,7 @@ def test_it_dies_with_its_supervisor_even_if_the_pair_stays_open() -> None:
 def test_the_limit_of_descriptors_is_raised() -> None:
     with Supervised() as worker:
         worker.put_in_force(None, "127.0.0.1:1")
-        soft, hard = resource.prlimit(worker.process.pid, resource.RLIMIT_NOFILE)
-        assert soft == hard
+        assert len(set(resource.prlimit(worker.process.pid, resource.RLIMIT_NOFILE))) == 1
 
 
 def test_ctrl_c_is_left_to_the_supervisor() -> None:

@@ -18,13 +18,14 @@ from eventually import until
 from postwarden_sidecar.controlclient.decode import decode
 from postwarden_sidecar.controlclient.stream import NotApplied
 from postwarden_sidecar.engine.record import Record
-from postwarden_sidecar.ipc.messages import AcceptPaused, UpstreamInForce
+from postwarden_sidecar.ipc.messages import AcceptPaused, PassAnswer, ToSupervisor, UpstreamInForce
 from postwarden_sidecar.ipc.page import CELLS, Page, active
 from postwarden_sidecar.net.listener import listen
 from postwarden_sidecar.rules.image import encode
 from postwarden_sidecar.supervisor import workers as module
 from postwarden_sidecar.supervisor.closing import close_when_empty
 from postwarden_sidecar.supervisor.memory_file import memory_file
+from postwarden_sidecar.supervisor.worker_process import WorkerProcess
 from postwarden_sidecar.supervisor.workers import Workers
 
 RULES = encode(decode(snapshot(), {}))
@@ -187,6 +188,30 @@ async def test_workers_end_with_stop_and_leave_no_descriptor() -> None:
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+async def test_an_answer_for_a_worker_that_has_ended_meanwhile_is_nobodys() -> None:
+    class Events:
+        over = asyncio.Event()
+
+        def received(self, worker: WorkerProcess, message: ToSupervisor) -> None: ...
+
+        def recorded(self, records: Sequence[Record]) -> None: ...
+
+        def ended(self, worker: WorkerProcess, status: int) -> None:
+            self.over.set()
+
+    with contextlib.ExitStack() as closing:
+        page = Page.create()
+        closing.callback(os.close, page.descriptor)
+        closing.callback(page.close)
+        (listener,) = listen("127.0.0.1", 0, 1)
+        closing.callback(listener.close)
+        worker = WorkerProcess(0, listener, page, Events())
+        worker.kill()
+        async with asyncio.timeout(20):
+            await Events.over.wait()
+        worker.send(PassAnswer(1, {}))
 
 
 def test_whoever_is_queued_gets_421_and_no_reset_when_the_port_closes() -> None:

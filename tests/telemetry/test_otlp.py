@@ -15,6 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 from controlclient.authority import Authority
+from eventually import until
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 from postwarden.telemetry.endpoint import OtlpProtocol
 from postwarden_sidecar.engine.record import Event, EventKind, Record, Verdict
@@ -298,10 +299,10 @@ async def test_a_dead_endpoint_costs_no_time_and_is_warned_of_once(
             telemetry.observe([passed()] * 100)
         assert time.thread_time() - worked < 0.5
         assert time.monotonic() - begin < SECONDS
+        await until(lambda: stream.getvalue().count(b"\n") == 4000)
         begin = time.monotonic()
         await telemetry.close(2.0)
         assert time.monotonic() - begin < SECONDS
-        assert stream.getvalue().count(b"\n") == 4000
         assert b'signal="log"' in telemetry.prometheus()
     (warning,) = [entry for entry in caplog.records if entry.name == "postwarden.telemetry"]
     assert (warning.levelno, url in warning.getMessage()) == (logging.WARNING, True)

@@ -188,7 +188,7 @@ def _negative_ttl(packet: bytes, at: int, authorities: int, name: bytes) -> int 
         end = at + size
         if end > len(packet):
             raise MalformedReply("a record is longer than the message")
-        if kind == _SOA and group == _IN and _is_within(name, _name(packet, owner_at)[0]):
+        if kind == _SOA and group == _IN and _is_of(packet, owner_at, name):
             if _behind_name(packet, _behind_name(packet, at)) + 20 != end:  # two names, five numbers
                 raise MalformedReply("an SOA has a wrong length")
             (minimum,) = _NUMBER.unpack_from(packet, end - 4)
@@ -206,6 +206,22 @@ def _behind_name(packet: bytes, at: int) -> int:
             raise MalformedReply("a label of no known kind")
         at += size + 1
     return at + 1
+
+
+def _is_of(packet: bytes, at: int, name: bytes) -> bool:
+    """Whether the owner at this place is the name, which is the question's or an alias's, or is above it."""
+    if packet[at] >= 0xC0:
+        target = (packet[at] & 0x3F) << 8 | packet[at + 1]
+        if (
+            target < _HEADER.size + len(name)
+            and packet[_HEADER.size : _HEADER.size + len(name)].lower() == name
+        ):
+            label = _HEADER.size  # as most say it: a label of the question
+            while label < target:
+                label += packet[label] + 1
+            if label == target:
+                return True
+    return _is_within(name, _name(packet, at)[0])
 
 
 def _is_within(name: bytes, zone: bytes) -> bool:

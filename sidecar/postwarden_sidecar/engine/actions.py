@@ -8,7 +8,6 @@ Structs of msgspec: a frozen dataclass takes five times as long to make.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
 
 import msgspec
 
@@ -54,7 +53,7 @@ class QueryDnsbl(msgspec.Struct, frozen=True, gc=False):
     address: str
 
 
-class DnsblAnswer(NamedTuple):
+class DnsblAnswer(msgspec.Struct, frozen=True, gc=False):
     """zone: as DnsblSite.zone. addresses: the A records that count (none in 127.255.255.0/24, all in 127.0.0.0/8), as four octets each;
     empty: not listed. ttl: seconds, of the answer or of the negative answer's SOA. failed: no usable answer (time-out, SERVFAIL, blocked,
     a zone that lists the world): it scores nothing and sets no TTL. start, end: CLOCK_MONOTONIC seconds, for the trace; outcome: for

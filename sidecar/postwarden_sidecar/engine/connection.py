@@ -53,11 +53,11 @@ _STAGES = ("screening",) * 4 + ("handoff", "dialog", "handoff", "dialog", "dialo
 
 
 class Connection:
-    """A client's connection, decided by its context to its end. interest: what the driver is to watch for."""
+    """A client's connection, decided by its context to its end. interest: what the driver is to watch for. endpoints: as known by now."""
 
     __slots__ = (
-        "_actions", "_context", "_conversation", "_deadline", "_elsewhere", "_endpoints", "_greeting_open", "_header", "_journal",
-        "_last_word", "_read", "_rules", "_screening", "_state", "interest",
+        "_actions", "_context", "_conversation", "_deadline", "_elsewhere", "_greeting_open", "_header", "_journal",
+        "_last_word", "_read", "_rules", "_screening", "_state", "endpoints", "interest",
     )  # fmt: skip
 
     def __init__(
@@ -78,11 +78,9 @@ class Connection:
         whole, with how many bytes of it wait still: True if another worker has the client now. Raises ValueError if an address is none."""
         self.interest = Interest.HANGUP
         self._actions: tuple[EngineAction, ...] = ()  # a deque takes 0.7 KB of each client that waits
-        self._context = context
-        self._rules = context.rules
-        facts = Facts(peer_address)
-        local = normalise(local_address)[0]
-        self._endpoints = Endpoints(facts.address, peer_port, local, local_port, facts.address, peer_port)
+        self._context, self._rules = context, context.rules
+        facts, local = Facts(peer_address), (normalise(local_address)[0], local_port)
+        self.endpoints = Endpoints(facts.address, peer_port, *local, facts.address, peer_port)
         self._journal = Journal(now, wall)
         self._screening = Screening(context, facts, self._journal, load)
         self._state = _LOOKUP
@@ -92,8 +90,7 @@ class Connection:
         self._greeting_open = False  # a teaser is out, and no line yet that completes the greeting
         self._last_word: LastWord | None = None
         self._read = 0  # bytes read in DIALOG or LAST_WORD
-        timeout = None if announced is not None else context.proxy_timeout(facts.packed)
-        if timeout is not None:
+        if announced is None and (timeout := context.proxy_timeout(facts.packed)) is not None:
             self._header, self._elsewhere = HeaderParser(), elsewhere
             self._enter(_HEADER, Interest.PEEK, now + timeout)
         else:
@@ -108,8 +105,6 @@ class Connection:
     def said_all(self) -> bool:
         """No reply follows those that were taken."""
         return self._state == _CLOSED and not any(type(action) is Send for action in self._actions)
-
-    # What the driver tells
 
     def receive_peek(self, data: bytes, now: float) -> int:
         """What waits in the client's socket, from its start (recv with MSG_PEEK). Returns how many bytes the driver must now discard by
@@ -172,11 +167,9 @@ class Connection:
     def receive_handoff(
         self, outcome: HandoffOutcome, detail: str, now: float, *, greeting_ended: bool
     ) -> None:
-        """The end of HandOff. greeting_ended: the MTA's 220 reached the client.
-
-        detail: with DONE the hand-off's name (rules.settings.Handoff's value); with REFUSED the last line of the MTA's greeting: if that is
-        a 4xx or 5xx, it is the MTA's word and goes to the client; else a sentence for the record.
-        """
+        """The end of HandOff. greeting_ended: the MTA's 220 reached the client. detail: with DONE the hand-off's name
+        (rules.settings.Handoff's value); with REFUSED the last line of the MTA's greeting: if it is a 4xx or 5xx, it is the MTA's word and
+        goes to the client; else a sentence for the record."""
         if self._state != _HANDOFF:
             return
         if outcome is HandoffOutcome.DONE:
@@ -232,12 +225,9 @@ class Connection:
     def next_action(self) -> EngineAction | None:
         """The next thing to do, or None; to be asked when what was sent is out, so that replies do not pile up."""
         talk = self._conversation if self._state == _DIALOG else None
-        if not self._actions and talk is not None and talk.dialog.paused:
+        if talk is not None and talk.dialog.paused and not self._actions:
             self._go_on(talk, talk.receive(b"", talk.now), talk.now)
-        if not self._actions:
-            return None
-        action, *rest = self._actions
-        self._actions = tuple(rest)
+        action, self._actions = (self._actions[0] if self._actions else None), self._actions[1:]
         return action
 
     def take_reply(self) -> bytes:
@@ -245,7 +235,7 @@ class Connection:
         first = self._actions[0] if self._actions else None
         if not isinstance(first, Send):
             return b""
-        del self._actions[0]
+        self._actions = self._actions[1:]
         return first.data
 
     def _receive_header(self, header: HeaderParser, data: bytes, now: float) -> int:
@@ -276,13 +266,13 @@ class Connection:
         self._close(now, linger=False)
 
     def _at_fault(self, why: str) -> str:
-        return f"{self._endpoints.peer_address} is a trusted proxy, but {why}"
+        return f"{self.endpoints.peer_address} is a trusted proxy, but {why}"
 
     def _begin(self, now: float, announced: Announced | None) -> None:
         if announced is not None:  # the client is whom the proxy speaks for
-            self._screening.facts, peer = Facts(announced.client_address), self._endpoints
-            self._endpoints = Endpoints(*announced, peer.peer_address, peer.peer_port)
-        self._take(self._screening.begin(self._endpoints, now), now)
+            self._screening.facts, peer = Facts(announced.client_address), self.endpoints
+            self.endpoints = Endpoints(*announced, peer.peer_address, peer.peer_port)
+        self._take(self._screening.begin(self.endpoints, now), now)
 
     def _step_on(self, step: Step | None, now: float) -> None:
         """None: the wait goes on. A client that has spoken has nothing more to say that matters."""
@@ -298,9 +288,8 @@ class Connection:
             # Straight from accept nothing is known to wait: no time is spent on looking.
             self._close(now, linger=self._header is not None or self._state != _LOOKUP)
         elif step is Step.HAND_OFF:
-            self._actions += screening.settle(now)
             self._journal.handoff_start = now - self._journal.began
-            self._actions += (HandOff(self._endpoints, self._greeting_open),)
+            self._actions += (*screening.settle(now), HandOff(self.endpoints, self._greeting_open))
             self._enter(_HANDOFF, Interest.HANGUP, None)
         elif step is Step.LOOK_UP:
             self._actions += (LookupPass(screening.lookup_key),)
@@ -345,7 +334,7 @@ class Connection:
             return
         self._actions += self._screening.settle(now)  # the pass is stored before the replay
         self._journal.handoff_start = now - self._journal.began
-        self._actions += (HandOver(self._endpoints, turn.replay),)
+        self._actions += (HandOver(self.endpoints, turn.replay),)
         self._enter(_HANDOVER, Interest.HANGUP, None)
 
     def _send(self, data: bytes) -> None:
@@ -372,9 +361,8 @@ class Connection:
             self._finish(now)
             self._actions += (Close(linger=False),)
         else:
-            self._journal.event(
-                EventKind.HANGUP, now, "before" if self._journal.dialog_start < 0 else "after"
-            )
+            when = "before" if self._journal.dialog_start < 0 else "after"
+            self._journal.event(EventKind.HANGUP, now, when)
             if self._state != _LAST_WORD:
                 talk = self._conversation
                 when = "before the greeting was complete" if talk is None else "before it named a recipient"
@@ -401,12 +389,10 @@ class Connection:
         self._enter(_CLOSED, Interest.HANGUP, None)
         proxied = self._header is not None and self._header.announced is not None
         record = final_record(
-            self._journal, self._screening, self._conversation, self._endpoints, proxied, self._rules, now
+            self._journal, self._screening, self._conversation, self.endpoints, proxied, self._rules, now
         )
         record.handoff = handoff
         self._actions += (Observe(record),)
 
     def _enter(self, state: int, interest: Interest, deadline: float | None) -> None:
-        self._state = state
-        self.interest = interest
-        self._deadline = deadline
+        self._state, self.interest, self._deadline = state, interest, deadline

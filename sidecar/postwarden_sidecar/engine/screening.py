@@ -10,7 +10,7 @@ from functools import lru_cache
 from postwarden_sidecar.checks import access, dnsbl, passes, prefix
 from postwarden_sidecar.checks.action import Standing
 from postwarden_sidecar.checks.deep import TESTS as DEEP_TESTS
-from postwarden_sidecar.checks.facts import NO_PASSES, Facts
+from postwarden_sidecar.checks.facts import NO_PASSES, Facts, normalise
 from postwarden_sidecar.engine import footer, naming, replies
 from postwarden_sidecar.engine.actions import IDLE, DnsblAnswer, Endpoints, Load, StorePass
 from postwarden_sidecar.engine.context import Context
@@ -53,7 +53,7 @@ class Screening:
         "_context",
         "_journal",
         "_load",
-        "_server_packed",
+        "_server_address",
         "_stored",
         "busy",
         "due",
@@ -75,7 +75,7 @@ class Screening:
         self._context = context
         self._journal = journal
         self._load = load
-        self._server_packed = b""
+        self._server_address = ""
         self._asked: Mapping[str, float] = NO_PASSES
         self._stored: tuple[str, ...] = ()
         # The policy's word on our dialogue; `$name`s of its footer are still to be filled in.
@@ -117,7 +117,7 @@ class Screening:
 
     def begin(self, endpoints: Endpoints, now: float) -> Step:
         """The client is known (a PROXY header is read), and where it connected to."""
-        self._server_packed = Facts(endpoints.server_address).packed
+        self._server_address = endpoints.server_address
         hostname = naming.hostname(self._context)
         self.session = footer.filled_in(self.session, endpoints, hostname, self._journal.wall)
         self._journal.event(EventKind.CONNECT, now)
@@ -209,7 +209,7 @@ class Screening:
             self._journal.event(EventKind.PASS_OLD, now)
             return self._hand_off(Verdict.PASS_OLD, f"{facts.address} passed the tests before")
         earns = rules.pass_addresses
-        if earns is not None and earns.lookup(self._server_packed) is None:
+        if earns is not None and earns.lookup(normalise(self._server_address)[1]) is None:
             self._journal.event(EventKind.VETO, now)
             self.vetoed = True
         if 0 < rules.limits.screening <= self.load.screening:

@@ -68,4 +68,5 @@ class AcceptPause:
         self._resume()
 
     def fail(self) -> None:
-        """A defect in watching: the next deadline of the drain ends it."""
+        """The listening socket can't be watched again yet: that takes memory of the kernel's, too."""
+        self.begin("the listening socket cannot be watched")

@@ -50,8 +50,8 @@ class Session:
 
     __slots__ = (
         "_began", "_client", "_context", "_dnsbl", "_draining", "_ended", "_engine", "_environment", "_handover", "_local",
-        "_over", "_peer", "_presence", "_pumping", "_recorded", "_stage", "_target", "_transfer", "_wall", "_way", "deadline",
-        "queued_at",
+        "_over", "_presence", "_pumping", "_recorded", "_stage", "_target", "_transfer", "_wall", "_way", "deadline",
+        "place", "queued_at",
     )  # fmt: skip
 
     def __init__(
@@ -64,11 +64,11 @@ class Session:
         ended: Callable[[Session, Transfer | None], None],
         announced: Announced | None = None,
     ) -> None:
+        self.place = -1  # among the driver's sessions; -1: not there
         self.deadline: float | None = None
         self.queued_at: float | None = None
         self._environment = environment
         self._client = ClientSocket(client)
-        self._peer = peer
         self._local = local
         self._ended = ended
         self._context = context = environment.host.context()
@@ -349,11 +349,9 @@ class Session:
             if transfer is not None:
                 transfer.close()
             if not self._recorded and not self._over:
-                self._observe(
-                    fault_record(
-                        self._peer, self._local, self._wall, self._environment.loop.now - self._began
-                    )
-                )
+                ends, lasted = self._engine.endpoints, self._environment.loop.now - self._began
+                peer = ends.peer_address, ends.peer_port
+                self._observe(fault_record(peer, self._local, self._wall, lasted))
         except Exception:
             traceback.print_exc(file=sys.stderr)
         self._release()

@@ -25,6 +25,7 @@ from postwarden_sidecar.net.addresses import parse_host_port
 from postwarden_sidecar.rules.settings import Dnsbl
 
 QUERY_TIMEOUT = 2.0  # seconds for one resolver, as in a worker's look-up
+REPEAT = 0.5  # seconds of silence after which a probe asks the same resolver again
 RECHECK_INTERVAL = 60.0  # seconds between two looks at zones that are unwell
 
 _NEVER_LISTED, _TEST_ENTRY = "1.0.0.127", "2.0.0.127"  # RFC 5782, section 5
@@ -171,12 +172,30 @@ async def _ask_any(entry: str, zone: str, resolvers: tuple[str, ...]) -> tuple[b
 
 
 async def _ask(name: dns.name.Name, resolver: str) -> tuple[bytes, ...] | str:
-    """The addresses that the resolver gives, or why none."""
+    """The addresses that the resolver gives, or why none. It is asked again while it is silent: where a crowd of clients comes at once, the
+    probe's datagram may be lost among theirs, and the list would count for nothing."""
+    began = asyncio.get_running_loop().time()
+    asked: set[asyncio.Task[tuple[bytes, ...] | str]] = set()
+    try:
+        while True:
+            left = QUERY_TIMEOUT - (asyncio.get_running_loop().time() - began)
+            pause = REPEAT if left > 2 * REPEAT else None
+            asked.add(asyncio.create_task(_ask_once(name, resolver, left)))
+            done, _ = await asyncio.wait(asked, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return done.pop().result()
+    finally:
+        for task in asked:
+            task.cancel()
+        await asyncio.wait(asked)
+
+
+async def _ask_once(name: dns.name.Name, resolver: str, timeout: float) -> tuple[bytes, ...] | str:
     host, port = parse_host_port(resolver)
     query = dns.message.make_query(name, "A", use_edns=0, payload=UDP_PAYLOAD)
     try:
         response, _ = await dns.asyncquery.udp_with_fallback(
-            query, host, QUERY_TIMEOUT, port, ignore_unexpected=True
+            query, host, timeout, port, ignore_unexpected=True
         )
         if response.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             return f"the resolver {resolver} answers {dns.rcode.to_text(response.rcode())}"

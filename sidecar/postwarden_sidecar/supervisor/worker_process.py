@@ -89,6 +89,8 @@ class WorkerProcess:
 
     def send(self, message: ToWorker, descriptors: Sequence[int] = ()) -> None:
         """Send or queue. A worker that is gone gets nothing; one that does not read is killed."""
+        if self._channel.fileno() < 0:
+            return  # it has ended, and was let go while an answer for it was looked up
         try:
             self._channel.send(message, descriptors)
         except ChannelClosed:

@@ -192,10 +192,9 @@ class BlocklistInquiry:
             self._lists.loop.set_deadline(self, None)
 
     def _receive(self, zone: str, finding: Finding, start: float, end: float) -> None:
-        answer = DnsblAnswer(
-            zone, finding.addresses, finding.ttl, finding.failed, finding.outcome.value, start, end
-        )
-        if finding.outcome is not Outcome.LISTED:
+        outcome = finding.outcome
+        answer = DnsblAnswer(zone, finding.addresses, finding.ttl, finding.failed, str(outcome), start, end)
+        if outcome is not Outcome.LISTED:
             self._lists.note(zone, finding)
             self._tell(answer)
             return

@@ -2,7 +2,7 @@
 
 A question that is not answered within 5 ms counts as 'not known': the client waits once more, and no mail is
 lost. What is to be stored is kept here at once and sent when the control pair takes it. The questions of a turn go
-together: one a client cost worker and supervisor 150 us, most of them for messages, tasks and threads (measured).
+together: one a client cost worker and supervisor some 140 us, most of them for messages, tasks and threads (measured).
 """
 
 from __future__ import annotations
