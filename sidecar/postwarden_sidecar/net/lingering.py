@@ -10,6 +10,8 @@ _discarded = bytearray(LINGER_DISCARD)  # nobody reads it
 
 
 def discard_input(client: socket.SocketType) -> None:
-    """Take what waits now, LINGER_DISCARD at most: one read has it all, and a second would only say so."""
-    with suppress(OSError):  # nothing waits
-        client.recv_into(_discarded, LINGER_DISCARD, socket.MSG_DONTWAIT)
+    """Take what waits now, LINGER_DISCARD at most. A short read is no proof that nothing more waits."""
+    with suppress(OSError):  # nothing more waits
+        left = LINGER_DISCARD
+        while left > 0 and (count := client.recv_into(_discarded, left, socket.MSG_DONTWAIT)):
+            left -= count
