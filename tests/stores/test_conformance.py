@@ -29,7 +29,12 @@ async def open_sqlite(directory: Path) -> PassStore:
     return await SqliteStore.open(directory / "passes.sqlite")
 
 
-@pytest.fixture(params=[open_memory, open_sqlite])
+async def open_crowded_sqlite(directory: Path) -> PassStore:
+    """Its file has more keys than it keeps in memory."""
+    return await SqliteStore.open(directory / "passes.sqlite", in_memory=1)
+
+
+@pytest.fixture(params=[open_memory, open_sqlite, open_crowded_sqlite])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[PassStore]:
     opened = await request.param(tmp_path)
     yield opened
@@ -150,7 +155,16 @@ class SqliteAgainstADict(AgainstADict):
         return await open_sqlite(directory)
 
 
+class CrowdedSqliteAgainstADict(AgainstADict):
+    persistent = True
+
+    async def open_store(self, directory: Path) -> PassStore:
+        return await open_crowded_sqlite(directory)
+
+
 TestMemoryAgainstADict = MemoryAgainstADict.TestCase
 TestSqliteAgainstADict = SqliteAgainstADict.TestCase
+TestCrowdedSqliteAgainstADict = CrowdedSqliteAgainstADict.TestCase
 TestMemoryAgainstADict.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
 TestSqliteAgainstADict.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+TestCrowdedSqliteAgainstADict.settings = TestSqliteAgainstADict.settings

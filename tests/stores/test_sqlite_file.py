@@ -107,7 +107,7 @@ async def test_a_place_without_a_directory_is_an_error(tmp_path: Path) -> None:
 
 async def test_a_closed_store_is_an_error_of_its_own_kind(tmp_path: Path) -> None:
     path = tmp_path / "passes"
-    store = await SqliteStore.open(path)
+    store = await SqliteStore.open(path, in_memory=0)
     with sqlite3.connect(path) as connection:
         connection.execute("DROP TABLE passes")
     connection.close()
