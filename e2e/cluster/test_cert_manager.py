@@ -15,7 +15,7 @@ from harness.foreign_crds import cert_manager_crds
 from harness.helm_test import assert_helm_test_passes
 from harness.mail_cluster import MailService
 from harness.mail_cluster_fixtures import enforce
-from harness.one_node.fixtures import install
+from harness.one_node.fixtures import RealCluster, install
 from harness.one_node.node import OneNode
 
 SECRET = f"{RELEASE}-tls"
@@ -33,9 +33,11 @@ sidecar:
 
 
 @pytest.fixture(scope="module")
-def cluster(one_node: OneNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneNode]:
+def cluster(real_cluster: RealCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OneNode]:
     """Another one: no policies of the other tests have two operators."""
-    with OneNode(one_node.binaries, one_node.images) as node:
+    if not isinstance(real_cluster, OneNode):
+        pytest.skip("a cluster of its own can be had beside the tests' own node only")
+    with OneNode(real_cluster.binaries, real_cluster.images) as node:
         node.kubectl("apply", "--server-side", *(f"--filename={file}" for file in cert_manager_crds()))
         log = tmp_path_factory.mktemp("cert-manager") / "log"
         process = LoggedProcess(

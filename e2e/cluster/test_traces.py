@@ -8,7 +8,7 @@ from harness.polling import poll
 
 SIDECAR, OPERATOR = "postwarden-sidecar", "postwarden-operator"
 
-EXPORT_TIMEOUT = 20.0
+EXPORT_TIMEOUT = 60.0
 """Seconds until all pods' spans are found; they are sent every second."""
 
 

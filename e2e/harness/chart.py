@@ -20,7 +20,7 @@ CHART = Path(__file__).resolve().parents[2] / "charts" / "postwarden"
 
 RELEASE, RELEASE_NAMESPACE = "postwarden", "postwarden-system"
 
-HELM_TIMEOUT = 60.0
+HELM_TIMEOUT = 130.0
 """Seconds for one command; an ordinary one takes 0.1 to 2 s."""
 
 

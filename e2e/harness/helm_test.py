@@ -15,7 +15,7 @@ def assert_helm_test_passes(cluster: ClusterClient, program: Callable[[], Path] 
     # Helm 3 looks for the logs of a pod that it has removed.
     logs = ("--logs",) if program is helm else ()
     said = run_helm(
-        *("test", RELEASE, f"--namespace={RELEASE_NAMESPACE}", *logs, "--timeout=50s"),
+        *("test", RELEASE, f"--namespace={RELEASE_NAMESPACE}", *logs, "--timeout=120s"),
         kubeconfig=cluster.kubeconfig,
         program=program,
     )

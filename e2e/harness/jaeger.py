@@ -29,7 +29,7 @@ JAEGER = GoModule(TOOLS_MODULE / "jaeger", {"jaeger": "github.com/jaegertracing/
 START_TIMEOUT = 20.0
 """Seconds until it answers; one is usual."""
 
-SEARCH_TIMEOUT = 10.0
+SEARCH_TIMEOUT = 45.0
 """Seconds from a span's end until it is found; it is sent in batches of one second."""
 
 MOST_TRACES = 5000

@@ -29,8 +29,11 @@ def one_node(pytestconfig: pytest.Config) -> Iterator[OneNode]:
         yield cluster
 
 
-INJECTION_TIMEOUT = 20.0
+INJECTION_TIMEOUT = 60.0
 """Seconds; one is usual."""
+
+OPERATOR_TIMEOUT = 90.0
+"""Seconds until all replicas are ready; ten are usual."""
 
 INSTALL_VALUES = """
 operator:
@@ -84,7 +87,7 @@ def uninstall(cluster: ClusterClient) -> None:
 def install(cluster: ClusterClient, values: str = INSTALL_VALUES) -> None:
     """`helm install`. Raises HelmRefused with what Helm and the operator's pods say."""
     where = ("--namespace", RELEASE_NAMESPACE, "--create-namespace")
-    wait = ("--wait", "--timeout", "50s")
+    wait = ("--wait", "--timeout", "120s")
     try:
         run_helm(
             *("upgrade", "--install", RELEASE, CHART, *where, "--values", "-", *wait),
@@ -94,6 +97,20 @@ def install(cluster: ClusterClient, values: str = INSTALL_VALUES) -> None:
     except HelmRefused as error:
         told = cluster.kubectl("describe", "pods", f"--namespace={RELEASE_NAMESPACE}")[-4000:]
         raise HelmRefused(f"{error}\n{told}\n{cluster.logs()}") from error
+    wait_for(lambda: injects(cluster), INJECTION_TIMEOUT, "the webhook, by way of its Service")
+
+
+def wait_until_operator_serves(cluster: ClusterClient) -> None:
+    """All its replicas are ready, and the webhook is reached by its Service. Raises TimeoutError."""
+
+    def available() -> bool:
+        found = cluster.get("deployment", f"{RELEASE}-operator", RELEASE_NAMESPACE)
+        wanted, ready = found["spec"]["replicas"], found["status"].get("readyReplicas", 0)
+        return bool(
+            found["status"]["observedGeneration"] >= found["metadata"]["generation"] and wanted == ready
+        )
+
+    wait_for(available, OPERATOR_TIMEOUT, "the operator's replicas")
     wait_for(lambda: injects(cluster), INJECTION_TIMEOUT, "the webhook, by way of its Service")
 
 
