@@ -9,7 +9,7 @@ PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 SECONDS ?= 60
 FUZZ_TARGETS := engine proxy_header dns_reply mta_replies
 
-.PHONY: help setup demo test unit fuzz fuzz-short e2e e2e-cluster bench-control bench-telemetry lint generate check-generated images lock clean
+.PHONY: help setup demo test unit fuzz fuzz-short e2e e2e-cluster bench bench-regress bench-control bench-telemetry bench-leak lint generate check-generated images lock clean
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -39,7 +39,7 @@ fuzz-short: setup  ## the same inputs for each target, some seconds in all
 	for target in $(FUZZ_TARGETS); do $(BIN)/python fuzz/run.py $$target --runs 3000 > $(VENV)/fuzz.log 2>&1 || { cat $(VENV)/fuzz.log; exit 1; }; echo "$$target: nothing found"; done
 
 e2e: setup  ## the tests with real Postfix and a real API server (builds them once, in a cache outside this tree)
-	$(BIN)/pytest e2e $(PARALLEL)
+	$(BIN)/pytest e2e $(PARALLEL) --reruns 1 --rerun-show-tracebacks
 
 e2e-cluster: setup  ## those in a real cluster of one node alone; with POSTWARDEN_E2E_KUBECONFIG in kind's, for instance
 	$(BIN)/pytest e2e/cluster
@@ -47,11 +47,20 @@ e2e-cluster: setup  ## those in a real cluster of one node alone; with POSTWARDE
 images:  ## build the images of operator and sidecar with docker, podman or buildah (images/build.sh tells its variables)
 	images/build.sh
 
+bench: setup  ## measure the data path beside postscreen, HAProxy and a C loop; the last line is JSON (ARGS="--quick --case access-drop")
+	PYTHONPATH=.:e2e $(BIN)/python -m bench $(ARGS)
+
+bench-regress: setup  ## fail where a connection takes over 15 % more CPU than the committed baseline, beside the C loop (3 minutes)
+	PYTHONPATH=.:e2e $(BIN)/python -m bench.regress $(ARGS)
+
 bench-control: setup  ## measure the operator with 1,000 sidecars and policies and 10,000 pods; the last line is JSON (some 6 minutes)
 	PYTHONPATH=.:e2e $(BIN)/python -m bench.control $(ARGS)
 
 bench-telemetry: setup  ## measure what telemetry costs a connection, with OTLP endpoints that are dead, slow and live; the last line is JSON
 	PYTHONPATH=.:e2e $(BIN)/python -m bench.telemetry $(ARGS)
+
+bench-leak: setup  ## play a million clients of every kind and see that no descriptor and no memory stays; the last line is JSON (some 10 minutes)
+	PYTHONPATH=.:e2e:tests $(BIN)/python -m bench.leak $(ARGS)
 
 lint: setup  ## ruff, mypy, import contracts, the wire contract, generated files up to date
 	$(BIN)/ruff check .

@@ -12,15 +12,12 @@ from typing import Any
 
 import pytest
 from harness.cluster import ApiServer
-from harness.mail_attempt import first_reply, last_reply_to_mail
+from harness.mail_attempt import ENFORCED_WITHIN, first_reply, last_reply_to_mail
 from harness.mail_sink import GREETING, MailSink
 from harness.polling import poll
 from harness.screening_objects import conditions, config_map, policy, policy_object, wait_for_reasons
 from harness.sidecar_fixtures import StartSidecar
 from harness.smtp import Client
-
-ENFORCED_WITHIN = 2.0
-"""Seconds from a change in the cluster to what clients hear: what the project promises."""
 
 ZOMBIE, OTHER_ZOMBIE, FRIEND = "127.66.6.6", "127.77.7.7", "127.0.9.9"
 
@@ -55,7 +52,7 @@ def enforced(heard: Callable[[], str], begins: str, within: float = ENFORCED_WIT
     poll(as_wanted, within, lambda: f"clients hear {last!r} and not {begins}")
 
 
-def test_a_policy_its_edits_a_changed_list_and_its_end_are_enforced_within_two_seconds(
+def test_a_policy_its_edits_a_changed_list_and_its_end_are_enforced_soon(
     api_server: ApiServer, namespace: str, start_sidecar: StartSidecar, mail_sink: MailSink
 ) -> None:
     sidecar = start_sidecar()

@@ -13,16 +13,13 @@ from pathlib import Path
 import pytest
 from harness.chart import operator_rights
 from harness.cluster import ApiServer
-from harness.mail_attempt import first_reply
+from harness.mail_attempt import ENFORCED_WITHIN, first_reply, hears
 from harness.mail_flow import MailFlow
 from harness.mail_sink import MailSink
 from harness.operator_apart import OperatorApart
 from harness.polling import poll
 from harness.screening_objects import mail_pod, policy, rejecting, wait_for_reasons
 from harness.sidecar_process import SidecarProcess
-
-ENFORCED_WITHIN = 2.0
-"""Seconds from a change in the cluster to what clients hear, while all are there."""
 
 KEEPALIVE = 10.0
 """Seconds of silence until the sidecar asks whether the operator is there: the shortest. It waits a third of that for an answer."""
@@ -70,15 +67,6 @@ class Scene:
         """Mail flowed all the time and flows still."""
         self.flow.wait_for(5)
         assert self.flow.refused() == []
-
-
-def hears(sidecar: SidecarProcess, client: str, begins: str, within: float) -> None:
-    """Raises TimeoutError, with the end of its log."""
-    poll(
-        lambda: first_reply(sidecar.address, client).startswith(begins),
-        within,
-        lambda: f"{client} does not hear {begins}:\n{sidecar.said()}",
-    )
 
 
 @pytest.fixture(scope="module")

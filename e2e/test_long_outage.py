@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterable
 
 from harness.cluster import ApiServer
-from harness.mail_attempt import first_reply, last_reply_to_mail
+from harness.mail_attempt import first_reply, hears, last_reply_to_mail
 from harness.mail_flow import RECIPIENT, MailFlow
 from harness.mail_sink import MailSink
 from harness.operator_process import OperatorProcess
-from harness.polling import poll
 from harness.screening_objects import mail_pod, policy, rejecting, wait_for_reasons
 from harness.sidecar_fixtures import StartSidecar
 from harness.sidecar_process import SidecarProcess
@@ -30,15 +29,6 @@ BACK_WITHIN = 75.0
 """Seconds until a sidecar whose token could not be reviewed is back: it waits up to 60 s, with jitter."""
 
 ZOMBIE, OTHER_ZOMBIE, FRIEND = "127.66.6.6", "127.77.7.7", "127.0.9.9"
-
-
-def hears(sidecar: SidecarProcess, source: str, begins: str, within: float = SOON) -> None:
-    """Wait until that client's first reply begins so. Raises TimeoutError."""
-    poll(
-        lambda: first_reply(sidecar.address, source).startswith(begins),
-        within,
-        lambda: f"{source} does not hear {begins}:\n{sidecar.log_tail()}",
-    )
 
 
 def still_enforced(sidecars: Iterable[SidecarProcess], seconds: float) -> None:

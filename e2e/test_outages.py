@@ -4,32 +4,18 @@ Rules in force stay in force, sessions go on, and what was changed meanwhile is 
 """
 
 from harness.cluster import ApiServer
-from harness.mail_attempt import first_reply, last_reply_to_mail
+from harness.mail_attempt import first_reply, hears, last_reply_to_mail
 from harness.mail_flow import RECIPIENT, MailFlow
 from harness.mail_sink import MailSink
 from harness.operator_process import OperatorProcess
-from harness.polling import poll
 from harness.screening_objects import config_map, policy, reject_listed, rejecting, wait_for_reasons
 from harness.sidecar_fixtures import StartSidecar
-from harness.sidecar_process import SidecarProcess
 from harness.smtp import Client
-
-ENFORCED_WITHIN = 2.0
-"""Seconds from a change in the cluster to what clients hear, while all are there."""
 
 BACK_WITHIN = 30.0
 """Seconds until a connection that was lost is made again: waits double from 1 s, with full jitter, for as long as the other was away."""
 
 ZOMBIE, OTHER_ZOMBIE, FRIEND = "127.66.6.6", "127.77.7.7", "127.0.9.9"
-
-
-def hears(sidecar: SidecarProcess, source: str, begins: str, within: float = ENFORCED_WITHIN) -> None:
-    """Wait until that client's first reply begins so. Raises TimeoutError."""
-    poll(
-        lambda: first_reply(sidecar.address, source).startswith(begins),
-        within,
-        lambda: f"{source} does not hear {begins}:\n{sidecar.log_tail()}",
-    )
 
 
 def test_no_session_suffers_when_the_operator_is_killed_and_comes_back(

@@ -42,7 +42,7 @@ __all__ = ["mail_network"]
 POD, NODE, POD_V6, NODE_V6 = "10.244.7.2", "10.244.7.1", "fd00:7::2", "fd00:7::1"
 """What kubelet sees of the pod, and comes from."""
 
-RECORD_TIMEOUT = 5.0
+RECORD_TIMEOUT = 20.0
 """Seconds from a connection's end to its record; some 10 ms are usual."""
 
 PROOF_PORT = 10029

@@ -1,7 +1,6 @@
 """`postwarden up` and what a real OTLP receiver gets of it: traces of edits, and of connections with their look-ups, errors and proxies."""
 
 import base64
-import resource
 import socket
 import urllib.request
 from collections import Counter
@@ -15,12 +14,12 @@ from dnsbl.name_server import NameServer, Zone
 from google.protobuf.message import Message
 from harness.mail_attempt import first_reply, last_reply_to_mail
 from harness.mail_sink import MailSink
+from harness.metrics_page import samples
 from harness.polling import poll
 from harness.sidecar import Sidecar, up
+from harness.usage import resident
 from loopback_ports import free_ports
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
 from telemetry.collector import Collector, grpc_collector, http_collector, plain
 
 EXPORT_TIMEOUT = 10.0
@@ -340,13 +339,6 @@ def lost(port: int) -> dict[str, float]:
     }
 
 
-def samples(port: int) -> list[Sample]:
-    """What Prometheus is told."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
-        families = text_string_to_metric_families(answer.read().decode())
-        return [sample for family in families for sample in family.samples]
-
-
 def test_memory_stays_where_it_is_while_a_black_hole_takes_nothing(sink: MailSink) -> None:
     """Once all queues are full, more traces cost no more memory; what is lost anywhere is counted."""
     sampling = "{sampling: [{verdict: dropped, percent: 100, maxPerSecond: 10000}]}"
@@ -380,8 +372,3 @@ def test_memory_stays_where_it_is_while_a_black_hole_takes_nothing(sink: MailSin
 
 ENOUGH = 2500
 """Connections: of their spans and log records more than may wait were made before the first look."""
-
-
-def resident(pid: int) -> float:
-    """MiB."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 from harness.cluster import ApiServer
-from harness.mail_attempt import first_reply
+from harness.mail_attempt import first_reply, hears
 from harness.mail_flow import MailFlow
 from harness.mail_sink import MailSink
 from harness.operator_process import OperatorProcess
-from harness.polling import poll
 from harness.screening_objects import conditions, mail_pod, policy, wait_for_reasons
 from harness.sidecar_process import SidecarProcess
 
@@ -87,11 +86,7 @@ class Scene:
         return str(conditions(self.api_server, "wall", NAMESPACE)["Programmed"]["message"])
 
     def hears(self, sidecar: SidecarProcess, network: int, begins: str) -> None:
-        poll(
-            lambda: first_reply(sidecar.address, f"127.{network}.1.1").startswith(begins),
-            BACK_WITHIN,
-            lambda: f"127.{network}.1.1 does not hear {begins}:\n{sidecar.said()}\n{self.operator.log()}",
-        )
+        hears(sidecar, f"127.{network}.1.1", begins, BACK_WITHIN)
 
 
 @pytest.fixture(scope="module")

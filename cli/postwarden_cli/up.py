@@ -18,6 +18,7 @@ from postwarden_sidecar.net.addresses import is_loopback
 from postwarden_sidecar.option_types import Duration, HandoffName, HostPort, LoopbackPort, UpstreamTarget
 from postwarden_sidecar.rules.settings import Handoff
 from postwarden_sidecar.supervisor.settings import LogFormatName
+from postwarden_sidecar.telemetry.own_log import STDERR, LogStream, PatientHandler
 
 from postwarden_cli.system import StartFailed, System, SystemSettings
 
@@ -116,7 +117,10 @@ def command(
 
     Every policy's selector matches here. Of several policies the first by namespace and name is in force; the others are reported.
     """
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="postwarden: %(levelname)s %(message)s")
+    log = LogStream(STDERR)
+    logging.basicConfig(
+        level=logging.INFO, handlers=[PatientHandler(log)], format="postwarden: %(levelname)s %(message)s"
+    )
     settings = SystemSettings(
         paths=paths,
         listen=listen,
@@ -132,6 +136,7 @@ def command(
         drain_delay=drain_delay,
         drain_timeout=drain_timeout,
         strict_relay=not is_loopback(listen[0]),
+        log_stream=log,
     )
     try:
         asyncio.run(_run(System(settings, report=click.echo)))

@@ -1,7 +1,7 @@
-"""What our own processes said, beside the report of a test that failed: an end-to-end failure seldom comes twice.
+"""What our own programs said, beside the report of a test that failed: an end-to-end failure seldom comes twice.
 
-Contract: `pytest_runtest_makereport` adds a section for each operator and sidecar that was running when the test failed.
-Not the cluster's own programs: they say too much, and are seldom the cause.
+Contract: `pytest_runtest_makereport` adds to the traceback the end of the log of each operator and sidecar that was running when the test
+failed, so that it is shown for a first try, too. Not the cluster's own programs: they say too much, and are seldom the cause.
 """
 
 from collections.abc import Generator
@@ -19,7 +19,9 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.failed and call.when == "call":
-        ours = [each for each in LoggedProcess.running() if each.name.startswith(OURS)]
-        report.sections.extend((f"{each.name}, pid {each.pid}", each.tail()) for each in ours)
+    add_section = getattr(report.longrepr, "addsection", None)  # a traceback has it; a skip's reason has not
+    if report.failed and call.when == "call" and add_section is not None:
+        for each in LoggedProcess.running():
+            if each.name.startswith(OURS):
+                add_section(f"{each.name}, pid {each.pid}", each.tail())
     return report

@@ -22,17 +22,20 @@ START_TIMEOUT = 10.0
 
 
 class Rbldnsd:
-    """listed: addresses by zone; each zone has the test entry 127.0.0.2, too."""
+    """listed: addresses by zone; each zone has the test entry 127.0.0.2, too.
+    listen: where it answers; None: any free port of 127.0.0.1.
+    """
 
-    def __init__(self, listed: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, listed: Mapping[str, Sequence[str]], *, listen: tuple[str, int] | None = None) -> None:
         self._listed = listed
         # It reads its data as a user of its own.
         self._directory = Path(tempfile.mkdtemp(prefix="rbldnsd-"))
         self._directory.chmod(0o755)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-            taken.bind(("127.0.0.1", 0))
-            self._port = int(taken.getsockname()[1])
-        self.address = f"127.0.0.1:{self._port}"
+            taken.bind(listen or ("127.0.0.1", 0))
+            host, port = taken.getsockname()
+        self._listen = f"{host}/{port}"
+        self.address = f"{host}:{port}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -44,7 +47,7 @@ class Rbldnsd:
             data.write_text(soa + ":127.0.0.2:listed\n" + "\n".join(["127.0.0.2", *addresses]) + "\n")
             zones.append(f"{zone}:ip4set:{data.name}")
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
-        command: list[str | Path] = [program, "-n", *user, "-b", f"127.0.0.1/{self._port}"]
+        command: list[str | Path] = [program, "-n", *user, "-b", self._listen]
         command += ["-w", self._directory, "-c", "0", *zones]
         with (self._directory / "log").open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)

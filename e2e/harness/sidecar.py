@@ -35,7 +35,8 @@ class Sidecar:
     """A running sidecar. Its log (stderr) and output (stdout) are files in a folder that ends with the block.
 
     command -- `up` or `run`. policy: the text of the file given by -f (`up`). listen: `HOST:PORT`, port 0 is any free one
-    options -- further flags. network: where it runs; the machine's own network if None
+    options -- further flags. network: where it runs; the machine's own network if None. prefix: a command that starts it, as `prlimit …`
+    log: a descriptor that stderr is written to in place of the file
     """
 
     def __init__(
@@ -46,11 +47,15 @@ class Sidecar:
         policy: str | None = None,
         options: Sequence[str] = (),
         network: NetworkNamespace | None = None,
+        prefix: Sequence[str] = (),
+        log: int | None = None,
     ) -> None:
         self._command = command
         self._policy = policy
         self._options = list(options)
         self._network = network
+        self._prefix = list(prefix)
+        self._log = log
         self._listen = split_address(listen)
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -180,10 +185,10 @@ class Sidecar:
         command = argv if self._network is None else self._network.command(argv)
         with (self.directory / "stdout").open("wb") as out, (self.directory / "stderr").open("wb") as err:
             self._process = subprocess.Popen(
-                [*DIES_WITH_US, *command],
+                [*DIES_WITH_US, *self._prefix, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
-                stderr=err,
+                stderr=err if self._log is None else self._log,
                 env=clean_environment()
                 | {"TMPDIR": str(self.directory)},  # what a killed one leaves, goes too
             )
@@ -220,11 +225,16 @@ def up(
     log_format: str | None = "postscreen",
     listen: str = "127.0.0.1:0",
     network: NetworkNamespace | None = None,
+    prefix: Sequence[str] = (),
+    log: int | None = None,
 ) -> Sidecar:
     """`postwarden up`."""
     named = {"--upstream": upstream, "--handoff": handoff, "--log-format": log_format}
     flags = [word for flag, value in named.items() if value is not None for word in (flag, value)]
-    return Sidecar("up", policy=policy, listen=listen, options=[*flags, *options], network=network)
+    options = (*flags, *options)
+    return Sidecar(
+        "up", policy=policy, listen=listen, options=options, network=network, prefix=prefix, log=log
+    )
 
 
 def run(*options: str, listen: str = "127.0.0.1:0", network: NetworkNamespace | None = None) -> Sidecar:

@@ -43,6 +43,7 @@ from postwarden_sidecar.supervisor.settings import (
     WithoutRules,
 )
 from postwarden_sidecar.supervisor.state_directory import ADMIN_SOCKET
+from postwarden_sidecar.telemetry.own_log import STDERR, LogStream, PatientHandler
 
 _LOG_FORMATS: dict[str, LogFormatName] = {
     "json": "JSON",
@@ -207,7 +208,10 @@ def run(context: click.Context, /, **options: Any) -> None:
     """Answer clients until SIGTERM, which drains; a second one ends at once."""
     settings = _settings(context, options)
     logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        handlers=[PatientHandler(LogStream(STDERR))],
+        force=True,
     )
     asyncio.run(_run(settings))
 

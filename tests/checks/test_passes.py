@@ -81,4 +81,5 @@ def test_what_is_stored_says_what_was_not_passed_yet() -> None:
     ],
 )
 def test_clients_count_by_their_prefix(address: str, ipv4: int, ipv6: int, key: str) -> None:
-    assert prefix.key(Facts(address), ipv4, ipv6) == key
+    facts = Facts(address)
+    assert prefix.key(facts.address, facts.packed, ipv4, ipv6) == key

@@ -10,7 +10,7 @@ import pytest
 from dnsbl.name_server import MANGLED, NameServer, Zone
 from postwarden_sidecar.dns import attempts
 from postwarden_sidecar.dns.outcome import Finding, Outcome
-from postwarden_sidecar.net import dns_udp, dnsbl
+from postwarden_sidecar.net import dns_udp, dnsbl, dnsbl_retry
 from postwarden_sidecar.net.addresses import SocketAddress
 from postwarden_sidecar.net.descriptors import Descriptors
 from postwarden_sidecar.net.dnsbl import DnsblClient, Waiting
@@ -77,7 +77,8 @@ def bench() -> Iterator[Bench]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silent resolvers are passed over sooner."""
-    monkeypatch.setattr(dnsbl, "ATTEMPT", 0.1)
+    for module in (dnsbl, dnsbl_retry):
+        monkeypatch.setattr(module, "ATTEMPT", 0.1)
 
 
 def unused_port() -> str:

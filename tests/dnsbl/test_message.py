@@ -132,6 +132,30 @@ def test_a_reply_means_what_it_means_to_dnspython(response: dns.message.Message)
         assert all(soa.name.labels[0] == b"elsewhere" for soa in read.authority)
 
 
+@given(CLIENTS, ZONES, st.ip_addresses(v=4), TTLS, st.booleans(), st.booleans())
+def test_the_usual_reply_of_one_address_means_what_dnspython_and_the_long_way_read(
+    client: str, zone: str, address: ipaddress.IPv4Address, ttl: int, shouted: bool, signed: bool
+) -> None:
+    query = dns.message.make_query(by_dnspython(client, zone), "A", use_edns=0, payload=UDP_PAYLOAD)
+    response = dns.message.make_response(query)
+    response.answer.append(dns.rrset.from_text(query.question[0].name, ttl, "IN", "A", str(address)))
+    if signed:
+        response.authority.append(dns.rrset.from_text(zone + ".", 9, "IN", "NS", "ns.example."))
+    wire = response.to_wire()
+    asked = asked_of(response)
+    if shouted:
+        wire = wire[:12] + wire[12 : 8 + len(asked)].upper() + wire[8 + len(asked) :]
+    read = decode_reply(wire, query.id, asked)
+    assert read == Reply(0, False, (address.packed,), ttl)
+    chain = dns.message.from_wire(wire)
+    assert isinstance(chain, dns.message.QueryMessage)
+    assert chain.resolve_chaining().minimum_ttl == ttl
+    # Two answers are read the long way; the same twice mean what one means.
+    end = 12 + len(asked)
+    twice = wire[:6] + b"\0\2\0\0\0\0" + wire[12:end] + wire[end : end + 16] * 2
+    assert decode_reply(twice, query.id, asked) == read
+
+
 @given(responses(), st.data())
 def test_a_changed_reply_never_means_more_than_to_dnspython(
     response: dns.message.Message, data: st.DataObject

@@ -221,7 +221,7 @@ def test_lists_that_are_silent_are_in_the_record_each_once() -> None:
     wire = connect(make_rules(dnsbl=lists(SITE, GOOD)), scene=scene)
     scene.wait(2.0)
     for _ in range(2):
-        wire.tell(replace(answer(failed=True), outcome="timeout", start=began, end=scene.now))
+        wire.tell(answer(failed=True)._replace(outcome="timeout", start=began, end=scene.now))
     scene.wait(4.0)
     assert wire.handed_over
     assert [(each.zone, each.outcome, each.end) for each in record_of(wire).lookups] == [

@@ -66,7 +66,8 @@ class Counter:
         waiting = [wire for wire in open_wires if wire.engine.stage == "handoff"]
         screening = len(open_wires) - len(waiting) + 1
         same = sum(
-            prefix.key(Facts(wire.address), limits.prefix_ipv4, limits.prefix_ipv6) == key
+            prefix.key(wire.address, Facts(wire.address).packed, limits.prefix_ipv4, limits.prefix_ipv6)
+            == key
             for wire in open_wires
         )
         enter, leave = (

@@ -30,11 +30,11 @@ EVERY_MESSAGE: list[Message] = [
     NoRules(8, defer=True),
     UpstreamInForce("[::1]:25", "ProxyV2", True, "", "mx.example ESMTP", ("SIZE 1000", "DSN")),
     UpstreamInForce("", "Plain", False, "no upstream is known", "", None),
-    PassAnswer(1, {"pregreet": 1.5}),
+    PassAnswer(1, {"192.0.2.1": {"pregreet": 1.5}}),
     Drain(20.0),
     Ready(4711),
     Applied(7, ""),
-    PassQuery(1, "192.0.2.1"),
+    PassQuery(1, ("192.0.2.1",)),
     PassStored("192.0.2.1", {"pregreet": 2.5}),
     UpstreamFault("wrong_answer", "502 what?", "127.0.0.1:25", "ProxyV1"),
 ]
@@ -93,7 +93,7 @@ def test_a_full_queue_is_an_exception_and_drops_nothing_already_taken(ends: tupl
     taken = 0
     with pytest.raises(ChannelFull):  # noqa: PT012  (how many are taken is the system's)
         while True:
-            near.send(PassQuery(taken, "k" * 1000))
+            near.send(PassQuery(taken, ("k" * 1000,)))
             taken += 1
     assert taken > MAX_QUEUED
     seen: list[Message] = []
@@ -107,10 +107,10 @@ def test_a_full_queue_is_an_exception_and_drops_nothing_already_taken(ends: tupl
 def test_the_largest_message_fits_and_a_larger_one_is_refused(ends: tuple[Channel, Channel]) -> None:
     near, far = ends
     room = MAX_MESSAGE - 50
-    near.send(PassQuery(1, "k" * room))
-    assert far.receive() == (PassQuery(1, "k" * room), ())
+    near.send(PassQuery(1, ("k" * room,)))
+    assert far.receive() == (PassQuery(1, ("k" * room,)), ())
     with pytest.raises(ValueError, match=r"PassQuery of .* bytes is above 32768"):
-        near.send(PassQuery(1, "k" * MAX_MESSAGE))
+        near.send(PassQuery(1, ("k" * MAX_MESSAGE,)))
 
 
 def test_the_end_is_told_after_what_was_sent_before_it(ends: tuple[Channel, Channel]) -> None:
@@ -142,8 +142,8 @@ def test_what_is_no_message_is_a_fault(packet: bytes) -> None:
 def test_a_packet_that_lost_its_end_is_a_fault_even_if_the_rest_is_a_message() -> None:
     raw, end = make_pair()
     channel = Channel(end)
-    whole = msgspec.msgpack.encode(PassQuery(1, "k" * (MAX_MESSAGE - 50)))
-    whole = msgspec.msgpack.encode(PassQuery(1, "k" * (MAX_MESSAGE - 50 + MAX_MESSAGE - len(whole))))
+    whole = msgspec.msgpack.encode(PassQuery(1, ("k" * (MAX_MESSAGE - 50),)))
+    whole = msgspec.msgpack.encode(PassQuery(1, ("k" * (MAX_MESSAGE - 50 + MAX_MESSAGE - len(whole)),)))
     assert len(whole) == MAX_MESSAGE
     raw.send(whole + b"\x00")
     with pytest.raises(ChannelFault, match="above 32768 bytes"):

@@ -84,6 +84,7 @@ class MemoryHost:
         self.faults: list[UpstreamFault] = []
         self.inquiries: list[HeldInquiry] = []
         self.stress: list[tuple[bool, int]] = []
+        self.pauses: list[str] = []
         self.offered: tuple[str, ...] | None = None
         self._records: list[Record] = []
         self._recorded = threading.Condition()
@@ -119,6 +120,9 @@ class MemoryHost:
 
     def upstream_fault(self, fault: UpstreamFault) -> None:
         self.faults.append(fault)
+
+    def accept_paused(self, why: str) -> None:
+        self.pauses.append(why)
 
     def stress_changed(self, on: bool, connections: int) -> None:
         self.stress.append((on, connections))

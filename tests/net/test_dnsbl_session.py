@@ -27,10 +27,11 @@ def received(monkeypatch: pytest.MonkeyPatch) -> list[DnsblAnswer]:
         def next_action(self) -> EngineAction | None:
             return self.first.popleft() if self.first else super().next_action()
 
-        def receive_dnsbl(self, answer: DnsblAnswer, now: float) -> None:
+        def receive_dnsbl(self, answer: DnsblAnswer, now: float) -> bool:
             answers.append(answer)
             if answer.outcome == "fault":
                 raise RuntimeError("a defect in the engine")
+            return True
 
     monkeypatch.setattr(session, "Connection", Asking)
     return answers

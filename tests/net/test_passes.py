@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 from postwarden_sidecar.ipc.channel import Channel
-from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
+from postwarden_sidecar.ipc.messages import MAX_PASS_KEYS, Applied, PassAnswer, PassQuery, PassStored
 from postwarden_sidecar.ipc.pair import make_pair
 from postwarden_sidecar.net.loop import Loop
 from postwarden_sidecar.worker import passes
@@ -49,15 +49,55 @@ def test_a_question_that_is_not_answered_in_5_ms_counts_as_unknown_and_a_late_an
     it: Supervised,
 ) -> None:
     it.passes.lookup("192.0.2.1", it.answers.append)
-    assert it.read() == [PassQuery(1, "192.0.2.1")]
+    it.passes.ask()
+    assert it.read() == [PassQuery(1, ("192.0.2.1",))]
     it.loop.now += ANSWER_LIMIT - 0.001
     it.passes.handle_deadline()
     assert it.answers == []
     it.loop.now += 0.002
     it.passes.handle_deadline()
     assert it.answers == [{}]
-    it.passes.receive(PassAnswer(1, {"pregreet": LATER}))
+    it.passes.receive(PassAnswer(1, {"192.0.2.1": {"pregreet": LATER}}))
     assert it.answers == [{}]
+
+
+def test_the_questions_of_a_turn_go_together_and_each_has_its_answer(it: Supervised) -> None:
+    clients = [f"192.0.2.{number}" for number in range(MAX_PASS_KEYS + 1)]
+    for client in (*clients, clients[-1]):
+        it.passes.lookup(client, it.answers.append)
+    assert it.read() == []
+    it.passes.ask()
+    assert it.read() == [PassQuery(1, tuple(clients[:-1])), PassQuery(2, (clients[-1],))]
+    it.passes.receive(PassAnswer(2, {clients[-1]: {"pregreet": LATER}}))
+    assert it.answers == [{"pregreet": LATER}] * 2
+    it.passes.receive(PassAnswer(1, {clients[1]: {"pregreet": LATER}}))
+    assert it.answers[2:] == [{}, {"pregreet": LATER}, *[{}] * (MAX_PASS_KEYS - 2)]
+
+
+def test_an_answer_about_the_most_clients_fits_a_message(it: Supervised) -> None:
+    tests = ("pregreet", "dnsbl", "pipelining", "non_smtp_command", "bare_newline")
+    known = {
+        f"2001:db8:{number:04x}:ffff:ffff:ffff:ffff:ffff": dict.fromkeys(tests, LATER)
+        for number in range(MAX_PASS_KEYS)
+    }
+    it.supervisor.send(PassAnswer(1, known))
+    received = it.channel.receive()
+    assert received is not None
+    assert received[0] == PassAnswer(1, known)
+
+
+def test_while_the_supervisor_reads_nothing_clients_are_unknown_at_once_and_rules_have_room(
+    it: Supervised,
+) -> None:
+    """Thousands of questions and passes must not take the places of what can't be told again."""
+    for number in range(5_000):
+        it.passes.lookup(f"192.0.2.{number}", it.answers.append)
+        it.passes.ask()
+        it.passes.store(f"198.51.100.{number}", {"pregreet": LATER})
+    assert it.channel.wants_write
+    assert it.answers.count({}) > 4_000
+    for serial in range(100):
+        it.channel.send(Applied(serial, ""))  # a full queue would raise
 
 
 def test_what_the_control_pair_does_not_take_waits_bounded_and_is_sent_when_it_does(

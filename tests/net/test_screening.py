@@ -229,11 +229,11 @@ def test_clients_wait_in_the_queue_while_descriptors_are_few() -> None:
     rules = make_rules(wait=60)
     with Bench(rules=rules, limit=len_open() + 20) as bench:
         clients = [bench.connect() for _ in range(20)]
-        bench.wait_for(lambda: bench.driver._paused)
+        bench.wait_for(lambda: bench.driver._pause.active)
         taken = bench.driver.open_connections
         assert 0 < taken < 20
         clients[0].reset()
-        bench.wait_for(lambda: bench.driver._paused and bench.host._records != [])
+        bench.wait_for(lambda: bench.driver._pause.active and bench.host._records != [])
         for client in clients[1:]:
             client.reset()
         bench.host.records(taken)

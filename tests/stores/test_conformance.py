@@ -56,6 +56,16 @@ async def test_keys_are_apart(store: PassStore) -> None:
     assert await store.get("192.0.2.10") == {}
 
 
+async def test_many_keys_are_asked_for_at_once(store: PassStore) -> None:
+    await store.put("192.0.2.1", {"pregreet": NOW + 10, "dnsbl": NOW - 5}, NOW)
+    await store.put("192.0.2.2", {"pregreet": NOW + 20}, NOW)
+    assert await store.get_many([f"192.0.2.{number}" for number in range(1, 5)]) == {
+        "192.0.2.1": {"pregreet": NOW + 10, "dnsbl": NOW - 5},
+        "192.0.2.2": {"pregreet": NOW + 20},
+    }
+    assert await store.get_many([]) == {}
+
+
 async def test_a_sweep_removes_keys_whose_passes_all_expired_longer_ago_than_the_retention(
     store: PassStore,
 ) -> None:

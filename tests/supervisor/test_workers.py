@@ -18,7 +18,7 @@ from eventually import until
 from postwarden_sidecar.controlclient.decode import decode
 from postwarden_sidecar.controlclient.stream import NotApplied
 from postwarden_sidecar.engine.record import Record
-from postwarden_sidecar.ipc.messages import UpstreamInForce
+from postwarden_sidecar.ipc.messages import AcceptPaused, UpstreamInForce
 from postwarden_sidecar.ipc.page import CELLS, Page, active
 from postwarden_sidecar.net.listener import listen
 from postwarden_sidecar.rules.image import encode
@@ -122,6 +122,16 @@ async def test_a_worker_that_is_silent_is_killed_and_replaced(
         await it.workers.wait_accepting()
         assert it.workers.pids[0] == first
         assert f"(pid {second}) is silent for 2 s" in caplog.text
+
+
+async def test_of_clients_that_wait_it_warns_once_a_second_at_most(caplog: pytest.LogCaptureFixture) -> None:
+    """All that workers told while the supervisor was held up comes at once, too."""
+    async with pool(2) as it:
+        for _ in range(50):
+            for worker in it.workers._running.values():
+                it.workers.received(worker, AcceptPaused("accept: Too many open files in system"))
+        told = [record.message for record in caplog.records if "clients wait" in record.message]
+        assert told == ["clients wait to be accepted by worker 0: accept: Too many open files in system"]
 
 
 async def test_the_gauges_of_a_dead_worker_are_zeroed_and_its_counters_kept() -> None:

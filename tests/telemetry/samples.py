@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
+from msgspec import structs
 from postwarden_sidecar.engine.record import Event, EventKind, Record, TestResult, Verdict
 
 STARTED = 1_767_323_045.25  # 2026-01-02T03:04:05.25Z
@@ -50,7 +50,7 @@ def record(**changes: Any) -> Record:
             Event(EventKind.DISCONNECT, 2.5),
         ],
     )
-    return dataclasses.replace(denied, **changes)
+    return structs.replace(denied, **changes)
 
 
 def passed(**changes: Any) -> Record:

@@ -220,4 +220,5 @@ async def test_memory_does_not_grow_with_what_a_black_hole_does_not_take(page: P
         await found.close(0.5)
     assert lost["span"] > 8000
     assert lost["log"] > 2000
-    assert sizes[-1] - sizes[0] < 4, sizes
+    # MiB: 6,000 spans and logs that were kept would take some 60; collections of garbage come when they like.
+    assert sizes[-1] - sizes[0] < 15, sizes

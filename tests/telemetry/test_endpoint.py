@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from postwarden.telemetry.endpoint import OtlpProtocol, parse_endpoint, wanted_endpoint
+from postwarden.telemetry.endpoint import OtlpProtocol, Signal, parse_endpoint, wanted_endpoints
 from postwarden.telemetry.resource import from_environment, resource
 
 
@@ -22,7 +22,7 @@ def test_the_protocol_is_asked_for_or_told_by_the_url(
     url: str, asked: OtlpProtocol | None, environ: dict[str, str], protocol: str
 ) -> None:
     endpoint = parse_endpoint(url, asked, environ)
-    assert (endpoint.protocol, endpoint.url) == (protocol, url.rstrip("/"))
+    assert (endpoint.protocol, endpoint.url) == (protocol, url)
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,75 @@ def test_a_password_in_an_endpoint_is_refused_and_not_quoted() -> None:
 def test_the_flag_goes_before_the_usual_variable(
     flag: str | None, environ: dict[str, str], url: str | None
 ) -> None:
-    endpoint = wanted_endpoint(flag, None, environ)
-    assert (endpoint.url if endpoint is not None else None) == url
+    endpoints = wanted_endpoints(flag, None, environ)
+    assert {endpoint.url for endpoint in endpoints.values()} == ({url} if url else set())
+
+
+OWN_TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+OWN_METRICS = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
+OWN_LOGS = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"
+
+
+@pytest.mark.parametrize(
+    ("common", "environ", "urls"),
+    [
+        (
+            "http://c:4318/",
+            {},
+            {"traces": "http://c:4318/v1/traces", "metrics": "http://c:4318/v1/metrics", "logs": "http://c:4318/v1/logs"},
+        ),
+        ("http://c:4317", {}, dict.fromkeys(("traces", "metrics", "logs"), "http://c:4317")),
+        (None, {OWN_TRACES: "http://t:4318"}, {"traces": "http://t:4318"}),
+        (None, {OWN_TRACES: "http://t:4318/v1/traces/"}, {"traces": "http://t:4318/v1/traces/"}),
+        (
+            "http://c:4317",
+            {OWN_METRICS: "https://m/otlp", OWN_LOGS: ""},
+            {"traces": "http://c:4317", "metrics": "https://m/otlp", "logs": "http://c:4317"},
+        ),
+        (None, {OWN_METRICS: "https://m/otlp", "OTEL_METRICS_EXPORTER": "none"}, {}),
+        (None, {OWN_LOGS: "http://l:4317", "OTEL_SDK_DISABLED": "true"}, {}),
+    ],
+)  # fmt: skip
+def test_a_signals_own_endpoint_goes_before_that_of_all_and_is_used_as_it_is(
+    common: str | None, environ: dict[str, str], urls: dict[Signal, str]
+) -> None:
+    found = wanted_endpoints(common, None, environ)
+    assert {signal: endpoint.url + endpoint.path for signal, endpoint in found.items()} == urls
+    usual = {**environ, "OTEL_EXPORTER_OTLP_ENDPOINT": common} if common else environ
+    assert wanted_endpoints(None, None, usual) == found
+
+
+def test_a_signals_own_protocol_goes_before_that_of_all() -> None:
+    environ = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
+    found = wanted_endpoints("http://c:4318", None, {**environ, OWN_LOGS: "http://l:4318"})
+    assert {signal: endpoint.protocol for signal, endpoint in found.items()} == {
+        "traces": "http/protobuf",
+        "metrics": "grpc",
+        "logs": "grpc",
+    }
+    assert found["traces"].path == "/v1/traces"
+
+
+@pytest.mark.parametrize(
+    ("environ", "complaint"),
+    [
+        ({OWN_TRACES: "jaeger:4317"}, f"^{OWN_TRACES} 'jaeger:4317' is no URL; write it as http://HOST:PORT"),
+        ({OWN_LOGS: "http://h:65536"}, f"^{OWN_LOGS} 'http://h:65536': .*; write it as http://HOST:PORT"),
+        (
+            {OWN_METRICS: "http://u:geheim@m:4317"},
+            f"^{OWN_METRICS} has a user or password in it; (?!.*geheim)",
+        ),
+        (
+            {OWN_LOGS: "http://l:4317", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "udp"},
+            "^OTEL_EXPORTER_OTLP_LOGS_PROTOCOL='udp' is not known here; use grpc or http/protobuf",
+        ),
+    ],
+)
+def test_a_signals_own_variable_that_cannot_be_is_refused_by_its_name(
+    environ: dict[str, str], complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        wanted_endpoints("http://collector:4317", None, environ)
 
 
 def test_an_unknown_protocol_is_refused() -> None:

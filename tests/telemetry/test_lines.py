@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.telemetry.attributes import attributes
-from postwarden_sidecar.telemetry.logs import json_line
+from postwarden_sidecar.telemetry.escape import printable
+from postwarden_sidecar.telemetry.logs import details, json_line, rfc3339
 from postwarden_sidecar.telemetry.pretty import pretty_line
 from strategies import records
 from telemetry.samples import passed, record
@@ -43,6 +47,51 @@ def test_a_json_line_has_the_spans_attributes_as_flat_keys() -> None:
         "disconnect",
     ]
     assert attributes(record()).items() <= line.items()
+
+
+def told_by_dictionaries(record: Record, trace_id: str, span_id: str) -> bytes:
+    """The same line, made the plain way."""
+    line: dict[str, object] = {"time": plain_time(record.started), "duration": round(record.duration, 6)}
+    if trace_id:
+        line |= {"trace_id": trace_id, "span_id": span_id}
+    line |= attributes(record)
+    tests = []
+    for result in record.tests:
+        said = {
+            "test": result.test,
+            "outcome": result.outcome,
+            "action": result.action,
+            "detail": result.detail,
+        }
+        optional = {"action", "detail"}
+        shown = {key: printable(text) for key, text in said.items() if text or key not in optional}
+        tests.append({**shown, "start": round(result.start, 6), "end": round(result.end, 6)})
+    lookups = [
+        {"zone": printable(each.zone), "outcome": printable(each.outcome), "start": round(each.start, 6), "end": round(each.end, 6)}
+        for each in record.lookups
+    ]  # fmt: skip
+    events = [
+        {"event": event.kind.value, "offset": round(event.offset, 6), **details(event)}
+        for event in record.events
+    ]
+    more = {"tests": tests, "lookups": lookups, "events": events, "events_lost": record.events_lost}
+    line |= {f"postwarden.{key}": value for key, value in more.items() if value}
+    return msgspec.json.encode(line)
+
+
+def plain_time(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@given(st.one_of(records(), records(st.sampled_from(["", "plain", "dnsbl", "score 4"]))), st.booleans())
+def test_a_json_line_says_what_dictionaries_would_in_the_same_order(made: Record, traced: bool) -> None:
+    ids = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331") if traced else ("", "")
+    assert json_line(made, *ids) == told_by_dictionaries(made, *ids)
+
+
+@given(st.floats(-1e9, 4e9) | st.integers(0, 10**7).map(lambda tenths: tenths / 1e7))
+def test_times_are_rounded_to_microseconds(moment: float) -> None:
+    assert rfc3339(moment) == plain_time(moment)
 
 
 def test_what_does_not_apply_is_left_out() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import grpc
 import pytest
 from controlclient.authority import Authority
+from eventually import until
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 from postwarden.telemetry.endpoint import OtlpProtocol
 from postwarden_sidecar.engine.record import Event, EventKind, Record, Verdict
@@ -69,6 +70,26 @@ async def test_a_signal_that_is_not_wanted_is_not_sent_and_nothing_of_it_counts_
         signal
     }
     assert ("trace_id" in line) == (signal != "traces")
+
+
+async def test_a_signal_with_an_endpoint_of_its_own_goes_there_alone(page: Page) -> None:
+    """Over HTTP to that very path, and nothing else for want of an endpoint for all."""
+    stream = io.BytesIO()
+    with http_collector() as elsewhere, grpc_collector() as common:
+        own = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{elsewhere.url}/v1/traces"}
+        for url in (common.url, None):
+            telemetry = Telemetry(
+                page=page, log_format="JSON", log_stream=stream, hostname="mx", pid=1, otlp_endpoint=url, environ=own
+            )  # fmt: skip
+            telemetry.observe([record()])
+            await telemetry.close(10.0)
+        assert len(elsewhere.traces) == 2
+        assert not elsewhere.metrics
+        assert not elsewhere.logs
+        assert not common.traces
+        assert len(common.logs) == 1
+        assert common.metrics
+    assert b'postwarden_telemetry_dropped_total{postwarden_signal="log"} 0' in telemetry.prometheus()
 
 
 async def test_a_trace_has_a_server_span_with_its_children_and_times(
@@ -278,10 +299,10 @@ async def test_a_dead_endpoint_costs_no_time_and_is_warned_of_once(
             telemetry.observe([passed()] * 100)
         assert time.thread_time() - worked < 0.5
         assert time.monotonic() - begin < SECONDS
+        await until(lambda: stream.getvalue().count(b"\n") == 4000)
         begin = time.monotonic()
         await telemetry.close(2.0)
         assert time.monotonic() - begin < SECONDS
-        assert stream.getvalue().count(b"\n") == 4000
         assert b'signal="log"' in telemetry.prometheus()
     (warning,) = [entry for entry in caplog.records if entry.name == "postwarden.telemetry"]
     assert (warning.levelno, url in warning.getMessage()) == (logging.WARNING, True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import time
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
+from msgspec import structs
 from postwarden_sidecar.engine.record import Event, EventKind, Record
 from postwarden_sidecar.telemetry.postscreen import delay, lines
 from strategies import records
@@ -123,7 +123,7 @@ def test_the_time_is_that_of_the_event_with_the_day_padded_by_a_blank() -> None:
 @given(records())
 def test_each_event_is_one_printable_line_that_reads_back_as_the_same_event(made: Record) -> None:
     # A `]` in an address or the words of another line can't be told apart by any reader; addresses are ours, not the client's text.
-    made = dataclasses.replace(made, client_address="2001:db8::7", server_address="192.0.2.25")
+    made = structs.replace(made, client_address="2001:db8::7", server_address="192.0.2.25")
     found = list(lines(made, "mx", 1))
     assert len(found) == len(made.events)
     for line, event in zip(found, made.events, strict=True):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from postwarden_sidecar.engine.record import Event, EventKind, Record, TestResult
 from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.telemetry import privacy
@@ -81,7 +81,7 @@ def test_a_hash_is_the_same_for_the_same_address_within_one_policy_only() -> Non
     assert one.sender == privacy.hashed(SENDER.upper(), b"uid-1") != one.recipient
     assert one.events[0].sender == one.sender != other.sender
     assert len(one.sender) == privacy.HASH_DIGITS
-    null_sender = dataclasses.replace(hidden("Hashed"), sender="")
+    null_sender = structs.replace(hidden("Hashed"), sender="")
     assert privacy.shown(null_sender).sender == ""
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from opentelemetry.trace import SpanKind
 from postwarden_sidecar.engine.record import Lookup, Record, TestResult
 from postwarden_sidecar.telemetry.spans import ROOT, count, outline
@@ -21,7 +20,7 @@ def test_children_lie_within_the_connection_whatever_the_times(
     made: Record, dialog: float, handoff: float, begin: float, end: float
 ) -> None:
     waited = TestResult("pregreet", "pass", "", begin, end)
-    made = dataclasses.replace(made, dialog_start=dialog, handoff_start=handoff, tests=[waited, *made.tests])
+    made = structs.replace(made, dialog_start=dialog, handoff_start=handoff, tests=[waited, *made.tests])
     root = outline(made)
     children = root.children
     assert root.name == ROOT

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import web
-from postwarden.telemetry.endpoint import wanted_endpoint
+from postwarden.telemetry.endpoint import wanted_endpoints
 from postwarden.telemetry.export import Export
 from postwarden.telemetry.otlp_metrics import INTERVAL
 from postwarden.telemetry.prometheus import CONTENT_TYPE, Exposition
@@ -35,7 +35,8 @@ class MetricsUnservable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TelemetrySettings:
-    """otlp_endpoint: URL, None: as OTEL_EXPORTER_OTLP_ENDPOINT says, else none. metrics: host and port, None: not served."""
+    """otlp_endpoint: URL, None: as OTEL_EXPORTER_OTLP_ENDPOINT says, else none; signals may have their own
+    (`endpoint.wanted_endpoints`). metrics: host and port, None: not served."""
 
     otlp_endpoint: str | None = None
     metrics: tuple[str, int] | None = None
@@ -61,9 +62,9 @@ class Telemetry:
         self._runner: web.AppRunner | None = None
         found = resource(SERVICE_NAME, from_environment(environ))
         try:
-            endpoint = wanted_endpoint(settings.otlp_endpoint, None, environ)
-            if endpoint is not None:
-                self._export = Export(endpoint, found, SCOPE, self._read, metrics_interval=metrics_interval)
+            endpoints = wanted_endpoints(settings.otlp_endpoint, None, environ)
+            if endpoints.keys() & {"traces", "metrics"}:
+                self._export = Export(endpoints, found, SCOPE, self._read, metrics_interval=metrics_interval)
         except Exception as error:  # the SDK reads variables of its own and raises what it likes
             _log.warning("no OTLP: %s", error)
         shown = {key: str(value) for key, value in found.attributes.items()}

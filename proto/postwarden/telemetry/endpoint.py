@@ -4,59 +4,83 @@ from __future__ import annotations
 
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 OtlpProtocol = Literal["grpc", "http/protobuf"]
 Signal = Literal["traces", "metrics", "logs"]
-PROTOCOL_VARIABLE = "OTEL_EXPORTER_OTLP_PROTOCOL"
-ENDPOINT_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
+PREFIX = "OTEL_EXPORTER_OTLP_"
+PROTOCOL_VARIABLE = f"{PREFIX}PROTOCOL"
+ENDPOINT_VARIABLE = f"{PREFIX}ENDPOINT"
 DISABLED_VARIABLE = "OTEL_SDK_DISABLED"
 HTTP_PORT = 4318  # OTLP/HTTP's default port (OTLP specification); 4317 is gRPC's
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """url: as given, without a slash at its end; for http/protobuf the signals' paths (`/v1/traces`) come behind it. unwanted:
-    signals that are not to be sent, for a backend that takes traces alone."""
+    """Of one signal. url: as given; of one for all signals without a slash at its end. path: comes behind it, `/v1/traces` for instance."""
 
     url: str
     protocol: OtlpProtocol
-    unwanted: frozenset[Signal] = frozenset()
+    path: str = ""
 
 
-def wanted_endpoint(
+def wanted_endpoints(
     flag: str | None, protocol: OtlpProtocol | None, environ: Mapping[str, str]
-) -> Endpoint | None:
-    """Of --otlp-endpoint, else of OTEL_EXPORTER_OTLP_ENDPOINT in environ; None: no OTLP. Otherwise as parse_endpoint."""
-    url = flag or environ.get(ENDPOINT_VARIABLE)
-    if not url or environ.get(DISABLED_VARIABLE, "").lower() == "true":
-        return None
-    return parse_endpoint(url, protocol, environ)
+) -> dict[Signal, Endpoint]:
+    """Of the signals that are to be sent; none: no OTLP. Raises ValueError with one sentence.
+
+    A signal goes where OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, _METRICS_ENDPOINT or _LOGS_ENDPOINT in environ says, to that very URL; else
+    where all go, by --otlp-endpoint (flag) or OTEL_EXPORTER_OTLP_ENDPOINT. So do protocols. A variable without a value is none
+    (OpenTelemetry's specification, "OTLP exporter configuration" and "Environment variables"). OTEL_TRACES_EXPORTER=none, and so on, turn a
+    signal off, for a backend that does not take it, OTEL_SDK_DISABLED=true all."""
+    if environ.get(DISABLED_VARIABLE, "").lower() == "true":
+        return {}
+    common = flag or environ.get(ENDPOINT_VARIABLE)
+    found: dict[Signal, Endpoint] = {}
+    for signal in get_args(Signal):
+        name = signal.upper()
+        if environ.get(f"OTEL_{name}_EXPORTER") == "none":
+            continue
+        protocols = _protocol_asked(environ, f"{PREFIX}{name}_PROTOCOL") or protocol
+        if own := environ.get(f"{PREFIX}{name}_ENDPOINT"):
+            found[signal] = parse_endpoint(own, protocols, environ, f"{PREFIX}{name}_ENDPOINT")
+        elif common:
+            endpoint = parse_endpoint(common.rstrip("/"), protocols, environ)
+            path = f"/v1/{signal}" if endpoint.protocol == "http/protobuf" else ""
+            found[signal] = replace(endpoint, path=path)
+    return found
 
 
-def parse_endpoint(url: str, protocol: OtlpProtocol | None, environ: Mapping[str, str]) -> Endpoint:
+def parse_endpoint(
+    url: str, protocol: OtlpProtocol | None, environ: Mapping[str, str], source: str = "OTLP endpoint"
+) -> Endpoint:
     """protocol: None chooses by OTEL_EXPORTER_OTLP_PROTOCOL in environ, else http/protobuf for port 4318 or a URL with a path, else
-    grpc. OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER and OTEL_LOGS_EXPORTER with the value `none` turn a signal off.
-    Raises ValueError with one sentence."""
+    grpc. source: whose URL it is, for ValueError's one sentence."""
     if "@" in url:  # it is not quoted: the warnings would show the password
         raise ValueError(
-            "the OTLP endpoint has a user or password in it; write it as http://HOST:PORT and give these by OTEL_EXPORTER_OTLP_HEADERS"
+            f"{_the(source)} has a user or password in it; write it as http://HOST:PORT and give these by OTEL_EXPORTER_OTLP_HEADERS"
         )
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"OTLP endpoint {url!r}: {error}; write it as http://HOST:PORT") from None
+        raise ValueError(f"{source} {url!r}: {error}; write it as http://HOST:PORT") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(
-            f"OTLP endpoint {url!r} is no URL; write it as http://HOST:PORT or https://HOST:PORT"
-        )
-    asked = protocol or environ.get(PROTOCOL_VARIABLE)
+        raise ValueError(f"{source} {url!r} is no URL; write it as http://HOST:PORT or https://HOST:PORT")
+    asked = protocol or _protocol_asked(environ, PROTOCOL_VARIABLE)
     if not asked:
         asked = "http/protobuf" if port == HTTP_PORT or parts.path.strip("/") else "grpc"
-    if asked not in get_args(OtlpProtocol):
+    return Endpoint(url, asked)
+
+
+def _protocol_asked(environ: Mapping[str, str], variable: str) -> OtlpProtocol | None:
+    asked = environ.get(variable)
+    if asked and asked not in get_args(OtlpProtocol):
         known = " or ".join(get_args(OtlpProtocol))
-        raise ValueError(f"{PROTOCOL_VARIABLE}={asked!r} is not known here; use {known}")
-    unwanted = {each for each in get_args(Signal) if environ.get(f"OTEL_{each.upper()}_EXPORTER") == "none"}
-    return Endpoint(url.rstrip("/"), cast(OtlpProtocol, asked), frozenset(unwanted))
+        raise ValueError(f"{variable}={asked!r} is not known here; use {known}")
+    return cast(OtlpProtocol, asked) if asked else None
+
+
+def _the(source: str) -> str:
+    return source if source.startswith(PREFIX) else f"the {source}"

@@ -6,6 +6,8 @@ newline, terminal sequence or text-direction mark gets into a log.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MAX_TEXT = 200  # characters; as many as a sidecar keeps of any text from a client
 
 
@@ -18,6 +20,15 @@ def printable(text: str, limit: int = MAX_TEXT) -> str:
     octets = text.replace("\\", "\\\\").encode("latin-1", "replace")
     decoded = octets.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else _escaped(c) for c in decoded)
+
+
+def all_printable(texts: Sequence[str]) -> Sequence[str]:
+    """Each of them by itself as `printable` has it. Looked at together first: nearly all texts are plain, and one look costs what
+    it costs for each."""
+    together = "".join(texts)
+    if len(together) <= MAX_TEXT and together.isascii() and together.isprintable() and "\\" not in together:
+        return texts
+    return [printable(text) for text in texts]
 
 
 def _escaped(character: str) -> str:

@@ -29,20 +29,20 @@ QUEUE_LIMIT = 2048  # spans or log records that wait; the SDK's default. At 2 Ki
 
 
 class Outlet:
-    """Counts one signal's items on their way out. Thread-safe. wanted: False admits nothing, and nothing of it counts as dropped."""
+    """Counts one signal's items on their way out. Thread-safe. health: of where it goes; None, nowhere: it admits nothing, and nothing
+    counts as dropped."""
 
-    def __init__(self, signal: str, health: Health, limit: int = QUEUE_LIMIT, *, wanted: bool = True) -> None:
+    def __init__(self, signal: str, health: Health | None, limit: int = QUEUE_LIMIT) -> None:
         self.signal = signal
         self.dropped = 0
         self._health = health
         self._limit = limit
-        self._wanted = wanted
         self._waiting = 0
         self._lock = threading.Lock()
 
     def admit(self, items: int) -> bool:
         """Whether so many may be queued; if not, they count as dropped."""
-        if not self._wanted:
+        if self._health is None:
             return False
         with self._lock:
             if self._waiting + items > self._limit:
@@ -57,6 +57,8 @@ class Outlet:
             self._waiting -= items
             if not delivered:
                 self.dropped += items
+        if self._health is None:
+            return
         if delivered:
             self._health.worked(self.signal)
         else:
@@ -120,21 +122,22 @@ def _refuse_redirect(response: requests.Response, *_: object, **__: object) -> N
 
 
 def span_exporter(endpoint: Endpoint) -> SpanExporter:
-    """Headers, time-outs and certificates come from the OTEL_EXPORTER_OTLP_* variables."""
+    """Headers, time-outs, compression and certificates come from the OTEL_EXPORTER_OTLP_* variables, the signal's own
+    (OTEL_EXPORTER_OTLP_TRACES_HEADERS) first."""
     if endpoint.protocol == "grpc":
         return GrpcSpanExporter(endpoint=endpoint.url)
-    return HttpSpanExporter(endpoint=f"{endpoint.url}/v1/traces", session=_Session())
+    return HttpSpanExporter(endpoint=f"{endpoint.url}{endpoint.path}", session=_Session())
 
 
 def log_exporter(endpoint: Endpoint) -> LogRecordExporter:
     """As span_exporter."""
     if endpoint.protocol == "grpc":
         return GrpcLogExporter(endpoint=endpoint.url)
-    return HttpLogExporter(endpoint=f"{endpoint.url}/v1/logs", session=_Session())
+    return HttpLogExporter(endpoint=f"{endpoint.url}{endpoint.path}", session=_Session())
 
 
 def metric_exporter(endpoint: Endpoint) -> MetricExporter:
     """As span_exporter."""
     if endpoint.protocol == "grpc":
         return GrpcMetricExporter(endpoint=endpoint.url)
-    return HttpMetricExporter(endpoint=f"{endpoint.url}/v1/metrics", session=_Session())
+    return HttpMetricExporter(endpoint=f"{endpoint.url}{endpoint.path}", session=_Session())

@@ -6,7 +6,7 @@ nothing: an error never counts against a client.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from postwarden_sidecar.rules.settings import Dnsbl, DnsblSite, Rules
@@ -53,7 +53,7 @@ def score(dnsbl: Dnsbl, answers: Mapping[str, Answer]) -> Score:
         answer = answers.get(site.zone)
         if answer is None:
             continue
-        if any(_matches(site, address) for address in answer.addresses):
+        if answer.addresses and (site.replies is None or _matches(site.replies, answer.addresses)):
             total += site.weight
             if best is None or site.weight > best.weight:
                 best = site
@@ -67,7 +67,9 @@ def allows(dnsbl: Dnsbl, total: int) -> bool:
     return dnsbl.allow_threshold < 0 and total < dnsbl.threshold and total <= dnsbl.allow_threshold
 
 
-def _matches(site: DnsblSite, address: bytes) -> bool:
-    if site.replies is None:
-        return True
-    return all(octet in allowed for octet, allowed in zip(address, site.replies, strict=True))
+def _matches(filters: Sequence[frozenset[int]], addresses: Sequence[bytes]) -> bool:
+    """One of the addresses has an allowed value in each octet."""
+    return any(
+        all(octet in allowed for octet, allowed in zip(address, filters, strict=True))
+        for address in addresses
+    )

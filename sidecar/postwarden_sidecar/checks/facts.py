@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
-_NO_PASSES: Mapping[str, float] = MappingProxyType({})
+NO_PASSES: Mapping[str, float] = MappingProxyType({})
 
 
 class Facts:
@@ -22,15 +23,17 @@ class Facts:
     def __init__(self, address: str) -> None:
         """Raises ValueError if address is no IP address."""
         self.address, self.packed = normalise(address)
-        self.passes = _NO_PASSES
+        self.passes = NO_PASSES
         self.said = b""
         self.waited = False
 
 
+# Of a connection: its client's twice, and our own address, which is the same for all.
+@lru_cache(maxsize=256)
 def normalise(address: str) -> tuple[str, bytes]:
     """An address's usual text and its bytes in network order; a v4-mapped one becomes IPv4, a zone is left out.
 
-    Raises ValueError. Runs once a connection: `ipaddress` takes microseconds, so IPv4 has a way of its own.
+    Raises ValueError. `ipaddress` takes microseconds, so IPv4 has a way of its own.
     """
     parts = address.split(".")
     if len(parts) == 4 and ":" not in address:
@@ -38,7 +41,7 @@ def normalise(address: str) -> tuple[str, bytes]:
         text = ".".join(map(str, packed))
         if text != address:
             raise ValueError(f"{address!r} is no usual form of an IPv4 address")
-        return text, packed
+        return address, packed
     v6 = ipaddress.IPv6Address(address.partition("%")[0])
     mapped = v6.ipv4_mapped
     if mapped is not None:

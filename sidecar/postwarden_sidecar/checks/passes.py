@@ -19,10 +19,24 @@ CLOCK_JITTER = (
 NOT_ENABLED = 1.0
 TESTS = (pregreet.TEST, dnsbl.TEST, *deep.TESTS)
 EARLY = frozenset((pregreet.TEST, dnsbl.TEST))
+# Each set of tests once (there are 32 at most), not once for each client that waits: one takes 216 bytes.
+_SHARED: dict[frozenset[str], frozenset[str]] = {}
 
 
 def enabled(rules: Rules) -> frozenset[str]:
-    """The tests that the rules turn on."""
+    """The tests that the rules turn on. Asked several times a connection: the last rules' are remembered."""
+    global _remembered
+    last, tests = _remembered
+    if last is not rules:
+        tests = _enabled(rules)
+        _remembered = rules, tests
+    return tests
+
+
+_remembered: tuple[Rules | None, frozenset[str]] = None, frozenset()
+
+
+def _enabled(rules: Rules) -> frozenset[str]:
     tests = {test for test in deep.TESTS if deep.settings(rules.protocol, test).enabled}
     if pregreet.enabled(rules):
         tests.add(pregreet.TEST)
@@ -49,11 +63,13 @@ def least_ttl(rules: Rules) -> float:
 def due(rules: Rules, known: Mapping[str, float], wall: float) -> frozenset[str]:
     """The enabled tests without a pass at wall (epoch seconds). One that lasts longer than a pass stored now would is a broken
     clock's, and counts as expired."""
-    return frozenset(
-        test
-        for test in enabled(rules)
-        if not wall < known.get(test, NEVER) <= wall + ttl(rules, test) + CLOCK_JITTER
+    on = enabled(rules)
+    if not known:
+        return _SHARED.setdefault(on, on)
+    left = frozenset(
+        test for test in on if not wall < known.get(test, NEVER) <= wall + ttl(rules, test) + CLOCK_JITTER
     )
+    return _SHARED.setdefault(left, left)
 
 
 def is_new(known: Mapping[str, float]) -> bool:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 
-from postwarden_sidecar.checks.facts import Facts
 
-
-def key(facts: Facts, ipv4: int, ipv6: int) -> str:
-    """The client's address, or its network where the prefix (bits) is shorter than an address: `192.0.2.0/24`."""
-    packed = facts.packed
+def key(address: str, packed: bytes, ipv4: int, ipv6: int) -> str:
+    """The client's address, or its network where the prefix (bits) is shorter than an address: `192.0.2.0/24`. packed: the address in
+    network order."""
     whole = len(packed) * 8
     bits = ipv4 if whole == 32 else ipv6
     if bits >= whole:
-        return facts.address
+        return address
     host = whole - bits
     network = (int.from_bytes(packed, "big") >> host << host).to_bytes(len(packed), "big")
     return f"{ipaddress.ip_address(network)}/{bits}"

@@ -7,7 +7,7 @@ A list says 'listed' by an address in 127.0.0.0/8 (RFC 5782). Others come from r
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from postwarden_sidecar.dns.message import NOERROR, NXDOMAIN, Reply
 
@@ -36,8 +36,7 @@ NETWORK_OUTCOMES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """addresses: the listing's, four octets each. ttl: seconds; 0 where the answer says none."""
 
     outcome: Outcome
@@ -57,9 +56,10 @@ def judge(reply: Reply) -> Finding:
     ttl = float(reply.ttl or 0)
     if not reply.addresses:
         return Finding(Outcome.NOT_LISTED, (), ttl)
-    if all(is_listing(address) for address in reply.addresses):
-        return Finding(Outcome.LISTED, reply.addresses, ttl)
-    return Finding(Outcome.BLOCKED)
+    for address in reply.addresses:
+        if not is_listing(address):
+            return Finding(Outcome.BLOCKED)
+    return Finding(Outcome.LISTED, reply.addresses, ttl)
 
 
 def is_listing(address: bytes) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from postwarden_sidecar.engine.record import Record
 
@@ -55,8 +56,7 @@ class QueryDnsbl:
     address: str
 
 
-@dataclass(frozen=True, slots=True)
-class DnsblAnswer:
+class DnsblAnswer(NamedTuple):
     """zone: as DnsblSite.zone. addresses: the A records that count (none in 127.255.255.0/24, all in 127.0.0.0/8), as four octets each;
     empty: not listed. ttl: seconds, of the answer or of the negative answer's SOA. failed: no usable answer (time-out, SERVFAIL, blocked,
     a zone that lists the world): it scores nothing and sets no TTL. start, end: CLOCK_MONOTONIC seconds, for the trace; outcome: for

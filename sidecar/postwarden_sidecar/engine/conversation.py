@@ -150,9 +150,8 @@ class Conversation:
             self._seen.add(limit)
             self._journal.event(_LIMITS[limit], now, dialog.over_limit[limit])
         if dialog.tests is not None:
-            screening.passed |= dialog.tests.passed
-            for failed in dialog.tests.failed:
-                screening.passed.pop(failed, None)
+            passed, failed = {**screening.passed, **dialog.tests.passed}, dialog.tests.failed
+            screening.passed = {test: expiry for test, expiry in passed.items() if test not in failed}
         if dialog.ending is not None:
             self._end(dialog.ending, now)
             return Turn(answers, over=True)

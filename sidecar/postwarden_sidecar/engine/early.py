@@ -6,15 +6,20 @@ without a greeting test the lists' last answer ends it (measured on postscreen).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from postwarden_sidecar.checks import dnsbl, passes, pregreet
 from postwarden_sidecar.checks.action import Standing
-from postwarden_sidecar.checks.facts import Facts
+from postwarden_sidecar.checks.facts import NO_PASSES, Facts
 from postwarden_sidecar.engine.actions import DnsblAnswer
 from postwarden_sidecar.engine.journal import Journal
 from postwarden_sidecar.engine.record import MAX_TEXT, EventKind
 from postwarden_sidecar.rules.settings import Action, Rules
 
 SILENT = "timeout"  # the outcome of a look-up that nobody answered (`dns.outcome`)
+_NO_ZONES: frozenset[str] = frozenset()
+_NO_ANSWERS: Mapping[str, dnsbl.Answer] = MappingProxyType({})
 MAX_PREGREET = 1023  # bytes of what is said too early that are counted; as much as postscreen looks at
 
 
@@ -59,11 +64,12 @@ class EarlyTests:
         self._journal = journal
         self._due = due
         self._began = now
-        self._answers: dict[str, dnsbl.Answer] = {}
-        self._pending = set(dnsbl.zones(rules.dnsbl)) if self.asks else set()
-        self._silent: set[str] = set()
+        # Sets that never change are replaced, not made for each client that waits: an empty one is the same for all.
+        self._answers: Mapping[str, dnsbl.Answer] = _NO_ANSWERS
+        self._pending = frozenset(dnsbl.zones(rules.dnsbl)) if self.asks else _NO_ZONES
+        self._silent = _NO_ZONES
         self._silence_over = not self.listens
-        self.passed: dict[str, float] = {}
+        self.passed: Mapping[str, float] = NO_PASSES
         self.refused = False
         self.deadline = now + wait
 
@@ -106,35 +112,43 @@ class EarlyTests:
             return
         self._note(answer.zone, answer.outcome, answer.start, answer.end)
         if answer.outcome == SILENT:
-            self._silent.add(answer.zone)
+            self._silent |= {answer.zone}
             return  # one that is silent is waited for till the end (measured)
-        self._pending.discard(answer.zone)
+        self._pending -= {answer.zone}
         if not answer.failed:
-            self._answers[answer.zone] = dnsbl.Answer(answer.addresses, answer.ttl)
+            self._answers = {**self._answers, answer.zone: dnsbl.Answer(answer.addresses, answer.ttl)}
         if not self._pending and not self._facts.said:
-            self._allow(dnsbl.score(self._rules.dnsbl, self._answers), now)
+            self._allow(now)
 
     def _note(self, zone: str, outcome: str, start: float, end: float) -> None:
         template = next(site.template for site in self._rules.dnsbl.sites if site.zone == zone)
         self._journal.lookup(template, outcome, start, end)
 
-    def _allow(self, score: dnsbl.Score, now: float) -> None:
+    def _allow(self, now: float) -> None:
         """If the lists know the client for a good one: all other tests are passed as long as their answers last, or longer."""
-        if self._standing.refusal or not self._earns or not dnsbl.allows(self._rules.dnsbl, score.total):
+        lists = self._rules.dnsbl
+        if self._standing.refusal or not self._earns or lists.allow_threshold >= 0:
+            return
+        score = dnsbl.score(lists, self._answers)
+        if not dnsbl.allows(lists, score.total):
             return
         self._silence_over = True
         expiry = self._journal.wall_at(now) + score.ttl
         for test in passes.enabled(self._rules) - {dnsbl.TEST}:
             known = self.passed.get(test, self._facts.passes.get(test, passes.NEVER))
             if test in self._due or known < expiry:
-                self.passed[test] = max(known, expiry)
+                self._pass(test, max(known, expiry))
+
+    def _pass(self, test: str, expiry: float) -> None:
+        self.passed = {**self.passed, test: expiry}
 
     def conclude(self, now: float) -> Action | None:
         """The wait is over. Returns the action acted upon where a list has the client, else None."""
         wall = self._journal.wall_at(now)
         rules, facts = self._rules, self._facts
         if self.listens and not facts.said:
-            self.passed.setdefault(pregreet.TEST, pregreet.expiry(rules, wall))
+            if pregreet.TEST not in self.passed:
+                self._pass(pregreet.TEST, pregreet.expiry(rules, wall))
             self._journal.test(pregreet.TEST, True, "", self._began, now)
         self._silence_over = True
         if not self.asks:
@@ -143,10 +157,10 @@ class EarlyTests:
             self._note(zone, SILENT, self._began, now)
         score = dnsbl.score(rules.dnsbl, self._answers)
         if self._pending:  # some are silent: what the others said counts
-            self._allow(score, now)
+            self._allow(now)
         detail = f"score {score.total}"
         if score.total < rules.dnsbl.threshold:
-            self.passed[dnsbl.TEST] = wall + score.ttl
+            self._pass(dnsbl.TEST, wall + score.ttl)
             known = (
                 True if self._answers else None
             )  # no list gave a usable answer: nothing is known against it

@@ -36,9 +36,14 @@ def expand(footer: str, names: Mapping[str, str]) -> str:
     return _NAME.sub(value, footer)
 
 
+def differs(session: Session) -> bool:
+    """Whether the footer is another for each client."""
+    return "$" in session.reject_footer
+
+
 def filled_in(session: Session, who: Endpoints, hostname: str, wall: float) -> Session:
     """session, with the names in its footer. wall: epoch seconds of the connection's beginning."""
-    if "$" not in session.reject_footer:
+    if not differs(session):
         return session
     local = datetime.fromtimestamp(wall)
     clock = f"{local.hour:02d}:{local.minute:02d}:{local.second:02d}"

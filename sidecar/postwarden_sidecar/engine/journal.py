@@ -20,6 +20,7 @@ from postwarden_sidecar.rules.settings import PolicyRef
 # Events that may come after refused recipients: three deep tests, the end's cause (a limit, HANGUP, a failed hand-off), PASS, DISCONNECT.
 # Room is kept for them.
 _LAST_EVENTS = 6
+_CONNECTED = (Event(EventKind.CONNECT, 0.0),)
 
 
 class Refused(NamedTuple):
@@ -49,10 +50,11 @@ class Journal:
     def __init__(self, began: float, wall: float) -> None:
         self.began = began
         self.wall = wall
-        self.events: list[Event] = []
+        # Tuples: an empty one takes no memory of a client that only waits, and neither does the first event.
+        self.events: tuple[Event, ...] = ()
         self.events_lost = 0
-        self.tests: list[TestResult] = []
-        self.lookups: list[Lookup] = []
+        self.tests: tuple[TestResult, ...] = ()
+        self.lookups: tuple[Lookup, ...] = ()
         self.dialog_start = -1.0
         self.handoff_start = -1.0
 
@@ -64,8 +66,11 @@ class Journal:
         self, kind: EventKind, now: float, text: str = "", count: int = 0, *, command: str = ""
     ) -> None:
         """Note an event. Each kind comes a bounded number of times (a test fails once a session), so these always find room."""
+        if kind is EventKind.CONNECT and now == self.began and not self.events:
+            self.events = _CONNECTED
+            return
         event = Event(kind, now - self.began, text[:MAX_TEXT], count, command=command[:MAX_TEXT])
-        self.events.append(event)
+        self.events += (event,)
 
     def reject(self, now: float, refused: Refused) -> None:
         """Note a refused recipient, or count it if there are many."""
@@ -75,7 +80,7 @@ class Journal:
         reply, sender, recipient, helo, proto = refused
         text = reply.rstrip(b"\r\n").decode("latin-1")
         offset = now - self.began
-        self.events.append(Event(EventKind.REJECT, offset, text, 0, sender, recipient, helo, proto or "SMTP"))
+        self.events += (Event(EventKind.REJECT, offset, text, 0, sender, recipient, helo, proto or "SMTP"),)
 
     def test(
         self, test: str, passed: bool | None, action: str, start: float, now: float, detail: str = ""
@@ -83,11 +88,11 @@ class Journal:
         """Note what a test found; passed None: it could not be run. start and now are CLOCK_MONOTONIC seconds."""
         outcome = "unknown" if passed is None else "pass" if passed else "fail"
         began = self.began
-        self.tests.append(TestResult(test, outcome, action, start - began, now - began, detail))
+        self.tests += (TestResult(test, outcome, action, start - began, now - began, detail),)
 
     def lookup(self, zone: str, outcome: str, start: float, end: float) -> None:
         """Note a DNSBL look-up; zone: the policy's template. Each zone is asked once, so these are bounded by the policy."""
-        self.lookups.append(Lookup(zone, outcome, start - self.began, end - self.began))
+        self.lookups += (Lookup(zone, outcome, start - self.began, end - self.began),)
 
     def record(
         self,
@@ -113,10 +118,10 @@ class Journal:
             proxied,
             dialog_start=self.dialog_start,
             handoff_start=self.handoff_start,
-            tests=self.tests,
-            events=self.events,
+            tests=list(self.tests),
+            events=list(self.events),
             events_lost=self.events_lost,
-            lookups=self.lookups,
+            lookups=list(self.lookups),
         )
         if policy is not None:
             record.policy_namespace = policy.namespace

@@ -36,11 +36,17 @@ def final_record(
         dialog = conversation.dialog
         record.helo, record.proto = dialog.helo, dialog.proto
         record.sender, record.recipient = dialog.sender, dialog.recipient
-    if rules is not None and rules.envelope_addresses is not EnvelopeAddresses.FULL:
-        record.envelope = rules.envelope_addresses.value
-        if rules.envelope_addresses is EnvelopeAddresses.HASHED:
-            record.envelope_key = rules.policy.uid
+    if rules is not None:
+        record.envelope, record.envelope_key = envelope(rules)
     return record
+
+
+def envelope(rules: Rules) -> tuple[str, str]:
+    """Of a record: what may be shown of its addresses, and the key of their hashes."""
+    shown = rules.envelope_addresses
+    if shown is EnvelopeAddresses.FULL:
+        return "", ""
+    return shown.value, rules.policy.uid if shown is EnvelopeAddresses.HASHED else ""
 
 
 def _let_through(screening: Screening, rules: Rules | None) -> str:

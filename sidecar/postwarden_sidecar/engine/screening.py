@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from postwarden_sidecar.checks import access, dnsbl, passes, prefix
 from postwarden_sidecar.checks.action import Standing
 from postwarden_sidecar.checks.deep import TESTS as DEEP_TESTS
-from postwarden_sidecar.checks.facts import Facts
+from postwarden_sidecar.checks.facts import NO_PASSES, Facts
 from postwarden_sidecar.engine import footer, naming, replies
 from postwarden_sidecar.engine.actions import IDLE, DnsblAnswer, Endpoints, Load, StorePass
 from postwarden_sidecar.engine.context import Context
@@ -21,6 +22,12 @@ from postwarden_sidecar.rules.settings import AccessAction, Action, Handover, Mo
 # Seconds upon the command time limit: postscreen counts whole seconds, and gives as much (recorded v-engine-38).
 TIME_LIMIT_GRACE = 0.5
 NO_SESSION = Session()  # without a policy
+
+
+@lru_cache
+def _uncounted(stress: bool, unoffered: frozenset[str]) -> Load:
+    """What of a Load still counts once the client is let in: the same for nearly all who wait, not one each."""
+    return Load(0, 0, 0, stress, unoffered)
 
 
 class Step(enum.Enum):
@@ -69,7 +76,7 @@ class Screening:
         self._journal = journal
         self._load = load
         self._server_packed = b""
-        self._asked: dict[str, float] = {}
+        self._asked: Mapping[str, float] = NO_PASSES
         self._stored: tuple[str, ...] = ()
         # The policy's word on our dialogue; `$name`s of its footer are still to be filled in.
         self.session = NO_SESSION if context.rules is None else context.rules.session
@@ -83,7 +90,7 @@ class Screening:
         self.load = IDLE
         self.vetoed = False
         self.due: frozenset[str] = frozenset()
-        self.passed: dict[str, float] = {}
+        self.passed: Mapping[str, float] = NO_PASSES
 
     @property
     def inline(self) -> bool:
@@ -157,7 +164,7 @@ class Screening:
         address = self.facts.address
         if match.action is AccessAction.REJECT:
             self._journal.event(EventKind.DENYLISTED, now)
-            reason = f"{address} is rejected by {match.place}"
+            reason = access.denial(address, match.place)
             acted = self.standing.fail(rules.mode, access.TEST, rules.access.reject_action, reason)
             self._journal.test(access.TEST, False, acted, now, now, match.place)
             return self._drop() if acted is Action.DROP else None
@@ -172,11 +179,11 @@ class Screening:
     def _keys(self, rules: Rules) -> tuple[str, ...]:
         """Whose passes count: the client's prefix, and its exact address for DNSBL, where these differ."""
         cache, address = rules.cache, self.facts.address
-        key = prefix.key(self.facts, cache.prefix_ipv4, cache.prefix_ipv6)
+        key = prefix.key(self.facts.address, self.facts.packed, cache.prefix_ipv4, cache.prefix_ipv6)
         return (address,) if key == address else (key, address)
 
     def _look_up(self, rules: Rules) -> Step:
-        self._asked = {}
+        self._asked = NO_PASSES
         self.lookup_key = self._keys(rules)[0]
         return Step.LOOK_UP
 
@@ -187,7 +194,7 @@ class Screening:
         exact = self.lookup_key == address
         for test, expiry in expiries.items():
             if not others or (test == dnsbl.TEST) == exact:
-                self._asked[test] = expiry
+                self._asked = {**self._asked, test: expiry}
         if not exact:
             self.lookup_key = address
             return Step.LOOK_UP
@@ -218,7 +225,7 @@ class Screening:
         facts = self.facts
         self.facts.passes = self._asked
         if not passes.due(rules, self._asked, self._journal.wall_at(now)):
-            self.passed = {}
+            self.passed = NO_PASSES
             self._journal.event(EventKind.PASS_OLD, now)
             return self._hand_off(
                 Verdict.PASS_OLD, f"{facts.address} passed the tests on another connection meanwhile"
@@ -230,6 +237,7 @@ class Screening:
     def begin_early(self, rules: Rules, now: float) -> EarlyTests:
         """The wait begins: from now on the client is to keep silent, if the greeting test is due."""
         stressed = self.load.stress and rules.stress_wait is not None
+        self.load = _uncounted(self.load.stress, self.load.unoffered)
         wait = rules.stress_wait if stressed and rules.stress_wait is not None else rules.pregreet.wait
         self.early = EarlyTests(
             rules, self.facts, self.standing, self._journal, self.due, wait, now, earns=not self.vetoed
@@ -256,7 +264,7 @@ class Screening:
         if early.conclude(now) is Action.DROP:
             return self._drop()
         self.facts.waited = True
-        self.passed = dict(early.passed)
+        self.passed = early.passed
         if self.fit and not early.unpassed and not self.suspect:
             return self._look_up(rules)
         return self._after_early(rules, now)
@@ -326,7 +334,9 @@ class Screening:
     def _limits_key(self) -> str:
         rules = self._context.rules
         assert rules is not None
-        return prefix.key(self.facts, rules.limits.prefix_ipv4, rules.limits.prefix_ipv6)
+        return prefix.key(
+            self.facts.address, self.facts.packed, rules.limits.prefix_ipv4, rules.limits.prefix_ipv6
+        )
 
     def judge(self, verdict: Verdict, reason: str) -> None:
         """What becomes of the client is known, or is known better; after its one mail to exempt recipients nothing changes that."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 MAX_MESSAGE = 32 * 1024  # bytes; well below the pair's buffer, so that one message always fits (design)
+MAX_PASS_KEYS = 64  # of one PassQuery: the answer fits a message if all are known, at some 200 bytes each
 
 
 class RulesInForce(msgspec.Struct, tag="rules", frozen=True):
@@ -73,10 +74,10 @@ class AcceptNoMore(msgspec.Struct, tag="accept_no_more", frozen=True):
 
 
 class PassAnswer(msgspec.Struct, tag="pass", frozen=True):
-    """Supervisor -> worker: expiries (test -> epoch seconds) of a key; empty: not known."""
+    """Supervisor -> worker: expiries (test -> epoch seconds) by key, of those keys that are known."""
 
     query: int
-    expiries: dict[str, float]
+    known: dict[str, dict[str, float]]
 
 
 class Resolvers(msgspec.Struct, tag="resolvers", frozen=True):
@@ -122,10 +123,11 @@ class Applied(msgspec.Struct, tag="applied", frozen=True):
 
 
 class PassQuery(msgspec.Struct, tag="query", frozen=True):
-    """Worker -> supervisor. Not answered within 5 ms: the worker takes the client for unknown."""
+    """Worker -> supervisor: the keys that one turn of its loop asks for, MAX_PASS_KEYS at most. Not answered within 5 ms: the worker takes
+    the clients for unknown."""
 
     query: int
-    key: str
+    keys: tuple[str, ...]
 
 
 class PassStored(msgspec.Struct, tag="store", frozen=True):
@@ -168,6 +170,12 @@ class Stress(msgspec.Struct, tag="stress", frozen=True):
     connections: int
 
 
+class AcceptPaused(msgspec.Struct, tag="accept_paused", frozen=True):
+    """Worker -> supervisor: clients wait for accept; why in one sentence. At most one a second."""
+
+    why: str
+
+
 ToWorker = (
     RulesInForce
     | NoRules
@@ -182,4 +190,14 @@ ToWorker = (
     | Suspect
     | Drain
 )
-ToSupervisor = Ready | Applied | PassQuery | PassStored | ProbeWanted | UpstreamFault | EhloLearned | Stress
+ToSupervisor = (
+    Ready
+    | Applied
+    | PassQuery
+    | PassStored
+    | ProbeWanted
+    | UpstreamFault
+    | EhloLearned
+    | Stress
+    | AcceptPaused
+)

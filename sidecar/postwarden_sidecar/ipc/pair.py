@@ -9,6 +9,7 @@ a message from its descriptor.
 from __future__ import annotations
 
 import array
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -17,6 +18,9 @@ from postwarden_sidecar.ipc.messages import MAX_MESSAGE
 
 BUFFER = 64 * 1024  # bytes each way: two of the largest packets (the kernel doubles it for its own overhead)
 MAX_DESCRIPTORS = 4  # with one packet; one is used (the rules' memory file)
+
+
+_NO_MEMORY = (errno.ENOBUFS, errno.ENOMEM)  # for now: another try is worth it
 
 
 class ChannelClosed(Exception):
@@ -36,15 +40,16 @@ def make_pair() -> tuple[socket.socket, socket.socket]:
     return ends
 
 
-def prepare(end: socket.socket) -> None:
-    """Make an inherited end non-blocking and give it the buffers' size."""
+def prepare(end: socket.socket, send_buffer: int = BUFFER) -> None:
+    """Make an inherited end non-blocking and give it the buffers' size. send_buffer: bytes; the kernel takes net.core.wmem_max for more."""
     end.setblocking(False)
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
 
 
 def send_packet(end: socket.socket, packet: bytes, descriptors: Sequence[int] = ()) -> bool:
-    """Send one packet; False if the buffer is full now (nothing was sent). Raises ChannelClosed."""
+    """Send one packet; False if the buffer is full now, or the kernel has no memory (nothing was sent). Raises ChannelClosed, and OSError
+    where descriptors can't be passed."""
     ancillary = []
     if descriptors:
         ancillary.append((socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors)))
@@ -54,6 +59,10 @@ def send_packet(end: socket.socket, packet: bytes, descriptors: Sequence[int] = 
         return False
     except (BrokenPipeError, ConnectionResetError) as error:
         raise ChannelClosed from error
+    except OSError as error:
+        if error.errno not in _NO_MEMORY:
+            raise
+        return False
     return True
 
 
@@ -72,6 +81,10 @@ def receive_packet(end: socket.socket) -> tuple[bytes, tuple[int, ...]] | None:
         return None
     except ConnectionResetError as error:
         raise ChannelClosed from error
+    except OSError as error:
+        if error.errno not in _NO_MEMORY:
+            raise
+        return None
     descriptors = array.array("i")
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

@@ -117,6 +117,19 @@ def normalise(address: str) -> str:
     return str(parsed.ipv4_mapped or parsed)
 
 
+def pack(address: str) -> bytes:
+    """A normalised address in network order: 4 or 16 bytes."""
+    if ":" in address:
+        return socket.inet_pton(socket.AF_INET6, address)
+    return socket.inet_aton(address)
+
+
+def socket_name(owned: socket.SocketType) -> tuple[str, int]:
+    """The socket's own address, normalised. Raises OSError."""
+    host, port = owned.getsockname()[:2]
+    return normalise(host), port
+
+
 def resolve(target: TcpTarget | UnixTarget) -> tuple[SocketAddress, ...]:
     """What to connect to, in this order until one accepts. A name is looked up, which may block: give addresses where that matters.
 

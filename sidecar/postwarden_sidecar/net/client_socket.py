@@ -11,6 +11,7 @@ import socket
 from postwarden_sidecar.engine.actions import Interest
 from postwarden_sidecar.engine.connection import Connection
 from postwarden_sidecar.net.interest import wanted_events
+from postwarden_sidecar.net.last_reply import say_last
 from postwarden_sidecar.net.lingering import discard_input
 
 MAX_INPUT = 8 * 1024  # bytes of one read or peek (design: at most 8 KiB of input are kept)
@@ -42,6 +43,13 @@ class ClientSocket:
         """Send now what the client takes; nothing may be unsent."""
         self.unsent = data
         self._flush()
+
+    def send_last(self, data: bytes) -> None:
+        """The same, and nothing follows it."""
+        try:
+            self.unsent = data[say_last(self.owned, data) :]
+        except (BlockingIOError, InterruptedError):
+            self.unsent = data
 
     def take_end(self, events: int, interest: Interest) -> bool:
         """Whether the engine is to be told now that the client has ended, once: unless it reads, for then the end comes after the bytes."""

@@ -40,6 +40,14 @@ class Descriptors:
         return self.free >= self._for_clients
 
     @property
+    def shortage(self) -> str:
+        """Why no client is taken, in one sentence for who runs this."""
+        return (
+            f"{self.limit - self.free} of {self.limit} file descriptors are open, and the rest is kept for hand-overs;"
+            " raise the limit (RLIMIT_NOFILE) or lower limits.screening"
+        )
+
+    @property
     def for_handoff(self) -> bool:
         """Whether a hand-over may begin."""
         return self.free >= FOR_HANDOFF

@@ -10,6 +10,7 @@ import errno
 import os
 import select
 import socket
+from array import array
 from typing import Protocol
 
 from postwarden_sidecar.dns.message import (
@@ -41,16 +42,18 @@ class Asker(Protocol):
 
 
 class SentQuery:
-    """One query under way."""
+    """One query under way. asked: of message.question. resolver, zone: the asker's numbers of whom and what it asks."""
 
-    __slots__ = ("asked", "asker", "identifier", "resolver", "socket")
+    __slots__ = ("asked", "asker", "identifier", "resolver", "socket", "zone")
 
-    def __init__(self, via: UdpSocket, identifier: int, asked: bytes, resolver: int, asker: Asker) -> None:
-        """asked: of message.question. resolver: the asker's number of it."""
+    def __init__(
+        self, via: UdpSocket, identifier: int, asked: bytes, resolver: int, zone: int, asker: Asker
+    ) -> None:
         self.socket = via
         self.identifier = identifier
         self.asked = asked
         self.resolver = resolver
+        self.zone = zone
         self.asker = asker
 
     def forget(self) -> None:
@@ -62,29 +65,33 @@ class Random16:
     """Unforeseeable numbers of 16 bits, from the kernel."""
 
     def __init__(self) -> None:
-        self._block = b""
-        self._at = 0
+        self._numbers = array("H")
 
     def draw(self) -> int:
         """The next one."""
-        if self._at >= len(self._block):
-            self._block, self._at = os.urandom(_RANDOM_BLOCK), 0
-        self._at += 2
-        return self._block[self._at - 2] << 8 | self._block[self._at - 1]
+        if not self._numbers:
+            self._numbers.frombytes(os.urandom(_RANDOM_BLOCK))
+        return self._numbers.pop()
 
 
 class UdpSocket:
     """A connected socket and the queries sent by it that wait."""
 
-    __slots__ = ("_descriptors", "_loop", "_pending", "_retired", "_socket", "deadline", "queued_at", "sent")
+    __slots__ = (
+        "_descriptors", "_loop", "_pending", "_random", "_receive", "_retired", "_send", "_socket", "deadline", "queued_at",
+        "sent",
+    )  # fmt: skip
 
-    def __init__(self, loop: Loop, descriptors: Descriptors, address: SocketAddress) -> None:
+    def __init__(
+        self, loop: Loop, descriptors: Descriptors, address: SocketAddress, random: Random16
+    ) -> None:
         """Raises OSError."""
         self.deadline: float | None = None
         self.queued_at: float | None = None
         self.sent = 0
         self._loop = loop
         self._descriptors = descriptors
+        self._random = random
         self._pending: dict[int, SentQuery] = {}
         self._retired = False
         if not descriptors.for_handoff:
@@ -97,32 +104,34 @@ class UdpSocket:
         except OSError:
             self._socket.close()
             raise
+        self._send, self._receive = self._socket.send, self._socket.recv
         descriptors.opened += 1
         loop.watch(self._socket.fileno(), self, select.EPOLLIN)
 
-    def send(self, random: Random16, asked: bytes, resolver: int, asker: Asker) -> SentQuery:
-        """Raises OSError."""
-        identifier = random.draw()
-        while identifier in self._pending:  # at most QUERIES wait
-            identifier = random.draw()
+    def send(self, asked: bytes, resolver: int, zone: int, asker: Asker) -> SentQuery:
+        """Raises OSError. An earlier query's refusal may come up in this call: its asker is told before this returns."""
+        pending = self._pending
+        identifier = self._random.draw()
+        while identifier in pending:  # some QUERIES wait at most
+            identifier = self._random.draw()
         packet = encode_query(identifier, asked)
         self.sent += 1
         try:
-            self._socket.send(packet)
+            self._send(packet)
         except (BlockingIOError, InterruptedError):
             pass  # as good as lost on its way
         except OSError:
             self._refused()  # an earlier query's refusal; this datagram did not go out
             if self._socket.fileno() < 0:
                 raise
-            self._socket.send(packet)
-        query = SentQuery(self, identifier, asked, resolver, asker)
-        self._pending[identifier] = query
+            self._send(packet)
+        query = self._pending[identifier] = SentQuery(self, identifier, asked, resolver, zone, asker)
         return query
 
     def forget(self, query: SentQuery) -> None:
         """A reply that still comes is ignored."""
-        self._pending.pop(query.identifier, None)
+        if self._pending.get(query.identifier) is query:
+            del self._pending[query.identifier]
         if self._retired and not self._pending:
             self._close()
 
@@ -135,31 +144,35 @@ class UdpSocket:
     def handle_events(self, fd: int, events: int) -> None:
         """Replies, or a refusal."""
         for _ in range(_BATCH):
-            if self._socket.fileno() < 0:
-                return
             try:
-                packet = self._socket.recv(_RECEIVE)
+                packet = self._receive(_RECEIVE)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
                 self._refused()
-                continue
-            self._receive(packet)
+                if self._socket.fileno() < 0:
+                    return
+            else:
+                if self._read(packet) and not self._pending:
+                    return  # all is answered, and the socket may be closed by now; what else waits is told of in the next turn
 
-    def _receive(self, packet: bytes) -> None:
+    def _read(self, packet: bytes) -> bool:
+        """Whether it was a reply to one of our queries."""
         identifier = identifier_of(packet)
         query = None if identifier is None else self._pending.get(identifier)
         if query is None:
-            return
+            return False
         try:
             reply = decode_reply(packet, query.identifier, query.asked)
         except MalformedReply:
             self.forget(query)
             query.asker.query_failed(query, refused=False)
-            return
-        if reply is not None:
-            self.forget(query)
-            query.asker.receive_reply(query, reply)
+            return True
+        if reply is None:
+            return False
+        self.forget(query)
+        query.asker.receive_reply(query, reply)
+        return True
 
     def _refused(self) -> None:
         """ICMP does not say which query it is about; the resolver is the same for all."""
@@ -193,16 +206,16 @@ class UdpResolver:
         self._random = random
         self._sockets: list[UdpSocket | None] = [None] * SOCKETS
 
-    def send(self, asked: bytes, resolver: int, asker: Asker) -> SentQuery:
-        """Ask by one of the sockets, drawn by lot. Raises OSError."""
+    def draw(self) -> UdpSocket:
+        """One of the sockets, by lot, for some queries that are sent now. Raises OSError."""
         slot = self._random.draw() % SOCKETS
         chosen = self._sockets[slot]
         if chosen is None or chosen.sent >= QUERIES:
-            fresh = UdpSocket(self._loop, self._descriptors, self.address)
+            fresh = UdpSocket(self._loop, self._descriptors, self.address, self._random)
             if chosen is not None:
                 chosen.retire()
             self._sockets[slot] = chosen = fresh
-        return chosen.send(self._random, asked, resolver, asker)
+        return chosen
 
     def retire(self) -> None:
         """Close all sockets once their queries have ended."""

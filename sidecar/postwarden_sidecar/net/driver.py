@@ -7,7 +7,7 @@ served between two batches.
 
 from __future__ import annotations
 
-import errno
+import os
 import select
 import socket
 import time
@@ -15,9 +15,12 @@ from collections.abc import Callable
 
 from postwarden_sidecar.engine.proxy_header import Announced
 from postwarden_sidecar.ipc.page import Page
-from postwarden_sidecar.net.addresses import normalise
+from postwarden_sidecar.net.accept_pause import CLIENT_GONE, AcceptPause
+from postwarden_sidecar.net.addresses import normalise, socket_name
 from postwarden_sidecar.net.descriptors import Descriptors
 from postwarden_sidecar.net.environment import Environment, Host
+from postwarden_sidecar.net.express import ExpressLane
+from postwarden_sidecar.net.listener import listening_name
 from postwarden_sidecar.net.loop import Loop, fail
 from postwarden_sidecar.net.metering import Meter
 from postwarden_sidecar.net.neighbours import Moved, Neighbours
@@ -27,7 +30,6 @@ from postwarden_sidecar.net.timeouts import Timeouts
 from postwarden_sidecar.net.transfer import Transfer
 
 ACCEPT_BATCH = 64  # clients taken in one turn; 64 drops take about 2 ms
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Driver:
@@ -54,7 +56,7 @@ class Driver:
         self._descriptors = Descriptors(limit)
         self._meter = Meter(cells)
         self._occupancy = Occupancy(page, cells, host.stress_changed)
-        self.neighbours = Neighbours(loop, index, self._adopt)
+        self.neighbours = Neighbours(loop, index, self._adopt, self._has_room)
         self._environment = Environment(
             loop,
             host,
@@ -64,10 +66,12 @@ class Driver:
             self._descriptors,
             timeouts or Timeouts(),
         )
+        self._express = ExpressLane(self._environment)
         self._sessions: set[Session] = set()
         self._transfers: set[Transfer] = set()
         self._accepting = False
-        self._paused = False
+        pause = self._environment.timeouts.accept_pause
+        self._pause = AcceptPause(loop, pause, self._watch_listeners, host.accept_paused)
         self._drained: Callable[[], None] | None = None
         loop.each_turn.append(self._end_turn)
 
@@ -125,34 +129,46 @@ class Driver:
                 self._accept(listener)
 
     def _watch_listeners(self) -> None:
-        mask = select.EPOLLIN if self._accepting and not self._paused else 0
+        mask = select.EPOLLIN if self._accepting and not self._pause.active else 0
         for listener in self._listeners.values():
             self._loop.watch(listener.fileno(), self, mask)
+        self.neighbours.watch(not self._pause.active)
 
     def _accept(self, listener: socket.socket) -> int:
         """Take a batch; how many."""
+        family, kind, local = listener.family, listener.type, listening_name(listener)
+        wall = time.time()
+        self._express.begin_batch(family, local, wall)
         for count in range(ACCEPT_BATCH):
-            if not self._descriptors.for_clients:
-                self._pause()
+            if not self._has_room():
                 return count
             try:
-                client, peer = listener.accept()
+                # accept() would make an object of the socket, at three times the price, before it is known whether one is needed.
+                descriptor, (address, port, *_) = listener._accept()  # type: ignore[attr-defined]  # typeshed leaves it out
             except (BlockingIOError, InterruptedError):
                 return count
             except OSError as error:
-                if error.errno in _EXHAUSTED:
-                    self._pause()
-                    return count
-                continue  # that client is gone (ECONNABORTED and its like, accept(2))
+                if error.errno in CLIENT_GONE:
+                    continue
+                self._wait(f"accept: {error.strerror}")
+                return count
+            address = normalise(address)
+            try:
+                if self._express.take(descriptor, address, port):
+                    continue
+                client = socket.socket(family, kind, 0, descriptor)
+            except Exception:  # as in `_begin`
+                os.close(descriptor)
+                raise
             self._descriptors.opened += 1
             try:
                 client.setblocking(False)
-                local = client.getsockname()
+                name = local or socket_name(client)
             except OSError:
                 self._descriptors.opened -= 1
                 client.close()
                 continue
-            self._begin(client, (normalise(peer[0]), peer[1]), (normalise(local[0]), local[1]))
+            self._begin(client, (address, port), name, wall)
         return ACCEPT_BATCH
 
     def _adopt(self, client: socket.socket, moved: Moved) -> None:
@@ -164,7 +180,7 @@ class Driver:
         except OSError:
             whole = False
         if whole:
-            self._begin(client, moved.peer, moved.local, moved.announced)
+            self._begin(client, moved.peer, moved.local, time.time(), moved.announced)
         else:  # it was reset meanwhile
             self._descriptors.opened -= 1
             client.close()
@@ -174,10 +190,11 @@ class Driver:
         client: socket.socket,
         peer: tuple[str, int],
         local: tuple[str, int],
+        wall: float,
         announced: Announced | None = None,
     ) -> None:
         try:
-            session = Session(self._environment, client, peer, local, time.time(), self._ended, announced)
+            session = Session(self._environment, client, peer, local, wall, self._ended, announced)
         except Exception:  # a defect of ours; the client tries again
             self._descriptors.opened -= 1
             client.close()
@@ -188,12 +205,17 @@ class Driver:
         except Exception:
             fail(session)
 
-    def _pause(self) -> None:
-        """Clients wait in the listening socket's queue until descriptors are free."""
-        self._paused = True
+    def _has_room(self) -> bool:
+        """Whether a client can be taken; else there is a pause."""
+        if self._descriptors.for_clients:
+            return True
+        self._wait(self._descriptors.shortage)
+        return False
+
+    def _wait(self, why: str) -> None:
+        """Clients wait in the listening socket's queue until there is room."""
+        self._pause.begin(why)
         self._watch_listeners()
-        if self._drained is None:
-            self._loop.set_deadline(self, self._loop.now + self._environment.timeouts.accept_pause)
 
     def _ended(self, session: Session, transfer: Transfer | None) -> None:
         self._sessions.discard(session)
@@ -212,7 +234,9 @@ class Driver:
             self._drained is not None
             and not self._sessions
             and not self._transfers
+            and not self._pause.active
             and not self._accept_all()
+            and not self._pause.active
         ):
             self._finish()
 
@@ -220,12 +244,8 @@ class Driver:
         return sum(self._accept(listener) for listener in self._listeners.values())
 
     def handle_deadline(self) -> None:
-        """A pause or the drain is over."""
-        if self._drained is not None:
-            self._finish()
-        elif self._paused:
-            self._paused = False
-            self._watch_listeners()
+        """The drain is over."""
+        self._finish()
 
     def fail(self) -> None:
         """A defect in accepting; the sessions go on."""
@@ -239,6 +259,7 @@ class Driver:
     def close(self) -> None:
         """End everything at once. Our own listening socket stays open."""
         self._loop.set_deadline(self, None)
+        self._pause.end()
         self._accepting = False
         self._watch_listeners()
         for index in list(self._listeners):

@@ -55,6 +55,9 @@ class Host(Protocol):
     def upstream_fault(self, fault: UpstreamFault) -> None:
         """The hand-off is to be proved anew."""
 
+    def accept_paused(self, why: str) -> None:
+        """Clients wait for accept; why in one sentence. At most once a second."""
+
     def stress_changed(self, on: bool, connections: int) -> None:
         """Stress mode began or ended, with so many connections in our hands."""
 

@@ -14,7 +14,7 @@ import errno
 import socket
 from collections.abc import Callable, Sequence
 
-from postwarden_sidecar.net.addresses import host_port
+from postwarden_sidecar.net.addresses import host_port, socket_name
 
 BACKLOG = 1024  # clients that wait for accept in each socket; the kernel caps it at net.core.somaxconn [4096]
 
@@ -53,6 +53,12 @@ def listen(host: str, port: int, count: int, *, attach: Attach | None = None) ->
             member.close()
         raise ListenError(_explain(shown, error)) from error
     return sockets
+
+
+def listening_name(listener: socket.socket) -> tuple[str, int] | None:
+    """What every client of this socket connects to; None if it listens on all addresses, so that each client's socket is to be asked."""
+    host, port = socket_name(listener)
+    return None if host in ("0.0.0.0", "::") else (host, port)
 
 
 def _family(host: str) -> tuple[socket.AddressFamily, bool, str]:

@@ -7,10 +7,13 @@ from bisect import bisect_left
 
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.ipc.page import (
+    ACTIONS,
     CELLS,
     DURATION_BOUNDS,
     HEARTBEAT,
+    OUTCOMES,
     STAGES,
+    TESTS,
     active,
     connections,
     duration_bucket,
@@ -25,6 +28,12 @@ _BUCKETS = {
     for verdict in Verdict
 }
 _SUMS = {verdict: CELLS[duration_sum(verdict)] for verdict in Verdict}
+_TESTS = {
+    (test, outcome, action): CELLS[tests(test, outcome, action)]
+    for test in TESTS
+    for outcome in OUTCOMES
+    for action in ACTIONS
+}
 _HEARTBEAT = CELLS[HEARTBEAT]
 
 
@@ -48,9 +57,10 @@ class Meter:
 
     def count(self, record: Record) -> None:
         """A connection has its verdict."""
-        cells = self._cells
-        cells[_CONNECTIONS[record.verdict]] += 1
-        cells[_BUCKETS[record.verdict][bisect_left(DURATION_BOUNDS, record.duration)]] += 1
-        cells[_SUMS[record.verdict]] += max(0, int(record.duration * 1_000_000))
+        cells, verdict, duration = self._cells, record.verdict, record.duration
+        cells[_CONNECTIONS[verdict]] += 1
+        cells[_BUCKETS[verdict][bisect_left(DURATION_BOUNDS, duration)]] += 1
+        if duration > 0:
+            cells[_SUMS[verdict]] += int(duration * 1_000_000)
         for result in record.tests:
-            cells[CELLS[tests(result.test, result.outcome, result.action)]] += 1
+            cells[_TESTS[result.test, result.outcome, result.action]] += 1

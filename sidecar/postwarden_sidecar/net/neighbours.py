@@ -43,15 +43,24 @@ _decoder = msgspec.msgpack.Decoder(Moved)
 
 
 class Neighbours:
-    """Our ends of the pairs. index: our own number. adopt: takes over a client that another worker gave us."""
+    """Our ends of the pairs. index: our own number. adopt: takes over a client that another worker gave us. has_room: asked before each
+    of them; while it says no, they wait in the pairs, and once those are full whoever would give us one keeps it."""
 
-    def __init__(self, loop: Loop, index: int, adopt: Callable[[socket.socket, Moved], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        index: int,
+        adopt: Callable[[socket.socket, Moved], None],
+        has_room: Callable[[], bool],
+    ) -> None:
         self.deadline: float | None = None
         self.queued_at: float | None = None
         self.steering = Steering(1)
         self._loop = loop
         self._index = index
         self._adopt = adopt
+        self._has_room = has_room
+        self._mask = select.EPOLLIN
         self._ends: dict[int, socket.socket] = {}
 
     def connect(self, index: int, end: socket.socket) -> None:
@@ -59,7 +68,13 @@ class Neighbours:
         self._drop(index)
         prepare(end)
         self._ends[index] = end
-        self._loop.watch(end.fileno(), self, select.EPOLLIN)
+        self._loop.watch(end.fileno(), self, self._mask)
+
+    def watch(self, wanted: bool) -> None:
+        """Whether clients are to be taken over."""
+        self._mask = select.EPOLLIN if wanted else 0
+        for end in self._ends.values():
+            self._loop.watch(end.fileno(), self, self._mask)
 
     def give(
         self,
@@ -94,6 +109,8 @@ class Neighbours:
     def _receive(self, index: int, end: socket.socket) -> None:
         try:
             for _ in range(_PACKETS_A_TURN):
+                if not self._has_room():
+                    return
                 received = receive_packet(end)
                 if received is None:
                     return

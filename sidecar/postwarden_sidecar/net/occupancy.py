@@ -26,10 +26,31 @@ class Occupancy:
         self.unoffered = Unoffered()
         self._page = page
         self._announce = announce
+        self._elsewhere = (0, 0)  # in screening, waiting for the upstream
+        self._stressed = False
 
     def arrive(self, limits: Limits | None) -> Presence:
         """A connection was accepted. limits: of the rules that it is decided by; None: no rules."""
         return Presence(self, limits)
+
+    def look_around(self) -> None:
+        """Before a batch of clients: how full the others are. They go on meanwhile, for a millisecond or two."""
+        cells = self.cells
+        self._elsewhere = (
+            self._page.total(SCREENING) - cells[_SCREENING],
+            self._page.total(UPSTREAM) - cells[_UPSTREAM],
+        )
+        self._stressed = self._stress
+
+    def unmoved(self, limits: Limits, client: str) -> bool:
+        """Whether a client of this batch that is gone at once meets no limit and begins no stress, so that it need not be counted."""
+        screening, upstream = self._elsewhere
+        cells = self.cells
+        if 0 < limits.connections_per_client <= self.clients.get(client, 0):
+            return False
+        if 0 < limits.upstream <= upstream + cells[_UPSTREAM]:
+            return False
+        return self._stressed or not _begins(limits, screening + cells[_SCREENING] + 1)
 
     def load(self, limits: Limits | None, client: str) -> Load:
         """As it is now; stress may begin by that."""
@@ -87,12 +108,16 @@ class Presence:
         occupancy.cells[_SCREENING] += 1
 
     def load(self, client: str) -> Load:
-        """The client is known now, and counted once, however often this is called. client: its address, cut to limits.prefix_*."""
+        """How busy the pod is. The client is known now, and counted once, however often this is asked.
+
+        client: its address, cut to limits.prefix_*."""
         if self._client != client:
             clients = self._occupancy.clients
             self._client = client
             clients[client] = clients.get(client, 0) + 1
         return self._occupancy.load(self._limits, client)
+
+    __call__ = load  # a bound method would be an object more for each client that waits
 
     @property
     def unoffered(self) -> frozenset[str]:

@@ -80,8 +80,13 @@ class _Side:
             return self.socket.send(data, socket.MSG_NOSIGNAL)
         except (BlockingIOError, InterruptedError):
             return 0
-        except OSError:  # what it said before may still be read
+        except (BrokenPipeError, ConnectionResetError):  # what it said before may still be read
             self.broken = True
+            return len(data)
+        except (
+            OSError
+        ):  # the kernel has no memory, and will not tell when it has: bytes were lost, so this is the end
+            self.ended = self.broken = True
             return len(data)
 
     def break_off(self) -> None:
@@ -302,6 +307,9 @@ class Relay:
         """Pass on what ended, end what is over, watch what is wanted."""
         client, mta = self._client, self._mta
         if mta is None:
+            return
+        if self._owner is not None and mta.ended:
+            self._give_back(HandoffOutcome.UNREACHABLE, "the connection to the MTA broke")
             return
         for source, target in ((client, mta), (mta, client)):
             if source.ended and not target.out and not target.shut:

@@ -74,7 +74,7 @@ class Session:
         self._dnsbl: Inquiry | None = None
         self._presence = environment.occupancy.arrive(None if context.rules is None else context.rules.limits)
         # Neither is a method of ours: engine and session would hold each other.
-        load, elsewhere = self._presence.load, partial(environment.neighbours.give, client, peer, local)
+        load, elsewhere = self._presence, partial(environment.neighbours.give, client, peer, local)
         now = environment.loop.now
         self._engine = Connection(context, *peer, *local, now, wall, load, announced, elsewhere)
         self._stage = ""
@@ -177,7 +177,10 @@ class Session:
 
     def _send(self, reply: bytes) -> None:
         try:
-            self._client.send(reply)
+            if self._engine.over:
+                self._client.send_last(reply)
+            else:
+                self._client.send(reply)
         except OSError:
             self._lose()
 
@@ -195,8 +198,13 @@ class Session:
             fail(self)
 
     def _receive_dnsbl(self, answer: DnsblAnswer) -> None:
-        if self._transfer is None:
-            self._tell(lambda: self._engine.receive_dnsbl(answer, self._environment.loop.now))
+        if self._over or self._transfer is not None:
+            return
+        try:
+            if self._engine.receive_dnsbl(answer, self._environment.loop.now):
+                self._pump()
+        except Exception:
+            fail(self)
 
     def _forget_dnsbl(self) -> None:
         if self._dnsbl is not None:

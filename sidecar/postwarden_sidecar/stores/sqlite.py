@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +25,7 @@ _SCHEMA = """
 CREATE TABLE passes (key TEXT NOT NULL, test TEXT NOT NULL, expiry REAL NOT NULL, PRIMARY KEY (key, test))
 WITHOUT ROWID; CREATE INDEX passes_by_expiry ON passes (expiry);
 """
+_GET = "SELECT test, expiry FROM passes WHERE key = ?"
 _PUT = """
 INSERT INTO passes (key, test, expiry) VALUES (?, ?, ?)
 ON CONFLICT (key, test) DO UPDATE SET expiry = excluded.expiry
@@ -60,10 +61,14 @@ class SqliteStore:
 
     async def get(self, key: str) -> dict[str, float]:
         """See PassStore."""
+        return (await self.get_many((key,))).get(key, {})
 
-        def select(connection: sqlite3.Connection) -> dict[str, float]:
-            rows = connection.execute("SELECT test, expiry FROM passes WHERE key = ?", (key,))
-            return dict(rows.fetchall())
+    async def get_many(self, keys: Sequence[str]) -> dict[str, dict[str, float]]:
+        """See PassStore."""
+
+        def select(connection: sqlite3.Connection) -> dict[str, dict[str, float]]:
+            found = ((key, connection.execute(_GET, (key,)).fetchall()) for key in keys)
+            return {key: dict(rows) for key, rows in found if rows}
 
         return await self._run("read", select)
 

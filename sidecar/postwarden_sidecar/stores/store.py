@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
@@ -17,6 +17,9 @@ class PassStore(Protocol):
     async def get(self, key: str) -> dict[str, float]:
         """Passes of key as they were last put, expired ones too until they are swept (postscreen calls a client
         with an expired pass old); empty if there are none. Raises StoreError."""
+
+    async def get_many(self, keys: Sequence[str]) -> dict[str, dict[str, float]]:
+        """As `get`, of those keys that have any. Raises StoreError."""
 
     async def put(self, key: str, expiries: Mapping[str, float], now: float) -> None:
         """The newest word counts for each test named, also an earlier expiry (an expiry too far ahead must not

@@ -1,7 +1,8 @@
 """The rules in force: from the operator or from disk, into every worker, and back to disk.
 
 It is the RulesSink of the control client. An order: what a caller began is finished even if the caller is
-cancelled, so that workers, disk and our own account never differ for longer than that takes.
+cancelled, so that workers, disk and our own account never differ for longer than that takes. One at a time, from its first step, in
+the order in which they were given: one with large lists that is overtaken must not end after the newer one.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class AppliedRules:
                 if not complete:
                     os.close(saved.descriptor)
                     saved = await asyncio.to_thread(place, rules)
-                await self._finish(self._put(saved, complete=complete))
+                await self._finish(self._put_saved(saved, complete=complete))
             except NotApplied as error:
                 _log.warning("the last known good rules are not put in force: %s", error)
             else:
@@ -128,25 +129,28 @@ class AppliedRules:
         await self._put_none_unless_decided()
 
     async def _place_and_put(self, rules: Rules) -> None:
-        found = await asyncio.to_thread(place, rules)
-        await self._put(found, on_disk=keys.without_keys(found.rules))
-
-    async def _put(self, placed: Placed, *, on_disk: Rules | None = None, complete: bool = True) -> None:
-        """on_disk: what to keep there; None: the disk has it."""
         async with self._one_at_a_time:
-            self._workers.name_zones(site.template for site in placed.rules.dnsbl.sites)
-            try:
-                await self._workers.set_rules(placed.descriptor)
-            except NotApplied:
-                if not self._decided:
-                    await self._workers.set_rules(None, defer=self._defer)
-                    self._decided = True
-                raise
-            self._decided = True
-            self.rules, self._tables, self._complete = placed.rules, placed.tables, complete
-            self._changed(placed.rules)
-            if on_disk is not None and self._state is not None:
-                await asyncio.to_thread(self._state.save_rules, on_disk)
+            found = await asyncio.to_thread(place, rules)
+            await self._put(found, complete=True)
+            if self._state is not None:
+                await asyncio.to_thread(self._state.save_rules, keys.without_keys(found.rules))
+
+    async def _put_saved(self, saved: Placed, *, complete: bool) -> None:
+        async with self._one_at_a_time:
+            await self._put(saved, complete=complete)
+
+    async def _put(self, placed: Placed, *, complete: bool) -> None:
+        self._workers.name_zones(site.template for site in placed.rules.dnsbl.sites)
+        try:
+            await self._workers.set_rules(placed.descriptor)
+        except NotApplied:
+            if not self._decided:
+                await self._workers.set_rules(None, defer=self._defer)
+                self._decided = True
+            raise
+        self._decided = True
+        self.rules, self._tables, self._complete = placed.rules, placed.tables, complete
+        self._changed(placed.rules)
 
     async def _put_none(self) -> None:
         async with self._one_at_a_time:

@@ -100,7 +100,7 @@ class Questions:
 
     async def _passes(self, rules: Rules, facts: Facts) -> dict[str, float]:
         """As the engine asks for them: by the client's prefix, and for DNS lists by its exact address."""
-        key = prefix.key(facts, rules.cache.prefix_ipv4, rules.cache.prefix_ipv6)
+        key = prefix.key(facts.address, facts.packed, rules.cache.prefix_ipv4, rules.cache.prefix_ipv6)
         try:
             held = await self._store.get(key)
             if key != facts.address:

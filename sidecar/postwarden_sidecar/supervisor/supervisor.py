@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, BinaryIO
@@ -41,6 +40,7 @@ from postwarden_sidecar.supervisor.tail import Tail
 from postwarden_sidecar.supervisor.upstreams import Upstreams, choose
 from postwarden_sidecar.supervisor.worker_process import WorkerProcess
 from postwarden_sidecar.supervisor.workers import Workers
+from postwarden_sidecar.telemetry.own_log import STDOUT, LogStream
 from postwarden_sidecar.telemetry.pipeline import PROMETHEUS_CONTENT_TYPE, Telemetry
 
 FIRST_PROOF = 3.0  # seconds that wait_ready waits for the first proof's result (design)
@@ -73,7 +73,7 @@ class Supervisor:
         """log_stream: where verdicts are logged; None: stdout. on_records: sees every record besides
         telemetry. on_applied: called when a policy (None: no policy) came into force in every worker."""
         self._settings = settings
-        self._log_stream = log_stream if log_stream is not None else sys.stdout.buffer
+        self._log_stream = log_stream if log_stream is not None else LogStream(STDOUT)
         self._on_records = on_records
         self._on_applied = on_applied
         self._tasks: set[asyncio.Task[None]] = set()
@@ -344,11 +344,11 @@ class Supervisor:
 
     async def _answer_pass(self, worker: WorkerProcess, query: PassQuery) -> None:
         try:
-            expiries = await self._store.get(query.key)
+            known = await self._store.get_many(query.keys)
         except StoreError as error:
             _log.warning("%s", error)
-            expiries = {}
-        worker.send(PassAnswer(query.query, expiries))
+            known = {}
+        worker.send(PassAnswer(query.query, known))
 
     async def _store_pass(self, stored: PassStored) -> None:
         try:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from postwarden_sidecar.controlclient.stream import NotApplied
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.messages import (
+    AcceptPaused,
     Applied,
     Drain,
     EhloLearned,
@@ -36,6 +37,7 @@ from postwarden_sidecar.ipc.messages import (
     ZoneProbed,
 )
 from postwarden_sidecar.ipc.page import CELLS, HEARTBEAT, Page
+from postwarden_sidecar.net.accept_pause import PACE
 from postwarden_sidecar.supervisor.shares import Shares
 from postwarden_sidecar.supervisor.worker_process import WorkerProcess
 
@@ -103,6 +105,7 @@ class Workers:
         self._on_fault = on_fault
         self._on_stress = on_stress
         self._stress = False
+        self._warn_of_pause_at = 0.0
         self._on_probe_wanted = on_probe_wanted
         self._on_learned = on_learned
         self._running: dict[int, WorkerProcess] = {}
@@ -260,6 +263,15 @@ class Workers:
                 self._on_learned(message)
             case ProbeWanted(zone=zone):
                 self._on_probe_wanted(zone)
+            case AcceptPaused(why=why):
+                self._warn_of_pause(worker, why)
+
+    def _warn_of_pause(self, worker: WorkerProcess, why: str) -> None:
+        """Of all workers together, and of what came late, at most once in PACE seconds."""
+        now = time.monotonic()
+        if now >= self._warn_of_pause_at:
+            self._warn_of_pause_at = now + PACE
+            _log.warning("clients wait to be accepted by worker %d: %s", worker.index, why)
 
     def recorded(self, records: Sequence[Record]) -> None:
         """See WorkerEvents."""

@@ -14,6 +14,8 @@ from postwarden_sidecar.telemetry.escape import MAX_REASON, printable
 Value = str | int
 # The conventions' value for an error that has no class of its own: a fault of ours is told by its reason.
 ERROR_OTHER = "_OTHER"
+TRANSPORT = "tcp"
+PROTOCOL = "smtp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,12 @@ class Attribute:
 
 def dnsbl_score(record: Record) -> int | None:
     """None: no list was asked, or the client was gone before all had answered."""
-    words = (result.detail.split() for result in record.tests if result.test == "dnsbl")
-    return next((int(each[1]) for each in words if len(each) > 1 and each[0] == "score"), None)
+    for result in record.tests:
+        if result.test == "dnsbl":
+            words = result.detail.split()
+            if len(words) > 1 and words[0] == "score":
+                return int(words[1])
+    return None
 
 
 def _envelope_sender(record: Record) -> str | None:
@@ -51,8 +57,8 @@ ATTRIBUTES = (
         lambda r: printable(r.peer_address),
     ),
     Attribute("network.peer.port", "its port", lambda r: r.peer_port),
-    Attribute("network.transport", "`tcp`", lambda r: "tcp"),
-    Attribute("network.protocol.name", "`smtp`", lambda r: "smtp"),
+    Attribute("network.transport", f"`{TRANSPORT}`", lambda r: TRANSPORT),
+    Attribute("network.protocol.name", f"`{PROTOCOL}`", lambda r: PROTOCOL),
     Attribute(
         "error.type",
         f"`{ERROR_OTHER}`, with the verdict `error` only",

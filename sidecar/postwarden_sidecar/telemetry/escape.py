@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from postwarden.telemetry.escape import all_printable as all_printable
 from postwarden.telemetry.escape import printable as printable
 
 from postwarden_sidecar.engine.record import MAX_TEXT

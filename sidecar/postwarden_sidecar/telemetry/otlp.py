@@ -19,7 +19,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 from postwarden.telemetry import exporters
-from postwarden.telemetry.endpoint import Endpoint
+from postwarden.telemetry.endpoint import Endpoint, Signal
 from postwarden.telemetry.export import BATCH_DELAY_MS, BATCH_SIZE, Export
 from postwarden.telemetry.otlp_metrics import INTERVAL
 from postwarden.telemetry.readings import Reading
@@ -41,32 +41,36 @@ _SEVERITY = {
 
 
 class Otlp:
-    """read: the metrics of now. clock: seconds, never going back. metrics_interval: seconds. Raises what the exporters raise for
-    settings that can't be (OTEL_EXPORTER_OTLP_* variables)."""
+    """endpoints: by signal. read: the metrics of now. clock: seconds, never going back. metrics_interval: seconds. Raises what the
+    exporters raise for settings that can't be (OTEL_EXPORTER_OTLP_* variables)."""
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoints: Mapping[Signal, Endpoint],
         resource: Resource,
         read: Callable[[], Sequence[Reading]],
         *,
         clock: Callable[[], float] = time.monotonic,
         metrics_interval: float = INTERVAL,
     ) -> None:
-        log_exporter = exporters.log_exporter(endpoint)
-        self._export = Export(endpoint, resource, SCOPE, read, clock=clock, metrics_interval=metrics_interval)
-        self._logs = exporters.Outlet("logs", self._export.health, wanted="logs" not in endpoint.unwanted)
-        logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
-        logger_provider.add_log_record_processor(
-            BatchLogRecordProcessor(
-                exporters.CountedLogExporter(log_exporter, self._logs),
-                schedule_delay_millis=BATCH_DELAY_MS,
-                max_export_batch_size=BATCH_SIZE,
-                max_queue_size=exporters.QUEUE_LIMIT,
-            )
+        logs_to = endpoints.get("logs")
+        log_exporter = exporters.log_exporter(logs_to) if logs_to is not None else None
+        self._export = Export(
+            endpoints, resource, SCOPE, read, clock=clock, metrics_interval=metrics_interval
         )
+        self._logs = self._export.outlet("logs", logs_to, clock)
+        logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
+        if log_exporter is not None:
+            logger_provider.add_log_record_processor(
+                BatchLogRecordProcessor(
+                    exporters.CountedLogExporter(log_exporter, self._logs),
+                    schedule_delay_millis=BATCH_DELAY_MS,
+                    max_export_batch_size=BATCH_SIZE,
+                    max_queue_size=exporters.QUEUE_LIMIT,
+                )
+            )
+            self._export.also(logger_provider.shutdown, log_exporter.shutdown)
         self._logger = logger_provider.get_logger(SCOPE)
-        self._export.also(logger_provider.shutdown, log_exporter.shutdown)
 
     def trace(self, record: Record, attributes: Mapping[str, Value]) -> SpanContext | None:
         """Queue the spans of a connection. None if they had no room."""

@@ -19,7 +19,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
 from postwarden.telemetry import prometheus
-from postwarden.telemetry.endpoint import OtlpProtocol, wanted_endpoint
+from postwarden.telemetry.endpoint import OtlpProtocol, wanted_endpoints
 from postwarden.telemetry.otlp_metrics import INTERVAL
 from postwarden.telemetry.readings import Reading
 from postwarden.telemetry.resource import resource as resource_of
@@ -55,9 +55,10 @@ class Telemetry:
     page: the shared page that metrics are read from; it must outlive this object. state: called for metrics, by any thread. resource:
     attributes of the OpenTelemetry resource besides the service's own, such as k8s.pod.name (`resource.from_environment`). log_stream:
     an open binary stream, stdout or stderr; None: no log lines. hostname, pid: as shown in Postscreen lines. otlp_endpoint:
-    `http://HOST:PORT` or https; None: as OTEL_EXPORTER_OTLP_ENDPOINT says, else no OTLP. otlp_protocol: None chooses
-    (`endpoint.parse_endpoint`). metrics_interval: seconds between two OTLP exports of metrics. clock: seconds, never going back, for
-    sampling. environ: where OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_PROTOCOL, OTEL_SDK_DISABLED and NO_COLOR are looked up.
+    `http://HOST:PORT` or https; None: as OTEL_EXPORTER_OTLP_ENDPOINT says, else no OTLP; signals may have their own
+    (`endpoint.wanted_endpoints`). otlp_protocol: None chooses (`endpoint.parse_endpoint`). metrics_interval:
+    seconds between two OTLP exports of metrics. clock: seconds, never going back, for sampling.
+    environ: where the variables of `endpoint.wanted_endpoints` and NO_COLOR are looked up.
 
     An endpoint that is malformed or down is warned of (logger `postwarden_sidecar.telemetry`) and never raises.
     """
@@ -93,9 +94,10 @@ class Telemetry:
         self._exposition = prometheus.Exposition(self._read, shown)
         self._otlp: Otlp | None = None
         try:
-            endpoint = wanted_endpoint(otlp_endpoint, otlp_protocol, environ)
-            if endpoint is not None:
-                self._otlp = Otlp(endpoint, found, self._read, clock=clock, metrics_interval=metrics_interval)
+            if endpoints := wanted_endpoints(otlp_endpoint, otlp_protocol, environ):
+                self._otlp = Otlp(
+                    endpoints, found, self._read, clock=clock, metrics_interval=metrics_interval
+                )
         except Exception as error:  # the SDK reads variables of its own and raises what it likes
             _LOGGER.warning("no OTLP: %s", error)
 
@@ -195,12 +197,12 @@ class Telemetry:
         trace = self._export(record) if self._otlp is not None else None
         if self._stream is None:
             return []
-        if log_format == "pretty":
-            return [pretty.pretty_line(record, colour=self._colour).encode()]
         if log_format == LogFormat.JSON:
             if trace is None:
                 return [logs.json_line(record)]
             return [logs.json_line(record, format_trace_id(trace.trace_id), format_span_id(trace.span_id))]
+        if log_format == "pretty":
+            return [pretty.pretty_line(record, colour=self._colour).encode()]
         legacy = log_format == LogFormat.POSTSCREEN_LEGACY
         found = postscreen.lines(record, self._hostname, self._pid, legacy=legacy)
         return [line.encode() for line in found]
@@ -226,7 +228,7 @@ class Telemetry:
         if not lines or self._stream is None:
             return
         try:
-            self._stream.write(b"".join(line + b"\n" for line in lines))
+            self._stream.write(b"\n".join([*lines, b""]))  # one write for all of a batch
             self._stream.flush()
         except (OSError, ValueError) as error:  # ValueError: the stream was closed
             self._lose("line", len(lines), f"log lines can't be written: {error}")

@@ -8,6 +8,7 @@ of room (`Record.events_lost`) have no line: postscreen has no word for them; th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -42,9 +43,12 @@ _LIMITS = {
 def lines(record: Record, hostname: str, pid: int, *, legacy: bool = False) -> Iterator[str]:
     """The lines of one connection, without line ends."""
     client = f"[{question_marks(record.client_address)}]:{record.client_port}"
+    second, head = None, ""
     for event in record.events:
-        stamp = timestamp(record.started + event.offset)
-        yield f"{stamp} {printable(hostname)} postfix/postscreen[{pid}]: {_event(record, event, client, legacy)}"
+        moment = math.floor(record.started + event.offset)
+        if moment != second:  # most events of a connection share their second
+            second, head = moment, f"{timestamp(moment)} {printable(hostname)} postfix/postscreen[{pid}]: "
+        yield head + _event(record, event, client, legacy)
 
 
 def stress_line(moment: float, on: bool, connections: int, hostname: str, pid: int) -> str:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from postwarden_sidecar.engine.record import Event, EventKind, Record, TestResult
 from postwarden_sidecar.rules.settings import EnvelopeAddresses

@@ -14,7 +14,7 @@ from postwarden_sidecar.ipc.lookup_counts import OTHER, LookupCounts
 from postwarden_sidecar.ipc.messages import Resolvers, ZoneProbed
 from postwarden_sidecar.net.addresses import SocketAddress, TcpTarget, is_literal, parse_host_port, resolve
 from postwarden_sidecar.net.descriptors import Descriptors
-from postwarden_sidecar.net.dnsbl import DnsblClient, Waiting
+from postwarden_sidecar.net.dnsbl import DnsblClient, Panel, Waiting
 from postwarden_sidecar.net.loop import Loop
 from postwarden_sidecar.rules.settings import Dnsbl, Rules
 
@@ -42,16 +42,26 @@ class Blocklists:
         self._told = Resolvers((), {})
         self._rules: Rules | None = None
         self._addresses: dict[tuple[str, ...], tuple[SocketAddress, ...]] = {}
+        self._panel: tuple[Dnsbl, Panel] | None = None  # of the settings that were asked for last
+        self._prepared: tuple[Panel, float] | None = None  # whose probes were asked for last, and when
         self._probes: dict[str, Probe] = {}
         self._wanted: dict[str, float] = {}  # zone -> when a probe was asked for that has not come
         self._parked: dict[str, set[BlocklistInquiry]] = {}
 
     def query(self, address: str, settings: Dnsbl, answer: Callable[[DnsblAnswer], None]) -> BlocklistInquiry:
         """See Host.query_dnsbl."""
+        panel = self._panel_for(settings)
+        self._prepare(panel)
         inquiry = BlocklistInquiry(self, answer, self.loop.now + settings.timeout)
-        zones = tuple(dict.fromkeys(site.zone for site in settings.sites))
-        inquiry.start(address, zones, self._resolvers(settings.resolvers), settings.timeout)
+        inquiry.start(panel, address)
         return inquiry
+
+    def _panel_for(self, settings: Dnsbl) -> Panel:
+        if self._panel is None or self._panel[0] is not settings:
+            zones = dict.fromkeys(site.zone for site in settings.sites)
+            panel = self.client.panel(tuple(zones), self._resolvers(settings.resolvers), settings.timeout)
+            self._panel = settings, panel
+        return self._panel[1]
 
     def set_rules(self, rules: Rules | None) -> None:
         """New connections are decided by these."""
@@ -77,6 +87,7 @@ class Blocklists:
 
     def _renew(self) -> None:
         self._addresses.clear()
+        self._panel = None
         sites = self._rules is not None and self._rules.dnsbl.sites
         wanted = self._rules.dnsbl.resolvers if self._rules is not None else ()
         self.client.keep_only(self._resolvers(wanted) if sites else ())
@@ -115,11 +126,15 @@ class Blocklists:
         if probe is None or (finding.failed and not probe.holds(self.loop.now)):
             self.want_probe(zone)
 
-    def prepare(self, zone: str) -> None:
-        """Ask for a probe if none holds."""
-        probe = self._probes.get(zone)
-        if probe is None or not probe.holds(self.loop.now):
-            self.want_probe(zone)
+    def _prepare(self, panel: Panel) -> None:
+        """Ask for the probes that a listing would need, beside it: one asked for afterwards would cost a slow list its word."""
+        if self._prepared == (panel, self.loop.now):
+            return
+        self._prepared = panel, self.loop.now
+        for zone in panel.zones:
+            probe = self._probes.get(zone)
+            if probe is None or not probe.holds(self.loop.now):
+                self.want_probe(zone)
 
     def want_probe(self, zone: str) -> bool:
         """Whether one may come."""
@@ -159,13 +174,9 @@ class BlocklistInquiry:
         self._waiting: Waiting | None = None
         self._hits: dict[str, DnsblAnswer] = {}  # that wait for a probe
 
-    def start(
-        self, address: str, zones: tuple[str, ...], resolvers: tuple[SocketAddress, ...], timeout: float
-    ) -> None:
-        """Ask, and for the probes that a listing would need beside it: one asked for afterwards would cost a slow list its word."""
-        for zone in zones:
-            self._lists.prepare(zone)
-        self._waiting = self._lists.client.query(address, zones, resolvers, timeout, self._receive)
+    def start(self, panel: Panel, address: str) -> None:
+        """Ask."""
+        self._waiting = panel.query(address, self._receive)
         if self._answer is None:  # cancelled by what the first answers led to
             self._waiting.cancel()
 
@@ -174,16 +185,16 @@ class BlocklistInquiry:
         self._answer = None
         if self._waiting is not None:
             self._waiting.cancel()
-        for zone in self._hits:
-            self._lists.unpark(zone, self)
-        self._hits.clear()
-        self._lists.loop.set_deadline(self, None)
+        if self._hits:
+            for zone in self._hits:
+                self._lists.unpark(zone, self)
+            self._hits.clear()
+            self._lists.loop.set_deadline(self, None)
 
     def _receive(self, zone: str, finding: Finding, start: float, end: float) -> None:
-        answer = DnsblAnswer(
-            zone, finding.addresses, finding.ttl, finding.failed, finding.outcome.value, start, end
-        )
-        if finding.outcome is not Outcome.LISTED:
+        outcome = finding.outcome
+        answer = DnsblAnswer(zone, finding.addresses, finding.ttl, finding.failed, str(outcome), start, end)
+        if outcome is not Outcome.LISTED:
             self._lists.note(zone, finding)
             self._tell(answer)
             return

@@ -22,6 +22,7 @@ from postwarden_sidecar.ipc.channel import Channel, ChannelFull, Message
 from postwarden_sidecar.ipc.messages import (
     AcceptAlso,
     AcceptNoMore,
+    AcceptPaused,
     Applied,
     Drain,
     EhloLearned,
@@ -55,6 +56,9 @@ from postwarden_sidecar.worker.passes import Passes
 
 # Seconds between two tellings of what a replay learned: an MTA that offers by client is not to keep all workers and the disk busy.
 LEARNED_PACE = 30.0
+# Seconds between two packets of records. One costs worker, kernel and supervisor some 100 us whatever is in it, a record a tenth of that
+# (docs/performance.md). A client that comes alone is told of at once, and no person sees 20 ms.
+RECORDS_PACE = 0.02
 ORPHAN_DRAIN = 20.0  # seconds that relays may go on once the supervisor is gone (--drain-timeout's default)
 
 
@@ -95,6 +99,7 @@ class Worker:
         self._upstream: UpstreamInForce | None = None
         self._ehlo_in_force: tuple[str, ...] | None = None  # as the supervisor said last
         self._tell_learned_at = 0.0
+        self._records_due = 0.0  # when the next packet may go
         self._route = make_route(UpstreamInForce("", "", False, "no upstream is known yet", "", None))
         self._context = Context(None, True, "", None)
         self._accepting = False
@@ -147,7 +152,8 @@ class Worker:
         return self._blocklists.query(address, rules.dnsbl, answer)
 
     def record(self, record: Record) -> None:
-        """Into the batch; what does not fit is dropped and counted."""
+        """Into the batch, which goes at the end of this turn, or RECORDS_PACE after the one before; what does not fit is dropped and
+        counted."""
         with suppress(ChannelClosed):  # the supervisor is gone, which the control pair says
             self._records.send(record)
 
@@ -169,6 +175,12 @@ class Worker:
         if self._control_open:
             with suppress(ChannelFull):  # the supervisor has a thousand of them to read
                 self._channel.send(fault)
+
+    def accept_paused(self, why: str) -> None:
+        """For the log."""
+        if self._control_open:
+            with suppress(ChannelFull, ChannelClosed):  # as below
+                self._channel.send(AcceptPaused(why))
 
     def stress_changed(self, on: bool, connections: int) -> None:
         """For the log."""
@@ -278,9 +290,10 @@ class Worker:
         if self._terminated:
             self._terminated = False
             self._driver.drain(ORPHAN_DRAIN, self._loop.stop)
-        self._records_flush()
+        self._records_pace()
         if self._control_open:
             try:
+                self._passes.ask()
                 self._passes.send_waiting()
             except ChannelClosed:
                 self._orphaned()
@@ -288,12 +301,25 @@ class Worker:
             wanted = select.EPOLLOUT if self._channel.wants_write else 0
             self._loop.watch(self._channel.fileno(), self, select.EPOLLIN | wanted)
 
+    def _records_pace(self) -> None:
+        """What waits goes now, or at a turn that comes in time."""
+        if not self._records.pending:
+            return
+        now = self._loop.now
+        if now >= self._records_due:
+            self._records_due = now + RECORDS_PACE
+            self._records_flush()
+        if (
+            self._records.pending and self.deadline is None
+        ):  # for the pace, or because the supervisor is behind
+            self._loop.set_deadline(self, self._records_due)
+
     def _records_flush(self) -> None:
         with suppress(ChannelClosed):  # as in `record`
             self._records.flush()
 
     def handle_deadline(self) -> None:
-        """It has none."""
+        """Records are due: the turn's end sends them."""
 
     def fail(self) -> None:
         """A defect in reading the control pair: without it this worker can't know what is in force."""

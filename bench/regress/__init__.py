@@ -1,0 +1,1 @@
+"""`make bench-regress`: whether a connection has become dearer than the committed baseline says."""
