@@ -1,6 +1,5 @@
 """Without the webhook: examples/sidecar-by-hand.yaml in a real cluster, applied by the command lines of docs/injection.md."""
 
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +9,6 @@ from harness.mail_clients import ClientPod
 from harness.mail_cluster import MAIL_MOUNT, QUEUE_MOUNT
 from harness.mail_cluster_fixtures import enforce
 from harness.one_node.fixtures import RealCluster
-from harness.polling import poll
 from harness.screening_objects import wait_for_reasons
 
 SPEC = {"pregreet": {"wait": "1s"}, "upstream": {"port": 25, "handoff": "Plain"}}
@@ -55,8 +53,7 @@ def test_zombies_are_turned_away_and_mail_arrives(service: DocumentedService, cl
     assert early.last.startswith("550 5.5.1"), early
     said = client.speak("good", host=service.service, subject="by hand")
     assert said.last.startswith("250 2.0.0"), (said, service.told())
-    (mail,) = poll(client.mails, 45, service.told)
-    assert "Subject: by hand" in mail
+    client.wait_for_mail("Subject: by hand", service.told)
     records = [record for pod in service.pods() for record in service.sidecar_log(pod)]
     assert {record.get("client.address") for record in records} == {client.address}
 
@@ -68,7 +65,4 @@ def test_its_pods_drain(service: DocumentedService, client: ClientPod) -> None:
         service.kubectl("delete", "pod", pod, "--wait=false")
         said = session.deliver()
     assert said.last.startswith("250"), (said, service.told())
-    mails = poll(
-        lambda: [each for each in client.mails() if "while it drains" in each], 45, lambda: service.told()
-    )
-    assert re.search(r"^Subject: while it drains", mails[0], re.MULTILINE)
+    client.wait_for_mail("Subject: while it drains", service.told)

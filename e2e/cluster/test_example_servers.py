@@ -1,10 +1,12 @@
-"""The mail servers of examples/ in a real cluster, deployed and seen to work by the command lines of their READMEs.
+"""The mail servers of examples/ in a real cluster, deployed and seen to work by the command lines of their READMEs; and a real HAProxy
+before the node, as examples/haproxy has it.
 
-Images and mailbox are the tests' own; nothing else of the files is changed.
+Images and mailbox are the tests' own; nothing else of the servers' files is changed.
 """
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -12,17 +14,29 @@ from example_files import EXAMPLES, of_kind
 from harness.cluster_client import KubectlError
 from harness.documented import console_blocks
 from harness.documented_service import DocumentedService
+from harness.haproxy import HAProxy
 from harness.mail_clients import ClientPod
 from harness.mail_cluster_fixtures import ENFORCED_WITHIN, hears
+from harness.netns import NetworkNamespace
 from harness.one_node.fixtures import RealCluster
+from harness.one_node.node import OneNode
 from harness.polling import poll
 from harness.screening_objects import wait_for_reasons
+from harness.smtp import Client
 
 SHOWN_WITHIN = 45.0
 """Seconds until a log has what was said, or status is written."""
 
 SERVERS = {"postfix": "postfix", "postfix-pass": "postfix", "exim": "exim", "opensmtpd": "opensmtpd"}
 """The folder of each, and its manifest's name."""
+
+BALANCER_FILES = ("haproxy/policy.yaml", "haproxy/service.yaml")
+
+FRONT, OTHER_FRONT = "203.0.113.25", "198.51.100.25"
+BALANCER, GATEWAY = "192.0.2.10", "192.0.2.1"
+NODES = ("192.0.2.21", "192.0.2.22")
+FRIEND, LISTED = "203.0.113.7", "198.51.100.66"
+"""Around HAProxy; its policy lists the network 198.51.100.0/24."""
 
 SEEN_AS_IN = {"postfix-pass": "postfix"}
 """Whose README says to look as in another's."""
@@ -31,9 +45,9 @@ SEEN_AS_IN = {"postfix-pass": "postfix"}
 @pytest.fixture(scope="module", params=SERVERS)
 def service(request: pytest.FixtureRequest, installed: RealCluster) -> Iterator[DocumentedService]:
     example = request.param
-    manifest, policy = f"{example}/{SERVERS[example]}.yaml", f"{example}/policy.yaml"
-    readme = EXAMPLES / example / "README.md"
-    with DocumentedService(installed, manifest, readme, others=[policy]) as running:
+    manifest = f"{example}/{SERVERS[example]}.yaml"
+    files = [f"{example}/policy.yaml", *BALANCER_FILES]
+    with DocumentedService(installed, manifest, EXAMPLES / example / "README.md", others=files) as running:
         yield running
 
 
@@ -83,9 +97,7 @@ def shows(service: DocumentedService, line: str, pattern: str) -> None:
 
 
 def test_a_mail_arrives_with_the_clients_own_address(service: DocumentedService, friend: ClientPod) -> None:
-    (mail, *_) = poll(friend.mails, SHOWN_WITHIN, service.told)
-    assert "by the example" in mail
-    assert f"[{friend.address}]" in mail
+    assert f"[{friend.address}]" in friend.wait_for_mail("by the example", service.told)
     verdicts = {
         record.get("client.address"): record.get("postwarden.verdict")
         for pod in service.pods()
@@ -107,3 +119,62 @@ def test_enforced_it_turns_a_listed_client_away(
     wait_for_reasons(service.cluster, "mail", service.namespace, Programmed="True/Synced")
     for address in service.addresses().values():
         poll(partial(hears, friend, address, "550"), ENFORCED_WITHIN, service.told)
+
+
+@contextmanager
+def balanced(node: OneNode) -> Iterator[tuple[HAProxy, NetworkNamespace]]:
+    """HAProxy before the node, which is both of the example's nodes, and a network beyond it."""
+    configuration = (EXAMPLES / "haproxy/haproxy.cfg").read_text().replace("inter 5s", "inter 500ms")
+    # The listed network has a way in of its own.
+    configuration = configuration.replace(f"bind {FRONT}:25", "bind :25")
+    for address in NODES:
+        configuration = configuration.replace(address, node.layout.node_address)
+    with NetworkNamespace() as balancer, NetworkNamespace() as beyond:
+        node.network.link(balancer, [f"{GATEWAY}/24"], [f"{BALANCER}/24"])
+        balancer.run(["ip", "route", "add", "default", "via", GATEWAY])
+        fronts, clients = ([f"{a}/24", f"{b}/24"] for a, b in ((FRONT, OTHER_FRONT), (FRIEND, LISTED)))
+        balancer.link(beyond, fronts, clients)
+        with HAProxy(configuration, balancer) as running:
+            yield running, beyond
+
+
+@pytest.mark.parametrize("service", ["postfix"], indirect=True)
+def test_behind_haproxy_clients_are_screened_and_delivered_under_their_own_address(
+    service: DocumentedService, friend: ClientPod
+) -> None:
+    node = service.cluster
+    if not isinstance(node, OneNode):
+        pytest.skip("a balancer can be had beside the tests' own node only")
+    deploy, look = console_blocks(EXAMPLES / "haproxy" / "README.md")
+    for line in deploy:
+        if line.startswith("kubectl "):
+            service.show(line)
+    policy = of_kind("haproxy/policy.yaml", "ScreeningPolicy")
+    policy["metadata"]["namespace"] = service.namespace
+    policy["spec"] |= {"mode": "Enforce", "pregreet": {"action": "Enforce", "wait": "1s"}}
+    service.cluster.apply(policy)
+    wait_for_reasons(service.cluster, "mail", service.namespace, Programmed="True/Synced")
+    with balanced(node) as (balancer, beyond):
+
+        def told() -> str:
+            return f"{balancer.log()}\n{service.told()}"
+
+        with Client(FRONT, 25, source=FRIEND, network=beyond) as client:
+            client.greeted()
+            client.deliver("bob@example.org", subject="by way of HAProxy")
+            client.expect("QUIT", 221)
+        assert f"[{FRIEND}]" in friend.wait_for_mail("by way of HAProxy", told)
+        with Client(OTHER_FRONT, 25, source=LISTED, network=beyond) as client:
+            client.greeted()
+            client.expect("MAIL FROM:<spam@client.example>", 250)
+            client.expect("RCPT TO:<bob@example.org>", 550)
+        for address in (FRIEND, LISTED):
+            shows(service, look[-1], f'"client.address":"{re.escape(address)}"')
+        assert "is DOWN" not in balancer.log()
+    verdicts = {
+        record.get("postwarden.verdict")
+        for pod in service.pods()
+        for record in service.sidecar_log(pod)
+        if record.get("client.address") == BALANCER
+    }
+    assert verdicts <= {"allowlisted"}, "its checks are no clients"

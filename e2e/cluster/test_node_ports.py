@@ -70,10 +70,7 @@ def test_clients_of_a_host_port_come_to_the_sidecar_with_their_own_addresses(
         client.greeted()
         client.deliver("bob@example.org", subject="by a hostPort")
         client.expect("QUIT", 221)
-    (mail,) = poll(
-        lambda: [each for each in mailbox.mails() if "by a hostPort" in each], TOLD_WITHIN, service.told
-    )
-    assert f"[{FRIEND}]" in mail
+    assert f"[{FRIEND}]" in mailbox.wait_for_mail("by a hostPort", service.told)
 
 
 def test_policy_names_the_service_that_hides_addresses(service: MailService) -> None:

@@ -11,6 +11,7 @@ from harness.cluster_client import KubectlError, wait_for
 from harness.mail_clients import ClientPod, Flow
 from harness.mail_cluster import MailService
 from harness.mail_cluster_fixtures import ENFORCED_WITHIN, enforce, hears, screening
+from harness.one_node.fixtures import wait_until_operator_serves
 from harness.one_node.node import OneNode
 
 BACK_WITHIN = 60.0
@@ -41,14 +42,7 @@ def test_operators_pods_deleted(mail_service: MailService, friend: ClientPod, zo
         flow.wait_for(3)
         cluster.kubectl("delete", "pods", selector, "--namespace=postwarden-system", "--wait=false")
         flow.wait_for(10)
-        cluster.kubectl(
-            "wait",
-            "deployment",
-            selector,
-            "--for=condition=Available",
-            "--namespace=postwarden-system",
-            "--timeout=25s",
-        )
+        wait_until_operator_serves(cluster)
         enforce(mail_service, **screening(f"{zombie.address}/32"))
         wait_for(lambda: hears(zombie, "mail", "521"), ENFORCED_WITHIN, "the rules of the new operator")
         flow.wait_for(3)

@@ -10,7 +10,6 @@ from harness.mail_cluster import MailService
 from harness.mail_cluster_fixtures import enforce, screening
 from harness.netns import NetworkNamespace
 from harness.outside_clients import FRIEND, ZOMBIE, node_of, outside
-from harness.polling import poll
 from harness.smtp import Client
 
 __all__ = ["outside"]
@@ -30,10 +29,8 @@ def test_they_are_screened_and_delivered_under_their_own_address(
         client.greeted()
         client.deliver("bob@example.org", subject="from outside")
         client.expect("QUIT", 221)
-    mails = poll(lambda: [each for each in friend.mails() if "from outside" in each], 45, mail_service.told)
-    assert re.search(rf"^Received: from client\.example \(\S+ \[{FRIEND}\]\)", mails[0], re.MULTILINE), mails[
-        0
-    ]
+    mail = friend.wait_for_mail("from outside", mail_service.told)
+    assert re.search(rf"^Received: from client\.example \(\S+ \[{FRIEND}\]\)", mail, re.MULTILINE), mail
     records = [record for pod in mail_service.pods() for record in mail_service.sidecar_log(pod)]
     verdicts = {
         record["client.address"]: record["postwarden.verdict"]

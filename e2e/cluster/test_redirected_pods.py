@@ -51,9 +51,7 @@ def test_clients_of_the_service_and_of_the_pods_own_address_are_screened_under_t
     assert client.speak("early", host=address, port=25).last.startswith("550 5.5.1")
     said = client.speak("good", host=address, port=25, subject="redirected")
     assert said.last.startswith("250 2.0.0 Ok: queued"), said
-    (mail,) = poll(
-        lambda: [each for each in client.mails() if "Subject: redirected" in each], 45, redirected.told
-    )
+    mail = client.wait_for_mail("Subject: redirected", redirected.told)
     assert f"[{client.address}]" in mail
 
 
@@ -78,7 +76,7 @@ def test_clients_by_ipv6_are_screened_and_delivered_under_their_own_address(
     assert client.speak("early", host=pod, port=25).last.startswith("550 5.5.1")
     said = client.speak("good", host=pod, port=25, subject="by IPv6")
     assert said.last.startswith("250 2.0.0 Ok: queued"), said
-    (mail,) = poll(lambda: [each for each in client.mails() if "by IPv6" in each], 45, redirected.told)
+    mail = client.wait_for_mail("by IPv6", redirected.told)
     assert f"[IPv6:{own}]" in mail
     verdicts = [each for each in redirected.sidecar_log(name) if each.get("client.address") == own]
     assert [each["postwarden.verdict"] for each in verdicts] == ["rejected", "pass_new"]

@@ -6,7 +6,7 @@ Contract: a `ClientPod` runs pod_client.py by `kubectl exec`, and reads the mail
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from harness.cluster_client import ClusterClient, wait_for
+from harness.polling import poll
+
+ARRIVED_WITHIN = 45.0
+"""Seconds from the MTA's 250 to the mailbox; one is usual, and the machine may be busy."""
 
 _CLIENT = Path(__file__).with_name("pod_client.py").read_text()
 
@@ -84,6 +88,10 @@ class ClientPod:
             )
         )
         return found
+
+    def wait_for_mail(self, text: str, told: Callable[[], str]) -> str:
+        """The first mail that arrived with `text` in it. Raises TimeoutError with what `told` says."""
+        return poll(lambda: next((mail for mail in self.mails() if text in mail), None), ARRIVED_WITHIN, told)
 
     def start(
         self, kind: str, *, subject: str, host: str = "mail", recipient: str = "bob@example.org"
@@ -157,7 +165,7 @@ class Flow:
         """The tries that ended otherwise."""
         return [each for each in self.tries if not each["reply"].startswith("250")]
 
-    def arrived(self, within: float = 20.0) -> None:
+    def arrived(self, within: float = ARRIVED_WITHIN) -> None:
         """Every mail that was accepted is in the mailbox, once. Raises AssertionError."""
 
         def missing() -> set[str]:

@@ -177,12 +177,22 @@ class MailService:
                 },
             }
         )
-        self.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=25s")
-        address = self.kubectl("get", "pod", name, "--output=jsonpath={.status.podIP}")
+        try:
+            address = wait_for(lambda: self._address_of(name), READY_TIMEOUT, f"the client {name}")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self.told()}") from error
         try:
             yield ClientPod(self.cluster, self.namespace, name, address)
         finally:
             self.kubectl("delete", "pod", name, "--wait=false")
+
+    def _address_of(self, name: str) -> str:
+        """The pod's; "" until it is ready."""
+        status = json.loads(self.kubectl("get", "pod", name, "--output=json"))["status"]
+        ready = any(
+            each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions", ())
+        )
+        return str(status["podIP"]) if ready else ""
 
     def _pods(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(
