@@ -10,7 +10,7 @@ import pytest
 from harness.chart import RELEASE, RELEASE_NAMESPACE
 from harness.cluster_client import KubectlError
 from harness.mail_cluster import CLIENT_IMAGE
-from harness.one_node.fixtures import RealCluster, injects, wait_until_operator_serves
+from harness.one_node.fixtures import RealCluster, wait_until_operator_serves
 from harness.polling import poll
 from harness.screening_objects import conditions, policy, wait_for_reasons
 from inject.golden import Golden, goldens
@@ -151,14 +151,10 @@ def test_a_namespace_without_the_label_is_told_of_by_the_policy(installed: RealC
     namespace.kubectl("delete", "namespace", namespace.name, "--wait=false")
 
 
-def test_while_the_webhook_is_down_its_failure_policy_decides(enabled: Namespace) -> None:
+def test_while_the_webhook_is_down_failure_policy_decides(enabled: Namespace) -> None:
     cluster = enabled.cluster
-    system = f"--namespace={RELEASE_NAMESPACE}"
-
-    def serve(component: str) -> None:
-        """The webhook's Service leads to these pods."""
-        change = {"spec": {"selector": {"app.kubernetes.io/component": component}}}
-        cluster.kubectl("patch", "service", RELEASE, system, f"--patch={json.dumps(change)}")
+    operator = ("deployment", f"{RELEASE}-operator", f"--namespace={RELEASE_NAMESPACE}")
+    selector = ("--selector=app.kubernetes.io/component=operator", f"--namespace={RELEASE_NAMESPACE}")
 
     def decide(failure_policy: str) -> None:
         change = [{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": failure_policy}]
@@ -172,25 +168,21 @@ def test_while_the_webhook_is_down_its_failure_policy_decides(enabled: Namespace
             )
         )
 
-    serve("nobody")
+    replicas = cluster.get("deployment", operator[1], RELEASE_NAMESPACE)["spec"]["replicas"]
+    cluster.kubectl("scale", *operator, "--replicas=0")
     try:
-        # To the API server all replicas are gone.
-        poll(lambda: not injects(cluster), TOLD_WITHIN, lambda: "pods are injected still")
+        poll(
+            lambda: not cluster.kubectl("get", "pods", *selector, "--output=name"),
+            TOLD_WITHIN,
+            lambda: cluster.kubectl("get", "pods", *selector),
+        )
         enabled.create(asleep("alone"))
         enabled.runs_without_a_sidecar("alone")
         decide("Fail")
-        poll(lambda: refused(enabled), TOLD_WITHIN, lambda: "the pod is not refused")
+        with pytest.raises(KubectlError, match=r'failed calling webhook "inject\.postwarden\.dev"'):
+            enabled.create(asleep("held-back"))
     finally:
         decide("Ignore")
-        serve("operator")
+        cluster.kubectl("scale", *operator, f"--replicas={replicas}")
         wait_until_operator_serves(cluster)
     enabled.wait_until_policy_tells_of("alone")
-
-
-def refused(namespace: Namespace) -> bool:
-    """Whether a pod is, for the webhook can't be asked. The API server hears of a new failurePolicy a moment later."""
-    try:
-        namespace.kubectl("create", "--dry-run=server", "--filename=-", stdin=json.dumps(asleep("held-back")))
-    except KubectlError as error:
-        return 'failed calling webhook "inject.postwarden.dev"' in str(error)
-    return False
