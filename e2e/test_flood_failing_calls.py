@@ -41,7 +41,7 @@ def test_failing_calls_cut_off_connections_and_nothing_else() -> None:
         failing.share = 0.0
         assert sidecar.workers() == [worker], sidecar.log_text()
         poll(
-            lambda: descriptors(worker) == before, STALL, lambda: f"{descriptors(worker)} open, {before} were"
+            lambda: descriptors(worker) <= before, STALL, lambda: f"{descriptors(worker)} open, {before} were"
         )
         used = processor_seconds(worker)
         time.sleep(1)
