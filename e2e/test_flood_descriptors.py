@@ -92,7 +92,7 @@ def test_clients_beyond_the_limit_wait_and_are_served_once_others_leave() -> Non
         finally:
             disperse(clients)
         poll(
-            lambda: descriptors(worker) == before, STALL, lambda: f"{descriptors(worker)} open, {before} were"
+            lambda: descriptors(worker) <= before, STALL, lambda: f"{descriptors(worker)} open, {before} were"
         )
         Storm(sidecar.host, sidecar.port, GOOD[:1]).run(200)
         told = warnings(sidecar)
@@ -122,7 +122,7 @@ def test_a_worker_that_meets_the_kernels_limit_unprepared_rests_and_serves_every
         finally:
             disperse(clients)
         poll(
-            lambda: descriptors(worker) == before, STALL, lambda: f"{descriptors(worker)} open, {before} were"
+            lambda: descriptors(worker) <= before, STALL, lambda: f"{descriptors(worker)} open, {before} were"
         )
         Storm(sidecar.host, sidecar.port, GOOD[:1]).run(200)
         assert sidecar.workers() == [worker]
@@ -143,7 +143,7 @@ def test_a_flood_of_every_kind_with_few_descriptors_ends_well() -> None:
         assert set(storm.heard) <= {b"220", b"521", b"421"}
         resource.prlimit(worker, resource.RLIMIT_NOFILE, whole)
         poll(
-            lambda: descriptors(worker) == before, STALL, lambda: f"{descriptors(worker)} open, {before} were"
+            lambda: descriptors(worker) <= before, STALL, lambda: f"{descriptors(worker)} open, {before} were"
         )
         Storm(sidecar.host, sidecar.port, GOOD).run(200)
         assert sidecar.workers() == [worker]

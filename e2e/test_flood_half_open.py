@@ -102,7 +102,7 @@ def test_syns_that_nobody_stands_behind_cost_the_sidecar_nothing(scene: Scene) -
     assert sum(line.split()[3] == "03" for line in table.splitlines()[1:]) > 100, (
         "TCP_SYN_RECV, net/tcp_states.h"
     )
-    assert descriptors(worker) == before
+    assert descriptors(worker) <= before
     assert processor_seconds(worker) - used < 0.5
     for _ in range(5):
         scene.deliver()
@@ -179,7 +179,7 @@ def test_of_clients_that_vanish_at_any_stage_nothing_stays(scene: Scene) -> None
         lambda: f"{descriptors(worker)} open, {before} were, the MTA has {scene.mta.open} sessions",
     )
     scene.mta.hang_up()
-    poll(lambda: descriptors(worker) == before, GONE, lambda: f"{descriptors(worker)} open, {before} were")
+    poll(lambda: descriptors(worker) <= before, GONE, lambda: f"{descriptors(worker)} open, {before} were")
     assert processor_seconds(worker) - used < 0.3 + 0.1 * (time.monotonic() - began)
     come(scene.clients, scene.server)
     scene.deliver()
