@@ -48,16 +48,16 @@ images:  ## build the images of operator and sidecar with docker, podman or buil
 	images/build.sh
 
 bench: setup  ## measure the data path beside postscreen, HAProxy and a C loop; the last line is JSON (ARGS="--quick --case access-drop")
-	PYTHONPATH=.:e2e $(BIN)/python -m bench $(ARGS)
+	PYTHONPATH=.:e2e:tests $(BIN)/python -m bench $(ARGS)
 
 bench-regress: setup  ## fail where a connection takes over 15 % more CPU than the committed baseline, beside the C loop (3 minutes)
-	PYTHONPATH=.:e2e $(BIN)/python -m bench.regress $(ARGS)
+	PYTHONPATH=.:e2e:tests $(BIN)/python -m bench.regress $(ARGS)
 
 bench-control: setup  ## measure the operator with 1,000 sidecars and policies and 10,000 pods; the last line is JSON (some 6 minutes)
-	PYTHONPATH=.:e2e $(BIN)/python -m bench.control $(ARGS)
+	PYTHONPATH=.:e2e:tests $(BIN)/python -m bench.control $(ARGS)
 
 bench-telemetry: setup  ## measure what telemetry costs a connection, with OTLP endpoints that are dead, slow and live; the last line is JSON
-	PYTHONPATH=.:e2e $(BIN)/python -m bench.telemetry $(ARGS)
+	PYTHONPATH=.:e2e:tests $(BIN)/python -m bench.telemetry $(ARGS)
 
 bench-leak: setup  ## play a million clients of every kind and see that no descriptor and no memory stays; the last line is JSON (some 10 minutes)
 	PYTHONPATH=.:e2e:tests $(BIN)/python -m bench.leak $(ARGS)

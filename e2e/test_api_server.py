@@ -143,7 +143,7 @@ with ApiServer(kubernetes_tools()) as server:
     print(*(process.pid for process in server.processes), flush=True)
     input()
 """
-    paths = {"PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(tmp_path)}
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
     run = subprocess.Popen(
         [sys.executable, "-c", script],
         env={**os.environ, **paths},

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from postwarden_sidecar.checks import deep, dnsbl, pregreet
-from postwarden_sidecar.rules.settings import Rules
+from postwarden_sidecar.rules.settings import Dnsbl, Pregreet, Protocol, Rules
 
 NEVER = 0.0
 CLOCK_JITTER = (
@@ -24,16 +24,20 @@ _SHARED: dict[frozenset[str], frozenset[str]] = {}
 
 
 def enabled(rules: Rules) -> frozenset[str]:
-    """The tests that the rules turn on. Asked several times a connection: the last rules' are remembered."""
+    """The tests that the rules turn on. Asked several times a connection: the last answer is remembered, with what it depends on and not
+    the rules, whose access lists must not stay for it."""
     global _remembered
-    last, tests = _remembered
-    if last is not rules:
+    (protocol, greeting, lists), tests = _remembered
+    if protocol is not rules.protocol or greeting is not rules.pregreet or lists is not rules.dnsbl:
         tests = _enabled(rules)
-        _remembered = rules, tests
+        _remembered = (rules.protocol, rules.pregreet, rules.dnsbl), tests
     return tests
 
 
-_remembered: tuple[Rules | None, frozenset[str]] = None, frozenset()
+_remembered: tuple[tuple[Protocol | None, Pregreet | None, Dnsbl | None], frozenset[str]] = (
+    (None, None, None),
+    frozenset(),
+)
 
 
 def _enabled(rules: Rules) -> frozenset[str]:

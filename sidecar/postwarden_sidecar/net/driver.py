@@ -232,6 +232,7 @@ class Driver:
 
     def _end_turn(self) -> None:
         self._meter.beat(self._loop.now)
+        self._express.renew()
         rules = self._environment.host.context().rules
         self._occupancy.settle(None if rules is None else rules.limits)
         if self._transfers:

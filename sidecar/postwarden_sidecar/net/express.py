@@ -32,12 +32,16 @@ class ExpressLane:
         """Clients are about to be accepted, from a socket of this family. local: what they connect to; None if theirs are to be asked.
         wall: epoch seconds."""
         self._family, self._local, self._wall = family, local, wall
+        self.renew()
+        if self._denials is not None:
+            self._environment.occupancy.look_around()
+
+    def renew(self) -> None:
+        """Decide by what is in force now; what was before, and its access lists, are let go, whether clients come or not."""
         context = self._environment.host.context()
         if context is not self._context:
             self._context = context
             self._denials = denials(context)
-        if self._denials is not None:
-            self._environment.occupancy.look_around()
 
     def take(self, descriptor: int, address: str, port: int) -> bool:
         """Whether the client was dropped; then its descriptor is closed. address: normalised."""
