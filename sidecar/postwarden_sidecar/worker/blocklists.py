@@ -46,7 +46,7 @@ class Blocklists:
         self._prepared: tuple[Panel, float] | None = None  # whose probes were asked for last, and when
         self._probes: dict[str, Probe] = {}
         self._wanted: dict[str, float] = {}  # zone -> when a probe was asked for that has not come
-        self._parked: dict[str, set[BlocklistInquiry]] = {}
+        self._parked: dict[str, dict[BlocklistInquiry, None]] = {}  # by zone; who came first is told first
 
     def query(self, address: str, settings: Dnsbl, answer: Callable[[DnsblAnswer], None]) -> BlocklistInquiry:
         """See Host.query_dnsbl."""
@@ -110,7 +110,7 @@ class Blocklists:
             self._probes.clear()
         probe = self._probes[message.zone] = Probe(ZoneState(message.state), self.loop.now)
         self._wanted.pop(message.zone, None)
-        for inquiry in self._parked.pop(message.zone, set()):
+        for inquiry in self._parked.pop(message.zone, {}):
             inquiry.settle(message.zone, probe.state)
 
     def state_of(self, zone: str) -> ZoneState | None:
@@ -148,13 +148,13 @@ class Blocklists:
 
     def park(self, zone: str, inquiry: BlocklistInquiry) -> None:
         """It waits for the zone's probe."""
-        self._parked.setdefault(zone, set()).add(inquiry)
+        self._parked.setdefault(zone, {})[inquiry] = None
 
     def unpark(self, zone: str, inquiry: BlocklistInquiry) -> None:
         """It waits no longer."""
         waiting = self._parked.get(zone)
         if waiting is not None:
-            waiting.discard(inquiry)
+            waiting.pop(inquiry, None)
             if not waiting:
                 del self._parked[zone]
 
