@@ -16,6 +16,9 @@ from postwarden_cli.admin_client import NoEndpoint, Opener, Query, Unanswered, f
 from postwarden_cli.verdict_lines import CONTROL
 
 FIRST_RETRY, LARGEST_RETRY = 0.5, 15.0  # seconds before a connection is tried again, doubling
+TRIES = (
+    4  # of a target without an endpoint, in some 4 s: a container that has just been started listens by then
+)
 
 STARTING = "the sidecar does not answer now; it is waited for"
 
@@ -34,7 +37,7 @@ class Followers:
         self._complain = complain
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._said: dict[str, str] = {}
-        self._without: dict[str, str] = {}  # targets that have no endpoint, and the sentence
+        self._refused: dict[str, int] = {}  # how often a target had no endpoint, since it had one
         self._joined: set[str] = set()  # that were, once
         self._given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -59,7 +62,7 @@ class Followers:
             for name in self._tasks.keys() - wanted.keys():
                 self._tasks.pop(name).cancel()
                 self._said.pop(name, None)
-                self._without.pop(name, None)
+                self._refused.pop(name, None)
                 self._joined.discard(name)
                 self._complain(name, "it is gone")
             for name in wanted.keys() - self._tasks.keys():
@@ -95,13 +98,14 @@ class Followers:
         if word == "begins":
             self._joined.add(name)
             self._said.pop(name, None)
-            self._without.pop(name, None)
+            self._refused.pop(name, None)
             self._complain(name, "")
         elif word != "alive":
             self._show(name, line)
 
     def _has_none(self, name: str, problem: NoEndpoint) -> None:
-        """Where it is so with all from the beginning, nobody is waited for."""
-        self._without[name] = str(problem)
-        if not self._joined and self._without.keys() >= self._tasks.keys() and not self._given_up.done():
+        """Where it is so with all from the beginning, and stays so, nobody is waited for."""
+        self._refused[name] = self._refused.get(name, 0) + 1
+        hopeless = all(self._refused.get(each, 0) >= TRIES for each in self._tasks)
+        if hopeless and not self._joined and not self._given_up.done():
             self._given_up.set_exception(problem)
