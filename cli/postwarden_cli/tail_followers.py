@@ -79,15 +79,17 @@ class Followers:
                         self._take(name, line)
                 sentence = "the sidecar ended the connection"
             except NoEndpoint as problem:
-                sentence = str(problem) if name not in self._joined else STARTING
                 self._has_none(name, problem)
+                told = STARTING if name in self._joined else str(problem)
+                # One that may be starting is not spoken of yet.
+                sentence = told if name in self._joined or self._refused[name] >= TRIES else ""
             except Unanswered as problem:
                 sentence = str(problem)
             except Exception as problem:  # Refused, or the screen is gone
                 if not self._given_up.done():
                     self._given_up.set_exception(problem)
                 return
-            if self._said.get(name) != sentence and not self._given_up.done():
+            if sentence and self._said.get(name) != sentence and not self._given_up.done():
                 self._said[name] = sentence
                 self._complain(name, sentence)
             await asyncio.sleep(delay)
