@@ -118,12 +118,7 @@ def in_the_relay(served: Served) -> Client:
 
 
 def amid_a_mail(served: Served) -> Client:
-    client = in_the_relay(served)
-    client.expect("MAIL FROM:<alice@client.example>", 250)
-    client.expect("RCPT TO:<bob@example.org>", 250)
-    client.expect("DATA", 354)
-    client.send(b"Subject: cut off\r\n\r\nDear")
-    return client
+    return in_the_relay(served).amid_a_mail()
 
 
 def awaiting_the_proxy_header(served: Served) -> Client:

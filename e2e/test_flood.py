@@ -43,6 +43,16 @@ def mta() -> Iterator[QuickMta]:
         yield made
 
 
+@contextmanager
+def with_metrics(mta: QuickMta) -> Iterator[tuple[Sidecar, int]]:
+    """And the port where it tells them."""
+    (port,) = free_ports(1)
+    with up(
+        POLICY, f"--metrics=127.0.0.1:{port}", upstream=mta.address, handoff="plain", log_format="json"
+    ) as sidecar:
+        yield sidecar, port
+
+
 def told(sidecar: Sidecar, port: int) -> int:
     """Connections that have a line in the log, or whose record or line was lost and counted."""
     lost = total(port, "postwarden_telemetry_dropped_total", postwarden_signal="record")
@@ -60,10 +70,7 @@ def memory(sidecar: Sidecar) -> list[float]:
 
 
 def test_twenty_thousand_clients_leave_no_descriptor_and_no_memory_behind(mta: QuickMta) -> None:
-    (port,) = free_ports(1)
-    with up(
-        POLICY, f"--metrics=127.0.0.1:{port}", upstream=mta.address, handoff="plain", log_format="json"
-    ) as sidecar:
+    with with_metrics(mta) as (sidecar, port):
         workers = sidecar.workers()
         storm = Storm(sidecar.host, sidecar.port, ALL)
         storm.run(WARM_UP)
@@ -126,10 +133,7 @@ def test_a_flood_does_not_keep_a_drain_from_ending(mta: QuickMta) -> None:
 
 def test_nothing_waits_for_a_supervisor_that_is_stopped(mta: QuickMta) -> None:
     """Records that find no room are counted, clients whose passes it would know wait once more, and once it goes on all is as before."""
-    (port,) = free_ports(1)
-    with up(
-        POLICY, f"--metrics=127.0.0.1:{port}", upstream=mta.address, handoff="plain", log_format="json"
-    ) as sidecar:
+    with with_metrics(mta) as (sidecar, port):
         workers = sidecar.workers()
         storm = Storm(sidecar.host, sidecar.port, ALL)
         storm.run(300)

@@ -149,12 +149,7 @@ def in_the_relay(scene: Scene) -> Client:
 
 
 def amid_a_mail(scene: Scene) -> Client:
-    client = in_the_relay(scene)
-    client.expect("MAIL FROM:<alice@client.example>", 250)
-    client.expect("RCPT TO:<bob@example.org>", 250)
-    client.expect("DATA", 354)
-    client.send(b"Subject: cut off\r\n\r\nDear")
-    return client
+    return in_the_relay(scene).amid_a_mail()
 
 
 def before_the_proxy_header(scene: Scene) -> Client:

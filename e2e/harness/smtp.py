@@ -104,6 +104,14 @@ class Client:
         self.expect("EHLO client.example", 250)
         return self
 
+    def amid_a_mail(self) -> Self:
+        """Its data has begun, and there is more to come."""
+        self.expect("MAIL FROM:<alice@client.example>", 250)
+        self.expect("RCPT TO:<bob@example.org>", 250)
+        self.expect("DATA", 354)
+        self.send(b"Subject: cut off\r\n\r\nDear")
+        return self
+
     def deliver(self, *recipients: str, subject: str = "hello") -> None:
         """A whole mail in a session that has been greeted. Raises AssertionError where it is not taken."""
         self.expect("MAIL FROM:<alice@client.example>", 250)
