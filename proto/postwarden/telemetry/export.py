@@ -25,7 +25,7 @@ from postwarden.telemetry.readings import Reading
 
 # A request costs some 2.5 ms of CPU however little is in it (measured): each second, for spans and for log records, it was two thirds of
 # all that OTLP takes under a flood. The SDK's default for spans is 5 s; whoever looks at traces has the log line at once.
-BATCH_DELAY_MS = 3000
+BATCH_DELAY_MS = 5000
 BATCH_SIZE = 512  # the SDK's default
 
 
