@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from postwarden_operator.files import folder
-from postwarden_operator.files.documents import Document
+from postwarden_operator.files.documents import Document, read_documents
 from postwarden_operator.files.folder import Folder, Unreadable
 
 POLICY = "apiVersion: postwarden.dev/v1alpha1\nkind: ScreeningPolicy\nmetadata: {name: wall}\nspec: {selector: {}}\n"
@@ -30,11 +30,10 @@ def test_of_several_files_only_what_changed_is_parsed_again(
     files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[str] = []
-    parse = folder.read_documents
 
     def noted(path: Path, text: str) -> tuple[list[Document], list[str]]:
         parsed.append(path.name)
-        return parse(path, text)
+        return read_documents(path, text)
 
     monkeypatch.setattr(folder, "read_documents", noted)
     followed = Folder([files], b"salt")
