@@ -78,7 +78,7 @@ def outcome(lists: Lists | None, text: ListText) -> CompiledList | tuple[str, ..
 
 
 @given(histories())
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_an_edited_list_is_what_it_is_from_nothing(drawn: tuple[ListFormat, list[list[list[str]]]]) -> None:
     format, history = drawn
     lists, known = Lists(10_000), set[str]()

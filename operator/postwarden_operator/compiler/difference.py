@@ -7,8 +7,8 @@ what it was to the last: of two edits far apart in one source all between them c
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from postwarden_operator.compiler.rows import Columns
-from postwarden_operator.compiler.segment import Segment, joined, lines_of
+from postwarden_operator.compiler.rows import Columns, moved
+from postwarden_operator.compiler.segment import Segment, in_common, joined, lines_of
 
 Interval = tuple[int, int]
 
@@ -36,10 +36,11 @@ def difference(old: Sequence[Segment], new: Sequence[Segment], version: int) -> 
 def _of_rows(was: Columns, now: Columns, lines_before: int, lines: int, shift: int) -> Difference:
     start = min(len(was), len(now))
     for one, other in (*_said(was, now), (was.lines, now.lines)):
-        start = _common(one, other, start)
+        start = in_common(one, other, start)
     end = min(len(was), len(now)) - start
-    for one, other in (*_said(was, now), ([line + shift for line in was.lines], list(now.lines))):
-        end = _common(one[::-1], other[::-1], end)
+    lines_moved = moved(was.lines, max(shift, 0)), moved(now.lines, max(-shift, 0))
+    for one, other in (*_said(was, now), lines_moved):
+        end = in_common(one[::-1], other[::-1], end)
     # A line of PostfixCIDR may give several rows: none of it may count as before the edit and another as after it.
     while start and end and was.lines[-end] <= was.lines[start - 1]:
         end -= 1
@@ -57,15 +58,3 @@ def _of_rows(was: Columns, now: Columns, lines_before: int, lines: int, shift: i
 def _said(one: Columns, other: Columns) -> tuple[tuple[Sequence[int], Sequence[int]], ...]:
     """All but the lines."""
     return (one.firsts, other.firsts), (one.lasts, other.lasts), (one.actions, other.actions)
-
-
-def _common(one: Sequence[int], other: Sequence[int], most: int) -> int:
-    """How many numbers are the same at the start, at most `most`. By halves: each is compared twice or so, in C."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

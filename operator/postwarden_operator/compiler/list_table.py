@@ -2,7 +2,7 @@
 
 Contract: pure, and made to be run in another process: what goes in and comes out is plain data. Sources are joined before they are
 parsed, so an `if` of PostfixCIDR may end in the next one. Of a Plain list no line depends on another: each source is parsed by itself.
-`Lists` remembers what it compiled: of several ConfigMaps only the one that changed is read again, and of its table only what it touches is
+`Lists` remembers what it compiled: only lines that changed are parsed again (of PostfixCIDR all), and of the table only what they touch is
 made again. What comes of it is what `compile_list` makes from nothing.
 """
 
@@ -16,11 +16,11 @@ from postwarden.screening.v1 import screening_pb2 as pb
 
 from postwarden_operator.compiler.content import BlobContent, CompiledList, CompiledTable
 from postwarden_operator.compiler.interval_table import IntervalTable, table_of
-from postwarden_operator.compiler.plain_list import parse_lines, parse_plain
+from postwarden_operator.compiler.plain_list import PlainText, parse_plain, parse_text
 from postwarden_operator.compiler.postfix_cidr import parse_postfix_cidr
 from postwarden_operator.compiler.rows import Rows
 from postwarden_operator.compiler.segment import Segment
-from postwarden_operator.compiler.sources import join
+from postwarden_operator.compiler.sources import join, text_of
 from postwarden_operator.policy.vocabulary import ListFormat
 
 
@@ -62,7 +62,7 @@ class Lists:
     def __init__(self, most_rows: int) -> None:
         """most_rows: of all sources together that are kept, and of all tables."""
         self._most_rows = most_rows
-        self._sources: OrderedDict[tuple[str, int], Segment] = OrderedDict()
+        self._sources: OrderedDict[tuple[str, int], tuple[str, PlainText]] = OrderedDict()
         self._tables: OrderedDict[_Identity, dict[int, IntervalTable]] = OrderedDict()
 
     def compile(self, text: ListText, known: Container[str] = ()) -> CompiledList:
@@ -99,18 +99,17 @@ class Lists:
         return [Segment(parse_plain(joined, text.action), len(joined.lines))]
 
     def _parsed(self, source: ListSource, action: int) -> Segment | None:
-        """None where it has errors. Raises BadList where it can't be read at all."""
-        key = source.digest, action
-        if (known := self._sources.get(key)) is not None:
-            self._sources.move_to_end(key)
-            return known
-        lines = join([(source.name, source.content)]).lines
-        rows, errors = parse_lines(lines, action)
-        if errors:
-            return None
-        made = self._sources[key] = Segment(rows, len(lines))
-        _forget(self._sources, len, self._most_rows)
-        return made
+        """None where it has errors, or can't be read at all."""
+        key = source.name, action
+        digest, before = self._sources.pop(key, ("", None))
+        if before is None or digest != source.digest:
+            text = text_of(source.content)
+            before = None if text is None else parse_text(text, action, before)
+            if before is None:
+                return None
+        self._sources[key] = source.digest, before
+        _forget(self._sources, lambda each: len(each[1].segment), self._most_rows)
+        return before.segment
 
 
 _Identity = tuple[ListFormat, int, tuple[str, ...]]

@@ -58,3 +58,15 @@ def joined(segments: Iterable[Segment], version: int) -> Columns:
 def lines_of(segments: Iterable[Segment]) -> int:
     """How many lines there are."""
     return sum(segment.lines for segment in segments)
+
+
+def in_common(one: Sequence[int], other: Sequence[int], most: int) -> int:
+    """How many numbers are the same at the start, at most `most`. By halves: each is compared twice or so, in C."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
