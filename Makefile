@@ -99,6 +99,7 @@ lock: $(VENV)/.installed  ## pin all dependencies anew, with hashes, for every p
 	$(UV_COMPILE) --all-extras --output-file requirements/dev.lock pyproject.toml requirements/build.in
 	for part in operator sidecar; do $(UV_COMPILE) --constraint requirements/dev.lock --extra $$part --output-file requirements/$$part.lock pyproject.toml || exit 1; done
 	echo hatchling | $(UV_COMPILE) --constraint requirements/dev.lock --output-file requirements/build.lock -
+	printf 'hatchling\nmypy\nsetuptools\n' | $(UV_COMPILE) --constraint requirements/dev.lock --output-file requirements/compile.lock -
 	@! grep -E 'https?://|index-url' requirements/*.lock
 
 clean:  ## remove what `make setup` made
