@@ -60,7 +60,7 @@ class Lists:
     """Lists that were compiled, and their sources: what did not change is not done again. Those not used for longest are forgotten."""
 
     def __init__(self, most_rows: int) -> None:
-        """most_rows: of all sources together that are kept, and of all tables."""
+        """most_rows: of all sources together that are kept, and of all tables with what they were made of."""
         self._most_rows = most_rows
         self._sources: OrderedDict[tuple[str, int], tuple[str, PlainText]] = OrderedDict()
         self._tables: OrderedDict[_Identity, dict[int, IntervalTable]] = OrderedDict()
@@ -108,7 +108,7 @@ class Lists:
             if before is None:
                 return None
         self._sources[key] = source.digest, before
-        _forget(self._sources, lambda each: len(each[1].segment), self._most_rows)
+        _forget(self._sources, lambda each: each[1].size, self._most_rows)
         return before.segment
 
 
@@ -117,7 +117,8 @@ _Identity = tuple[ListFormat, int, tuple[str, ...]]
 
 
 def _rows_of(tables: Mapping[int, IntervalTable]) -> int:
-    return sum(len(table.rows) for table in tables.values())
+    sources = sum(map(len, tables[4].segments))
+    return max(sources, sum(len(table.rows) for table in tables.values()))
 
 
 _Key = TypeVar("_Key")
