@@ -101,15 +101,16 @@ class Lists:
     def _parsed(self, source: ListSource, action: int) -> Segment | None:
         """None where it has errors, or can't be read at all."""
         key = source.name, action
-        digest, before = self._sources.pop(key, ("", None))
-        if before is None or digest != source.digest:
+        known = self._sources.get(key)
+        if known is None or known[0] != source.digest:
             text = text_of(source.content)
-            before = None if text is None else parse_text(text, action, before)
-            if before is None:
-                return None
-        self._sources[key] = source.digest, before
+            made = None if text is None else parse_text(text, action, None if known is None else known[1])
+            if made is None:
+                return None  # what was known stays: the next edit mends it
+            known = self._sources[key] = source.digest, made
+        self._sources.move_to_end(key)
         _forget(self._sources, lambda each: each[1].size, self._most_rows)
-        return before.segment
+        return known[1].segment
 
 
 _Identity = tuple[ListFormat, int, tuple[str, ...]]
