@@ -64,7 +64,6 @@ class Screening:
         "passed",
         "reason",
         "session",
-        "standing",
         "verdict",
         "vetoed",
     )
@@ -81,7 +80,6 @@ class Screening:
         # The policy's word on our dialogue; `$name`s of its footer are still to be filled in.
         self.session = NO_SESSION if context.rules is None else context.rules.session
         self.facts = facts
-        self.standing = Standing()
         self.verdict = Verdict.UNSCREENED
         self.reason = ""
         self.early: EarlyTests | None = None
@@ -91,6 +89,11 @@ class Screening:
         self.vetoed = False
         self.due: frozenset[str] = frozenset()
         self.passed: Mapping[str, float] = NO_PASSES
+
+    @property
+    def standing(self) -> Standing:
+        """Where the client stands after the tests so far."""
+        return self._journal.standing
 
     @property
     def inline(self) -> bool:
@@ -165,8 +168,8 @@ class Screening:
         if match.action is AccessAction.REJECT:
             self._journal.event(EventKind.DENYLISTED, now)
             reason = access.denial(address, match.place)
-            acted = self.standing.fail(rules.mode, access.TEST, rules.access.reject_action, reason)
-            self._journal.test(access.TEST, False, acted, now, now, match.place)
+            action = rules.access.reject_action
+            acted = self._journal.failed(rules.mode, access.TEST, action, reason, now, now, match.place)
             return self._drop() if acted is Action.DROP else None
         self._journal.test(access.TEST, True, "", now, now, match.place)
         if match.action is AccessAction.DUNNO:
@@ -239,9 +242,7 @@ class Screening:
         stressed = self.load.stress and rules.stress_wait is not None
         self.load = _uncounted(self.load.stress, self.load.unoffered)
         wait = rules.stress_wait if stressed and rules.stress_wait is not None else rules.pregreet.wait
-        self.early = EarlyTests(
-            rules, self.facts, self.standing, self._journal, self.due, wait, now, earns=not self.vetoed
-        )
+        self.early = EarlyTests(rules, self.facts, self._journal, self.due, wait, now, earns=not self.vetoed)
         return self.early
 
     def spoke(self, rules: Rules, data: bytes, now: float) -> Step | None:
