@@ -118,7 +118,7 @@ class Presence:
         return self._occupancy.load(self._limits, client)
 
     def __call__(self, client: str) -> Load:
-        """As `load`: a bound method would be an object more for each client that waits."""
+        """The same: a bound method would be an object more for each client that waits."""
         return self.load(client)
 
     @property
