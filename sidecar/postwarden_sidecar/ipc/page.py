@@ -123,7 +123,8 @@ class Page:
         return self._cells[worker * _SLOT_CELLS : worker * _SLOT_CELLS + len(CELLS)]
 
     def column(self, name: str) -> memoryview:
-        """A cell of each worker, without the supervisor's: a sum over these few takes 0.1 us, over all slots 0.6. It holds up to `close`."""
+        """A cell of each worker, without the supervisor's: a sum over these few takes 0.1 us, over all slots 0.6. It is there up to
+        `close`."""
         if name not in self._columns:
             first = CELLS[name]
             self._columns[name] = self._cells[first : first + self._count[0] * _SLOT_CELLS : _SLOT_CELLS]
