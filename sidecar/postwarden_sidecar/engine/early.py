@@ -37,7 +37,6 @@ class EarlyTests:
         "_rules",
         "_silence_over",
         "_silent",
-        "deadline",
         "passed",
         "refused",
     )
@@ -48,12 +47,11 @@ class EarlyTests:
         facts: Facts,
         journal: Journal,
         due: frozenset[str],
-        wait: float,
         now: float,
         *,
         earns: bool = True,
     ) -> None:
-        """wait: seconds. The client is to keep silent from now on. earns: it may be let off the other tests."""
+        """The client is to keep silent from now on. earns: it may be let off the other tests."""
         self._earns = earns
         self._rules = rules
         self._facts = facts
@@ -67,7 +65,6 @@ class EarlyTests:
         self._silence_over = not self.listens
         self.passed: Mapping[str, float] = NO_PASSES
         self.refused = False
-        self.deadline = now + wait
 
     @property
     def listens(self) -> bool:
