@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from postwarden_sidecar.checks import dnsbl, passes, pregreet
-from postwarden_sidecar.checks.action import Standing
 from postwarden_sidecar.checks.facts import NO_PASSES, Facts
 from postwarden_sidecar.engine.actions import DnsblAnswer
 from postwarden_sidecar.engine.journal import Journal
@@ -38,8 +37,6 @@ class EarlyTests:
         "_rules",
         "_silence_over",
         "_silent",
-        "_standing",
-        "deadline",
         "passed",
         "refused",
     )
@@ -48,19 +45,16 @@ class EarlyTests:
         self,
         rules: Rules,
         facts: Facts,
-        standing: Standing,
         journal: Journal,
         due: frozenset[str],
-        wait: float,
         now: float,
         *,
         earns: bool = True,
     ) -> None:
-        """wait: seconds. The client is to keep silent from now on. earns: it may be let off the other tests."""
+        """The client is to keep silent from now on. earns: it may be let off the other tests."""
         self._earns = earns
         self._rules = rules
         self._facts = facts
-        self._standing = standing
         self._journal = journal
         self._due = due
         self._began = now
@@ -71,7 +65,6 @@ class EarlyTests:
         self._silence_over = not self.listens
         self.passed: Mapping[str, float] = NO_PASSES
         self.refused = False
-        self.deadline = now + wait
 
     @property
     def listens(self) -> bool:
@@ -101,8 +94,9 @@ class EarlyTests:
             f"{facts.address} spoke before the greeting was complete, {now - self._began:.1f} s into the wait"
         )
         setting = self._rules.pregreet
-        acted = self._standing.fail(self._rules.mode, pregreet.TEST, setting.action, reason)
-        self._journal.test(pregreet.TEST, False, acted, self._began, now)
+        acted = self._journal.failed(
+            self._rules.mode, pregreet.TEST, setting.action, reason, self._began, now
+        )
         self.refused = acted is not Action.IGNORE
         return acted
 
@@ -127,7 +121,7 @@ class EarlyTests:
     def _allow(self, now: float) -> None:
         """If the lists know the client for a good one: all other tests are passed as long as their answers last, or longer."""
         lists = self._rules.dnsbl
-        if self._standing.refusal or not self._earns or lists.allow_threshold >= 0:
+        if self._journal.standing.refusal or not self._earns or lists.allow_threshold >= 0:
             return
         score = dnsbl.score(lists, self._answers)
         if not dnsbl.allows(lists, score.total):
@@ -168,11 +162,18 @@ class EarlyTests:
             return None
         self._journal.event(EventKind.DNSBL, now, score.label, score.total)
         reason = f"{facts.address} is listed by {score.label}, with a score of {score.total}"
-        acted = self._standing.fail(
-            rules.mode, dnsbl.TEST, rules.dnsbl.action, reason, address=facts.address, label=score.label
+        action, address = rules.dnsbl.action, facts.address
+        return self._journal.failed(
+            rules.mode,
+            dnsbl.TEST,
+            action,
+            reason,
+            self._began,
+            now,
+            detail,
+            address=address,
+            label=score.label,
         )
-        self._journal.test(dnsbl.TEST, False, acted, self._began, now, detail)
-        return acted
 
     @property
     def unpassed(self) -> frozenset[str]:

@@ -24,7 +24,8 @@ class Occupancy:
         self.cells = cells
         self.clients: dict[str, int] = {}  # connections by client; ours alone
         self.unoffered = Unoffered()
-        self._page = page
+        self._screening, self._upstream = page.column(SCREENING), page.column(UPSTREAM)
+        self._decisions = page.column(STRESS)
         self._announce = announce
         self._elsewhere = (0, 0)  # in screening, waiting for the upstream
         self._stressed = False
@@ -37,8 +38,8 @@ class Occupancy:
         """Before a batch of clients: how full the others are. They go on meanwhile, for a millisecond or two."""
         cells = self.cells
         self._elsewhere = (
-            self._page.total(SCREENING) - cells[_SCREENING],
-            self._page.total(UPSTREAM) - cells[_UPSTREAM],
+            sum(self._screening) - cells[_SCREENING],
+            sum(self._upstream) - cells[_UPSTREAM],
         )
         self._stressed = self._stress
 
@@ -54,14 +55,14 @@ class Occupancy:
 
     def load(self, limits: Limits | None, client: str) -> Load:
         """As it is now; stress may begin by that."""
-        screening = self._page.total(SCREENING)
+        screening = sum(self._screening)
         stress = self._stress
         if limits is not None and not stress and _begins(limits, screening):
             stress = self._change(True, screening)
         return Load(
             self.clients.get(client, 1),
             screening,
-            self._page.total(UPSTREAM),
+            sum(self._upstream),
             stress,
             self.unoffered.to(client),
         )
@@ -69,14 +70,14 @@ class Occupancy:
     def settle(self, limits: Limits | None) -> None:
         """Once a turn: stress ends when enough connections have left, or when no limit is left to be near to."""
         if self._stress:
-            screening = self._page.total(SCREENING)
+            screening = sum(self._screening)
             if limits is None or _ends(limits, screening):
                 self._change(False, screening)
 
     @property
     def _stress(self) -> bool:
         """What was decided last, by whichever worker."""
-        return bool(self._page.newest(STRESS) & 1)
+        return bool(max(self._decisions) & 1)
 
     def _change(self, on: bool, screening: int) -> bool:
         self.cells[_STRESS] = time.monotonic_ns() * 2 + on

@@ -85,8 +85,15 @@ class PassClient:
             self._give_back(HandoffOutcome.NO_RESOURCES, "the client's addresses could not be passed")
             return
         loop = self._environment.loop
-        loop.watch(control.fileno(), self, select.EPOLLIN)
-        loop.set_deadline(self, loop.now + self._environment.timeouts.pass_control)
+        timeouts = self._environment.timeouts
+        limit = timeouts.pass_control
+        try:
+            loop.watch(control.fileno(), self, select.EPOLLIN)
+        except (
+            OSError
+        ):  # no memory, or too many are watched (epoll_ctl(2)); smtpd has the client all the same
+            limit = timeouts.connect_unix
+        loop.set_deadline(self, loop.now + limit)
         owner, self._owner = self._owner, None
         assert owner is not None
         owner.handoff_done()
