@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SOURCES = ("hatch_build.py", "pyproject.toml", "sidecar", "proto")
 
-KEPT = 4
+KEPT = 8
 """Results that stay in the cache: switching between two branches compiles nothing."""
 
 BUILD_TIMEOUT = 280.0
@@ -43,7 +43,7 @@ def compiled() -> Path:
     """A folder with the packages of the sidecar and of the wire contract."""
     folder = cache_dir() / "compiled"
     result = folder / _key()
-    with file_lock(folder.with_suffix(".lock")):
+    with file_lock(result.with_suffix(".lock")):
         if not result.is_dir():
             _need_compiler()
             say("compiling the sidecar's data path, once: a minute or two")
@@ -63,9 +63,8 @@ def compiled() -> Path:
                     wheel.extractall(partial, ours)
                 partial.rename(result)
             say(f"compiled the sidecar's data path in {time.monotonic() - start:.0f} s")
-            older = sorted(
-                (path for path in folder.iterdir() if path != result), key=lambda path: path.stat().st_mtime
-            )
+            others = (path for path in folder.iterdir() if path.is_dir() and path != result)
+            older = sorted(others, key=lambda path: path.stat().st_mtime)
             for path in older[: 1 - KEPT]:
                 shutil.rmtree(path)
         result.touch()
