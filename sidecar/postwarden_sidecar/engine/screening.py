@@ -211,7 +211,7 @@ class Screening:
         self.due = passes.due(rules, known, self._journal.wall_at(now))
         if not self.standing.refusal and not self.due and known:
             self._journal.event(EventKind.PASS_OLD, now)
-            return self._hand_off(Verdict.PASS_OLD, f"{facts.address} passed the tests before")
+            return self._hand_off(Verdict.PASS_OLD, passes.passed_before(facts.address))
         earns = rules.pass_addresses
         if earns is not None and earns.lookup(normalise(server_address)[1]) is None:
             self._journal.event(EventKind.VETO, now)

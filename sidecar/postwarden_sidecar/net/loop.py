@@ -68,6 +68,12 @@ class Loop:
             self.watch(fd, handler, 0)
         self._closing.append(fd)
 
+    def close_unshared(self, fd: int) -> None:
+        """The same of a descriptor that was never watched, or whose socket no one else has: its close takes it out of epoll."""
+        if fd < len(self._masks):
+            self._masks[fd], self._handlers[fd] = 0, None
+        self._closing.append(fd)
+
     def _make_room(self, fd: int) -> None:
         more = fd + 1 - len(self._masks)
         self._masks += [0] * more

@@ -67,6 +67,24 @@ class Occupancy:
             self.unoffered.to(client),
         )
 
+    def pass_on(self, client: str) -> None:
+        """A client (address, cut to limits.prefix_*) went to the MTA at once, and counts until `passed_on`."""
+        self.cells[_UPSTREAM] += 1
+        self.count(client, 1)
+
+    def passed_on(self, client: str) -> None:
+        """The MTA has taken it."""
+        self.cells[_UPSTREAM] -= 1
+        self.count(client, -1)
+
+    def count(self, client: str, change: int) -> None:
+        """Connections of this client that come or go."""
+        left = self.clients.get(client, 0) + change
+        if left > 0:
+            self.clients[client] = left
+        else:
+            self.clients.pop(client, None)
+
     def settle(self, limits: Limits | None) -> None:
         """Once a turn: stress ends when enough connections have left, or when no limit is left to be near to."""
         if self._stress:
@@ -113,9 +131,8 @@ class Presence:
 
         client: its address, cut to limits.prefix_*."""
         if self._client != client:
-            clients = self._occupancy.clients
             self._client = client
-            clients[client] = clients.get(client, 0) + 1
+            self._occupancy.count(client, 1)
         return self._occupancy.load(self._limits, client)
 
     def __call__(self, client: str) -> Load:
@@ -154,8 +171,4 @@ class Presence:
         if cell is not None:
             occupancy.cells[cell] += 1
         if self._client is not None and (before is None or cell is None):
-            left = occupancy.clients.get(self._client, 0) + (1 if before is None else -1)
-            if left > 0:
-                occupancy.clients[self._client] = left
-            else:
-                occupancy.clients.pop(self._client, None)
+            occupancy.count(self._client, 1 if before is None else -1)
