@@ -1,7 +1,7 @@
 """Which tests run in the same process when several run at once (pytest-xdist, `--dist loadfile`), in which order, and in how many.
 
 Contract: a file's tests stay together, and all of e2e/cluster/ do: they share one cluster, which is dear to start and large. They begin
-first, for nothing else takes as long; then the files with most tests. `--numprocesses auto` is one process more than there are cores.
+first, for nothing else takes as long; then an outage of minutes, and the files with most tests. `--numprocesses auto` is one process more than there are cores.
 """
 
 import os
@@ -12,14 +12,18 @@ from xdist.scheduler import LoadFileScheduling
 
 CLUSTER_FOLDER = "e2e/cluster/"
 
+FIRST = (CLUSTER_FOLDER, "e2e/test_long_outage.py")
+"""In this order. At the end all others would wait for one that only waits itself."""
+
 
 class LoadFolderScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
         return CLUSTER_FOLDER if nodeid.startswith(CLUSTER_FOLDER) else str(super()._split_scope(nodeid))
 
     def _assign_work_unit(self, node: Any) -> None:
-        if CLUSTER_FOLDER in self.workqueue:
-            self.workqueue.move_to_end(CLUSTER_FOLDER, last=False)
+        for scope in reversed(FIRST):
+            if scope in self.workqueue:
+                self.workqueue.move_to_end(scope, last=False)
         super()._assign_work_unit(node)
 
 
