@@ -33,7 +33,8 @@ CLOCK = 0.002
 """Seconds by which moments may differ that different clocks tell, or that Jaeger has rounded."""
 
 BUSY = 0.1
-"""Seconds that the sidecar may wait for a core, after what it wrote has reached the client and before it looks at its clock: 5 ms were seen."""
+"""Seconds that the sidecar may wait for a core, after what it wrote has reached the client and before it looks at its clock: 5 ms were
+seen."""
 
 POLICY = """
 apiVersion: postwarden.dev/v1alpha1
