@@ -117,7 +117,9 @@ class Presence:
             clients[client] = clients.get(client, 0) + 1
         return self._occupancy.load(self._limits, client)
 
-    __call__ = load  # a bound method would be an object more for each client that waits
+    def __call__(self, client: str) -> Load:
+        """The same: a bound method would be an object more for each client that waits."""
+        return self.load(client)
 
     @property
     def unoffered(self) -> frozenset[str]:
