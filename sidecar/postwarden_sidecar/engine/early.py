@@ -60,7 +60,7 @@ class EarlyTests:
         self._began = now
         # Sets that never change are replaced, not made for each client that waits: an empty one is the same for all.
         self._answers: Mapping[str, dnsbl.Answer] = _NO_ANSWERS
-        self._pending = frozenset(dnsbl.zones(rules.dnsbl)) if self.asks else _NO_ZONES
+        self._pending = dnsbl.zones(rules.dnsbl) if self.asks else _NO_ZONES
         self._silent = _NO_ZONES
         self._silence_over = not self.listens
         self.passed: Mapping[str, float] = NO_PASSES
@@ -102,7 +102,7 @@ class EarlyTests:
 
     def answered(self, answer: DnsblAnswer, now: float) -> None:
         """A list has answered; an answer that comes twice, or of a zone that was not asked, is left out."""
-        if answer.zone not in self._pending - self._silent:
+        if answer.zone not in self._pending or answer.zone in self._silent:
             return
         self._note(answer.zone, answer.outcome, answer.start, answer.end)
         if answer.outcome == SILENT:
@@ -115,8 +115,10 @@ class EarlyTests:
             self._allow(now)
 
     def _note(self, zone: str, outcome: str, start: float, end: float) -> None:
-        template = next(site.template for site in self._rules.dnsbl.sites if site.zone == zone)
-        self._journal.lookup(template, outcome, start, end)
+        for site in self._rules.dnsbl.sites:
+            if site.zone == zone:
+                self._journal.lookup(site.template, outcome, start, end)
+                return
 
     def _allow(self, now: float) -> None:
         """If the lists know the client for a good one: all other tests are passed as long as their answers last, or longer."""
