@@ -52,7 +52,6 @@ class EarlyTests:
         earns: bool = True,
     ) -> None:
         """The client is to keep silent from now on. earns: it may be let off the other tests."""
-        self._earns = earns
         self._rules = rules
         self._facts = facts
         self._journal = journal
@@ -62,8 +61,10 @@ class EarlyTests:
         self._answers: Mapping[str, dnsbl.Answer] = _NO_ANSWERS
         self._pending = dnsbl.zones(rules.dnsbl) if self.asks else _NO_ZONES
         self._silent = _NO_ZONES
-        self._silence_over = not self.listens
         self.passed: Mapping[str, float] = NO_PASSES
+        # Beside each other: compiled they share a word of each client that waits.
+        self._earns = earns
+        self._silence_over = not self.listens
         self.refused = False
 
     @property

@@ -50,7 +50,7 @@ class Session:
 
     __slots__ = (
         "_began", "_client", "_context", "_dnsbl", "_draining", "_ended", "_engine", "_environment", "_handover", "_local",
-        "_over", "_presence", "_pumping", "_recorded", "_stage", "_target", "_transfer", "_wall", "_way", "deadline",
+        "_over", "_presence", "_pumping", "_recorded", "_route", "_stage", "_transfer", "_wall", "deadline",
         "place", "queued_at",
     )  # fmt: skip
 
@@ -81,9 +81,9 @@ class Session:
         self._stage = ""
         self._transfer: Transfer | None = None
         self._handover: Handover | None = None  # kept between hand-overs that were only answered
+        self._route: Route | None = None  # of a hand-off
+        # Beside each other: compiled they share a word of each client that waits.
         self._draining = False
-        self._way = ""
-        self._target = ""
         self._pumping = False
         self._recorded = False
         self._over = False  # the socket is closed or the MTA's
@@ -270,7 +270,7 @@ class Session:
     def _hand_off(self, action: HandOff) -> None:
         self._leave_dialog()
         route = self._environment.host.route()
-        self._target, self._way = route.target, route.handoff.value
+        self._route = route
         chosen = choose_transfer(
             self._environment, self._client.owned, action.endpoints, route, self, self._presence
         )
@@ -283,8 +283,10 @@ class Session:
     def handoff_done(self) -> None:
         """The socket is the hand-off's."""
         transfer, self._transfer = self._transfer, None
+        assert self._route is not None
+        way = self._route.handoff.value
         self._engine.receive_handoff(
-            HandoffOutcome.DONE, self._way, self._environment.loop.now, greeting_ended=True
+            HandoffOutcome.DONE, way, self._environment.loop.now, greeting_ended=True
         )
         self._give_away(transfer)
 
@@ -297,8 +299,9 @@ class Session:
         self, outcome: HandoffOutcome, detail: str, *, greeting_ended: bool, unsent: bytes
     ) -> None:
         """The socket is ours again."""
-        if outcome is HandoffOutcome.WRONG_ANSWER:
-            fault = UpstreamFault(outcome.value, detail, self._target, self._way)
+        route = self._route
+        if outcome is HandoffOutcome.WRONG_ANSWER and route is not None:
+            fault = UpstreamFault(outcome.value, detail, route.target, route.handoff.value)
             self._environment.host.upstream_fault(fault)
         self._transfer = None
         self._client.unsent = unsent
