@@ -20,6 +20,7 @@ from postwarden_sidecar.net.addresses import normalise, socket_name
 from postwarden_sidecar.net.descriptors import Descriptors
 from postwarden_sidecar.net.environment import Environment, Host
 from postwarden_sidecar.net.express import ExpressLane
+from postwarden_sidecar.net.known_lane import KnownLane
 from postwarden_sidecar.net.listener import listening_name
 from postwarden_sidecar.net.loop import Loop, fail
 from postwarden_sidecar.net.metering import Meter
@@ -67,6 +68,7 @@ class Driver:
             timeouts or Timeouts(),
         )
         self._express = ExpressLane(self._environment)
+        self._known = KnownLane(self._environment)
         self._session_ended = self._ended  # one bound method for all
         self._sessions: list[Session] = []  # each knows its place: a set takes ten times as much for each
         self._transfers: set[Transfer] = set()
@@ -79,7 +81,7 @@ class Driver:
     @property
     def open_connections(self) -> int:
         """Clients in screening, dialogue or hand-off, and those handed over whose descriptor is here still."""
-        return len(self._sessions) + len(self._transfers)
+        return len(self._sessions) + len(self._transfers) + self._known.open_connections
 
     @property
     def descriptors(self) -> Descriptors:
@@ -140,6 +142,9 @@ class Driver:
         family, kind, local = listener.family, listener.type, listening_name(listener)
         wall = time.time()
         self._express.begin_batch(family, local, wall)
+        self._known.begin_batch(family, local, wall)
+        self._occupancy.look_around()
+        turned_away = self._drained is not None
         for count in range(ACCEPT_BATCH):
             if not self._has_room():
                 return count
@@ -156,6 +161,8 @@ class Driver:
             address = normalise(address)
             try:
                 if self._express.take(descriptor, address, port):
+                    continue
+                if not turned_away and self._known.take(descriptor, address, port):
                     continue
                 client = socket.socket(family, kind, 0, descriptor)
             except Exception:  # as in `_begin`
@@ -233,6 +240,7 @@ class Driver:
     def _end_turn(self) -> None:
         self._meter.beat(self._loop.now)
         self._express.renew()
+        self._known.renew()
         rules = self._environment.host.context().rules
         self._occupancy.settle(None if rules is None else rules.limits)
         if self._transfers:
@@ -241,6 +249,7 @@ class Driver:
             self._drained is not None
             and not self._sessions
             and not self._transfers
+            and not self._known.open_connections
             and not self._pause.active
             and not self._accept_all()
             and not self._pause.active
@@ -277,3 +286,4 @@ class Driver:
         for transfer in self._transfers:
             transfer.close()
         self._transfers.clear()
+        self._known.close()

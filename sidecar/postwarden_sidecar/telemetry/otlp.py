@@ -8,9 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import Context
-from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -28,6 +27,7 @@ from opentelemetry.trace import (
 from postwarden.telemetry import exporters
 from postwarden.telemetry.endpoint import Endpoint, Signal
 from postwarden.telemetry.export import Export
+from postwarden.telemetry.log_wire import LogFrame, log_record
 from postwarden.telemetry.otlp_metrics import INTERVAL
 from postwarden.telemetry.outlet import Outlet
 from postwarden.telemetry.readings import Reading
@@ -63,11 +63,14 @@ class Otlp:
         metrics_interval: float = INTERVAL,
     ) -> None:
         logs_to = endpoints.get("logs")
-        exporter = exporters.log_exporter(logs_to) if logs_to is not None else None
+        self._resource = resource
+        self._scope = InstrumentationScope(SCOPE)
+        frame = LogFrame(resource, self._scope)
+        exporter = exporters.log_exporter(logs_to, frame) if logs_to is not None else None
         self._export = Export(
             endpoints, resource, SCOPE, read, clock=clock, metrics_interval=metrics_interval
         )
-        self._logs: Outlet[ReadableLogRecord] = self._export.outlet(
+        self._logs: Outlet[bytes] = self._export.outlet(
             "logs",
             logs_to,
             None if exporter is None else lambda logs: exporter.export(logs) is LogRecordExportResult.SUCCESS,
@@ -75,8 +78,6 @@ class Otlp:
         )
         if exporter is not None:
             self._export.interrupt(exporter.shutdown)
-        self._resource = resource
-        self._scope = InstrumentationScope(SCOPE)
         self._ids = RandomIdGenerator()
 
     def trace(self, record: Record) -> SpanContext | None:
@@ -113,20 +114,20 @@ class Otlp:
         if self._logs.admit(1):
             self._logs.queue(partial(self._log, record, trace, time.time_ns()), 1)
 
-    def _log(self, record: Record, trace: SpanContext | None, observed: int) -> Sequence[ReadableLogRecord]:
+    def _log(self, record: Record, trace: SpanContext | None, observed: int) -> Sequence[bytes]:
         said = attributes(record)
         number, text = _SEVERITY.get(record.verdict, (SeverityNumber.INFO, "INFO"))
-        made = LogRecord(
-            timestamp=round((record.started + record.duration) * 1e9),
-            observed_timestamp=observed,
-            context=set_span_in_context(NonRecordingSpan(trace), Context()) if trace else Context(),
-            severity_number=number,
+        made = log_record(
+            said,
+            body=str(said.get("postwarden.reason", "")),
+            severity=number,
             severity_text=text,
-            body=said.get("postwarden.reason", ""),
-            attributes=said,
             event_name=EVENT_NAME,
+            moment=round((record.started + record.duration) * 1e9),
+            observed=observed,
+            trace=trace,
         )
-        return (ReadableLogRecord(made, self._resource, self._scope),)
+        return (made,)
 
     def dropped(self) -> dict[str, int]:
         """Spans and log records that were lost, by signal."""
