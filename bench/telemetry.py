@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import click
 from harness.mail_sink import MailSink
+from harness.quick_batches import QUICK_BATCHES
 from harness.sidecar import Sidecar, up
 
 CLIENT = "127.66.6.6"
@@ -215,7 +216,8 @@ def start_endpoints(running: ExitStack) -> dict[str, str]:
 def start(sink: MailSink, url: str) -> Sidecar:
     """url: of the endpoint; "": none."""
     otlp = [f"--otlp-endpoint={url}"] if url else []
-    return up(POLICY, *otlp, upstream=sink.address, handoff="plain", log_format="json")
+    own_batches = ("env", *(f"--unset={name}" for name in QUICK_BATCHES))
+    return up(POLICY, *otlp, upstream=sink.address, handoff="plain", log_format="json", prefix=own_batches)
 
 
 def measure(one: Sidecar, base: Sidecar, rounds: int, connections: int, chance: random.Random) -> Block:
