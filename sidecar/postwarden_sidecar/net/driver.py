@@ -30,6 +30,7 @@ from postwarden_sidecar.net.timeouts import Timeouts
 from postwarden_sidecar.net.transfer import Transfer
 
 ACCEPT_BATCH = 64  # clients taken in one turn; 64 drops take about 2 ms
+SWEEP_PACE = 0.1  # seconds between two looks at which relays are over: each turn's would cost by how many there are
 
 
 class Driver:
@@ -70,6 +71,7 @@ class Driver:
         self._session_ended = self._ended  # one bound method for all
         self._sessions: list[Session] = []  # each knows its place: a set takes ten times as much for each
         self._transfers: set[Transfer] = set()
+        self._sweep_at = 0.0
         self._accepting = False
         pause = self._environment.timeouts.accept_pause
         self._pause = AcceptPause(loop, pause, self._watch_listeners, host.accept_paused)
@@ -140,6 +142,7 @@ class Driver:
         family, kind, local = listener.family, listener.type, listening_name(listener)
         wall = time.time()
         self._express.begin_batch(family, local, wall)
+        self._occupancy.look_around()
         for count in range(ACCEPT_BATCH):
             if not self._has_room():
                 return count
@@ -231,11 +234,13 @@ class Driver:
     # --- turns and end
 
     def _end_turn(self) -> None:
-        self._meter.beat(self._loop.now)
+        now = self._loop.now
+        self._meter.beat(now)
         self._express.renew()
         rules = self._environment.host.context().rules
         self._occupancy.settle(None if rules is None else rules.limits)
-        if self._transfers:
+        if self._transfers and (now >= self._sweep_at or self._drained is not None):
+            self._sweep_at = now + SWEEP_PACE
             self._transfers = {transfer for transfer in self._transfers if not transfer.closed}
         if (
             self._drained is not None

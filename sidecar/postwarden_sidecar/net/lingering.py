@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
-from contextlib import suppress
+import termios
 
 LINGER_DISCARD = 64 * 1024  # bytes discarded before a close (design)
 _discarded = bytearray(LINGER_DISCARD)  # nobody reads it
+_NOTHING = bytes(4)  # an int
 
 
 def discard_input(client: socket.SocketType) -> None:
     """Take what waits now, LINGER_DISCARD at most. A short read is no proof that nothing more waits."""
-    with suppress(OSError):  # nothing more waits
-        left = LINGER_DISCARD
+    left = LINGER_DISCARD
+    try:
         while left > 0 and (count := client.recv_into(_discarded, left, socket.MSG_DONTWAIT)):
             left -= count
+            # Asked for a number and not by one more recv: an exception costs five times as much.
+            if fcntl.ioctl(client.fileno(), termios.FIONREAD, _NOTHING) == _NOTHING:
+                return
+    except OSError:  # nothing waits
+        return

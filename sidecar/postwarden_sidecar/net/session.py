@@ -154,27 +154,28 @@ class Session:
             self._watch()
 
     def _carry_out(self, action: EngineAction) -> None:
-        match action:
-            case Send(data):
-                self._send(data)
-            case Close(linger):
-                if linger:
-                    self._client.discard_input()
-                self._release()
-            case Observe(record):
-                self._observe(record)
-            case LookupPass(key):
-                self._environment.host.lookup_pass(key, self._receive_pass)
-            case QueryDnsbl(address):
-                assert self._context.rules is not None  # without rules there are no lists to ask
-                host = self._environment.host
-                self._dnsbl = host.query_dnsbl(address, self._context.rules, self._receive_dnsbl)
-            case StorePass(key, expiries):
-                self._environment.host.store_pass(key, expiries)
-            case HandOff():
-                self._hand_off(action)
-            case HandOver():
-                self._hand_over(action)
+        # By type and not by `match`, which asks each class for its fields first; the most frequent come first.
+        kind = type(action)
+        host = self._environment.host
+        if kind is Send:
+            self._send(action.data)
+        elif kind is Close:
+            if action.linger:
+                self._client.discard_input()
+            self._release()
+        elif kind is Observe:
+            self._observe(action.record)
+        elif kind is LookupPass:
+            host.lookup_pass(action.key, self._receive_pass)
+        elif kind is QueryDnsbl:
+            assert self._context.rules is not None  # without rules there are no lists to ask
+            self._dnsbl = host.query_dnsbl(action.address, self._context.rules, self._receive_dnsbl)
+        elif kind is StorePass:
+            host.store_pass(action.key, action.expiries)
+        elif kind is HandOff:
+            self._hand_off(action)
+        else:
+            self._hand_over(action)
 
     def _send(self, reply: bytes) -> None:
         engine, client = self._engine, self._client
@@ -191,14 +192,10 @@ class Session:
             self._lose()
 
     def _receive_pass(self, expiries: Mapping[str, float]) -> None:
-        self._tell(lambda: self._engine.receive_pass(expiries, self._environment.loop.now))
-
-    def _tell(self, receive: Callable[[], None]) -> None:
-        """An answer for the engine, from who serves other sessions, too."""
         if self._over:
             return
-        try:
-            receive()
+        try:  # it comes from who serves other sessions, too
+            self._engine.receive_pass(expiries, self._environment.loop.now)
             self._pump()
         except Exception:
             fail(self)
