@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from harness.compiled import search_path
 from harness.netns import DIES_WITH_US, NetworkNamespace
 from harness.polling import poll
 from harness.postfix_configuration import join_address, split_address
@@ -189,8 +190,8 @@ class Sidecar:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err if self._log is None else self._log,
-                env=clean_environment()
-                | {"TMPDIR": str(self.directory)},  # what a killed one leaves, goes too
+                # What a killed one leaves in TMPDIR goes, too.
+                env=clean_environment() | search_path() | {"TMPDIR": str(self.directory)},
             )
         poll(self._serves, START_TIMEOUT, lambda: f"it does not serve:\n{self.log_text()}")
 

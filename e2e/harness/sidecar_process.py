@@ -17,6 +17,7 @@ from typing import Any, Self
 from loopback_ports import free_ports
 
 from harness.cluster_process import LoggedProcess
+from harness.compiled import search_path
 from harness.operator_process import OperatorProcess
 from harness.polling import poll
 
@@ -63,7 +64,9 @@ class SidecarProcess:
             *(program, "run", f"--listen={self.address}", f"--health=127.0.0.1:{self._health}"),
             *(f"--metrics=127.0.0.1:{self.metrics_port}", f"--state-dir={self.state_dir}", *options),
         ]
-        self._variables = {"PATH": os.environ["PATH"], **(variables or {})}
+        # Another release's program has modules of its own.
+        found = search_path() if program == COMMAND else {}
+        self._variables = {"PATH": os.environ["PATH"], **found, **(variables or {})}
         if upstream is not None:
             # Variables, as the injection sets them: a flag would override what the policy says.
             self._variables |= {"POSTWARDEN_UPSTREAM": upstream, "POSTWARDEN_HANDOFF": handoff}

@@ -14,7 +14,7 @@ from postwarden_sidecar.rules.settings import Protocol, ProtocolTest
 PIPELINING = "pipelining"
 NON_SMTP_COMMAND = "non_smtp_command"
 BARE_NEWLINE = "bare_newline"
-TESTS = (PIPELINING, NON_SMTP_COMMAND, BARE_NEWLINE)
+TESTS: tuple[str, ...] = (PIPELINING, NON_SMTP_COMMAND, BARE_NEWLINE)
 
 # A header's name and its colon, at the start of a command's first word (RFC 5322, 2.2); as postscreen has it.
 _HEADER = re.compile(rb"[!-9;-~]+[\t]*:")

@@ -17,7 +17,7 @@ CLOCK_JITTER = (
     1.0  # seconds that the wall clocks of two connections may be apart: each is read once, under load late
 )
 NOT_ENABLED = 1.0
-TESTS = (pregreet.TEST, dnsbl.TEST, *deep.TESTS)
+TESTS: tuple[str, ...] = (pregreet.TEST, dnsbl.TEST, *deep.TESTS)
 EARLY = frozenset((pregreet.TEST, dnsbl.TEST))
 # Each set of tests once (there are 32 at most), not once for each client that waits: one takes 216 bytes.
 _SHARED: dict[frozenset[str], frozenset[str]] = {}

@@ -177,4 +177,4 @@ class EarlyTests:
     @property
     def unpassed(self) -> frozenset[str]:
         """The early tests that are due and not passed."""
-        return frozenset((self._due & passes.EARLY) - self.passed.keys())
+        return (self._due & passes.EARLY).difference(self.passed)

@@ -293,7 +293,7 @@ class Screening:
         """The tests within the dialogue that run: those that are due, or all of them for a client that failed before (measured)."""
         if not self.fit:
             return frozenset(DEEP_TESTS)
-        return self.due - passes.EARLY - self.passed.keys()
+        return (self.due - passes.EARLY).difference(self.passed)
 
     # The end
 
