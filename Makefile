@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A file's tests stay together, for many share a server that is dear to start. The end-to-end tests mostly wait: two at a time take
-# 0.6 of the time on two cores; more than four would only start more API servers.
+# A file's tests stay together, for many share a server that is dear to start. The end-to-end tests mostly wait: they have one process
+# more than there are cores (e2e/harness/distribution.py); more than four would only start more API servers.
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
 SECONDS ?= 60
@@ -99,6 +99,7 @@ lock: $(VENV)/.installed  ## pin all dependencies anew, with hashes, for every p
 	$(UV_COMPILE) --all-extras --output-file requirements/dev.lock pyproject.toml requirements/build.in
 	for part in operator sidecar; do $(UV_COMPILE) --constraint requirements/dev.lock --extra $$part --output-file requirements/$$part.lock pyproject.toml || exit 1; done
 	echo hatchling | $(UV_COMPILE) --constraint requirements/dev.lock --output-file requirements/build.lock -
+	printf 'hatchling\nmypy\nsetuptools\n' | $(UV_COMPILE) --constraint requirements/dev.lock --output-file requirements/compile.lock -
 	@! grep -E 'https?://|index-url' requirements/*.lock
 
 clean:  ## remove what `make setup` made

@@ -10,6 +10,7 @@ from harness.jaeger import Jaeger
 from harness.mail_attempt import last_reply_to_mail
 from harness.mail_flow import MailFlow
 from harness.mail_sink import MailSink
+from harness.operator_fixtures import alone
 from harness.operator_process import OperatorProcess
 from harness.polling import poll
 from harness.postfix import Postfix
@@ -35,7 +36,7 @@ SCREENING = {
 def operator(api_server: ApiServer, otel_collector: OtelCollector) -> Iterator[OperatorProcess]:
     """In place of the shared one: with telemetry."""
     options = [f"--otlp-endpoint={otel_collector.grpc_url}"]
-    with OperatorProcess(api_server, options=options) as started:
+    with alone(), OperatorProcess(api_server, options=options) as started:
         yield started
 
 

@@ -6,12 +6,13 @@ progress is seen.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
 
 from harness.cluster import ApiServer
+from harness.compiled import search_path
 from harness.older_release import older_release
 from harness.one_node.parts import prepare
 from harness.toolchain import KubernetesTools, kubernetes_tools
@@ -27,14 +28,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
-    builds = (
+    builds: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("", search_path),  # nearly all of them start sidecars
         ("kubernetes_binaries", kubernetes_tools),
         ("older_programs", older_release),
         ("one_node", prepare),
         ("real_cluster", prepare),
     )
     for fixture, build in builds:
-        if fixture not in wanted:
+        if fixture and fixture not in wanted:
             continue
         # The fixture says a failure again, as the outcome of the tests that need it.
         with (

@@ -29,7 +29,7 @@ SOURCES = ("hatch_build.py", "pyproject.toml", "sidecar", "proto")
 KEPT = 8
 """Results that stay in the cache: switching between two branches compiles nothing."""
 
-BUILD_TIMEOUT = 280.0
+BUILD_TIMEOUT = 600.0
 """Seconds; one to two minutes are usual."""
 
 

@@ -31,8 +31,8 @@ BASE = "localhost/python:3.11-slim"
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-BUILD_TIMEOUT = 280.0
-"""Seconds for one image; half a minute to a minute is usual, most of it downloads."""
+BUILD_TIMEOUT = 600.0
+"""Seconds for one image; half a minute to two are usual, most of it downloads and the compiler."""
 
 KEPT = 2
 """Archives of one image that stay in the cache: switching between two branches builds nothing."""
@@ -52,9 +52,14 @@ class Image:
 
 def project_image(part: str) -> Image:
     """`operator` or `sidecar`, by images/build.sh from this checkout: localhost/postwarden-PART:test."""
-    base = debian_root("image-base", ["python3", "python3-venv", "ca-certificates"])
+    packages = ["python3", "python3-venv", "ca-certificates"]
+    base = debian_root("image-base", packages)
     name = f"localhost/postwarden-{part}:test"
-    return _made(name, _key(*_sources(part), base.name), lambda: _build_project_image(part, name, base))
+    compiler = None
+    if part == "sidecar":
+        compiler = debian_root("image-compiler", [*packages, "gcc", "libc6-dev", "python3-dev"])
+    key = _key(*_sources(part), base.name, compiler.name if compiler else "")
+    return _made(name, key, lambda: _build_project_image(part, name, base, compiler))
 
 
 def debian_image(name: str, root: Path, files: Mapping[str, str], command: Sequence[str]) -> Image:
@@ -148,13 +153,9 @@ def _made(name: str, key: str, build: Callable[[], None]) -> Image:
     return image
 
 
-def _build_project_image(part: str, name: str, base: Path) -> None:
-    tagged = f"{BASE}-{base.name}"
-    known = _run([*storage(), "images", "--quiet", "--filter", f"reference={tagged}"]).split()
-    if not known:
-        _commit(tagged, [base], ["--env", f"PATH={PATH}"])
+def _build_project_image(part: str, name: str, base: Path, compiler: Path | None) -> None:
     # The Dockerfile's history names its base: the name is the ordinary one.
-    _run([*storage(), "tag", tagged, BASE])
+    _run([*storage(), "tag", _tagged(base), BASE])
     with tempfile.TemporaryDirectory() as directory:
         pipconf, ca = Path(directory) / "pip.conf", Path(directory) / "ca.pem"
         settings, authorities = _pip_settings()
@@ -166,6 +167,7 @@ def _build_project_image(part: str, name: str, base: Path) -> None:
             **{key: value for key, value in os.environ.items() if not key.startswith("PIP_")},
             "BUILDER": " ".join(storage()),
             "BASE_IMAGE": BASE,
+            "BUILD_IMAGE": _tagged(compiler) if compiler else "",
             "IMAGE_PREFIX": "localhost/postwarden-",
             "IMAGE_TAG": "test",
             "PIP_CONF": str(pipconf),
@@ -174,6 +176,14 @@ def _build_project_image(part: str, name: str, base: Path) -> None:
         }
         said = _run(["sh", "images/build.sh", part], environment=environment)
         say(said.strip().splitlines()[-1])  # its name and size
+
+
+def _tagged(root: Path) -> str:
+    """The name of an image of this root folder, made if it is not in buildah's store."""
+    name = f"{BASE}-{root.name}"
+    if not _run([*storage(), "images", "--quiet", "--filter", f"reference={name}"]).split():
+        _commit(name, [root], ["--env", f"PATH={PATH}"])
+    return name
 
 
 def _pip_settings() -> tuple[dict[str, str], bytes]:
@@ -228,8 +238,10 @@ def _sources(part: str) -> Iterator[bytes]:
         ROOT / "images" / part / "Dockerfile",
         ROOT / ".dockerignore",
         ROOT / "pyproject.toml",
+        ROOT / "requirements" / f"{part}.lock",
     ]
-    files += [ROOT / "requirements" / "build.lock", ROOT / "requirements" / f"{part}.lock"]
+    build = "compile" if part == "sidecar" else "build"
+    files += [ROOT / "hatch_build.py", ROOT / "requirements" / f"{build}.lock"]
     for folder in (ROOT / "proto", ROOT / part):
         files += sorted(
             path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts

@@ -124,6 +124,15 @@ class OperatorProcess:
         finally:
             self.start()
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It does nothing for the length of the block, and its connections stay open."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.process.pid, signal.SIGCONT)
+
     @property
     def ca_pem(self) -> bytes:
         return (self._tls_directory / "ca.crt").read_bytes()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from postwarden_operator.compiler.flatten import flatten
-from postwarden_operator.compiler.list_table import ListSource, ListText, Parsed, compile_list, digest_of
+from postwarden_operator.compiler.list_table import Lists, ListSource, ListText, compile_list, digest_of
 from postwarden_operator.compiler.plain_list import parse_plain
 from postwarden_operator.compiler.postfix_cidr import DEEPEST_NESTING, parse_postfix_cidr
 from postwarden_operator.compiler.rows import Row, Rows
@@ -273,15 +273,15 @@ plain_sources = st.lists(st.lists(networks, min_size=1).map("\n".join), min_size
 
 @given(plain_sources, plain_sources)
 def test_sources_that_were_parsed_before_give_what_they_give_anew(one: list[str], other: list[str]) -> None:
-    parsed = Parsed(6)
+    lists = Lists(6)
     for sources in (one, other, one):
         text = text_of("192.0.2.7", *sources)
-        assert compile_list(text, parsed) == compile_list(text)
+        assert lists.compile(text) == compile_list(text)
 
 
 def test_errors_of_a_list_are_told_with_those_of_its_other_sources() -> None:
     with pytest.raises(BadList) as caught:
-        compile_list(text_of("192.0.2.1\nx", "192.0.2.2", "10.0.0.1/8"), Parsed(100))
+        compile_list(text_of("192.0.2.1\nx", "192.0.2.2", "10.0.0.1/8"))
     assert [error.partition(":")[0] for error in caught.value.errors] == [
         "source 1, line 2",
         "source 3, line 1",

@@ -6,18 +6,25 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from postwarden_operator.compiler import table
+from postwarden_operator.compiler import BlobContent, table
 from postwarden_operator.compiler.flatten import flatten
 from postwarden_operator.compiler.rows import ADDRESS_BITS, Columns, Row
-from postwarden_operator.compiler.table import MOST_ROWS, ROW_SIZE, Shard, shards_of
+from postwarden_operator.compiler.table import MOST_ROWS, ROW_SIZE, Shard, pieces, shard
 from postwarden_sidecar.rules.intervals import AddressTable
 
 REJECT = 2
 
 
-def read(shards: list[Shard], version: int) -> AddressTable:
+Made = tuple[Shard, BlobContent]
+
+
+def shards_of(rows: Columns) -> list[Made]:
+    return [shard(rows, piece) for piece in pieces(rows)]
+
+
+def read(shards: list[Made], version: int) -> AddressTable:
     """As a sidecar reads them."""
-    blobs, before = [shard.blob.data for shard in shards], [shard.lines_before for shard in shards]
+    blobs, before = [blob.data for _, blob in shards], [made.lines_before for made, _ in shards]
     if version == 4:
         return AddressTable(blobs, lines_before4=before)
     return AddressTable((), blobs, lines_before6=before)
@@ -35,7 +42,7 @@ def scattered(version: int, count: int, seed: int = 1) -> list[Row]:
 
 
 def hashes(rows: list[Row], version: int) -> set[str]:
-    return {shard.blob.hash for shard in shards_of(Columns(version, rows))}
+    return {made.hash for made, _ in shards_of(Columns(version, rows))}
 
 
 @st.composite
@@ -60,7 +67,7 @@ def test_shards_say_of_every_address_what_the_table_says(drawn: tuple[int, int, 
         shards = shards_of(rows)
     cut = read(shards, version)
     cut.verify()
-    assert all(len(shard.blob.data) <= most * ROW_SIZE[version] for shard in shards)
+    assert all(len(blob.data) <= most * ROW_SIZE[version] for _, blob in shards)
     highest = (1 << ADDRESS_BITS[version]) - 1
     edges = {edge + step for first, last, *_ in rows for edge in (first, last) for step in (-1, 0, 1)}
     for address in edges | {0, highest, highest >> 1}:
@@ -110,8 +117,8 @@ def test_a_million_networks_make_shards_of_one_chunk_at_most_and_few_enough_for_
     shards = shards_of(rows)
     assert len(rows) == 262_144
     assert len(shards) == 64
-    assert all(len(shard.blob.data) <= table.LARGEST_SHARD for shard in shards)
-    assert [shard.lines_before for shard in shards] == list(range(0, 262_144, 4096))
+    assert all(len(blob.data) <= table.LARGEST_SHARD for _, blob in shards)
+    assert [made.lines_before for made, _ in shards] == list(range(0, 262_144, 4096))
 
 
 def test_all_rows_in_one_place_are_cut_finely_there_only() -> None:
@@ -128,10 +135,10 @@ def test_all_rows_in_one_place_are_cut_finely_there_only() -> None:
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_small_table_is_one_shard_with_the_lines_of_its_source(version: int) -> None:
     rows = [(5, 6, 1, 7), (9, 9, REJECT, 12)]
-    (shard,) = shards_of(Columns(version, rows))
-    assert shard.lines_before == 0
-    assert shard.blob.hash == hashlib.sha256(shard.blob.data).hexdigest()
-    assert read([shard], version).lookup(packed(9, version)) == (REJECT, 12)
+    ((made, blob),) = shards_of(Columns(version, rows))
+    assert made.lines_before == 0
+    assert made.hash == blob.hash == hashlib.sha256(blob.data).hexdigest()
+    assert read([(made, blob)], version).lookup(packed(9, version)) == (REJECT, 12)
 
 
 def test_lines_that_are_none_stay_none_in_every_shard() -> None:

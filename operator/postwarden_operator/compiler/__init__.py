@@ -14,7 +14,7 @@ from postwarden_operator.compiler.content import (
     SecretContent,
     SecretValue,
 )
-from postwarden_operator.compiler.list_table import ListText, Parsed, compile_list, digest_of
+from postwarden_operator.compiler.list_table import Lists, ListText, compile_list, digest_of
 from postwarden_operator.compiler.select import Candidate, SelectedPod, Selection, Standing, Winners
 from postwarden_operator.compiler.sources import BadList, unpacked_size
 
@@ -28,10 +28,10 @@ __all__ = [
     "CompiledList",
     "ListContent",
     "ListText",
+    "Lists",
     "Missing",
     "NotLabelled",
     "NotPermitted",
-    "Parsed",
     "SecretContent",
     "SecretValue",
     "SelectedPod",

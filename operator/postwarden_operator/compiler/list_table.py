@@ -1,24 +1,26 @@
 """The text of a list, from one ConfigMap key or several, becomes a table: the slow part of compiling a policy, in one call.
 
 Contract: pure, and made to be run in another process: what goes in and comes out is plain data. Sources are joined before they are
-parsed, so an `if` of PostfixCIDR may end in the next one. Of a Plain list no line depends on another: each source is parsed by itself,
-and `parsed` remembers that, so that of several ConfigMaps only the one that changed is read again.
+parsed, so an `if` of PostfixCIDR may end in the next one. Of a Plain list no line depends on another: each source is parsed by itself.
+`Lists` remembers what it compiled: only lines that changed are parsed again (of PostfixCIDR all), and of the table only what they touch is
+made again. What comes of it is what `compile_list` makes from nothing.
 """
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from postwarden.screening.v1 import screening_pb2 as pb
 
 from postwarden_operator.compiler.content import BlobContent, CompiledList, CompiledTable
-from postwarden_operator.compiler.flatten import flatten
-from postwarden_operator.compiler.plain_list import parse_lines, parse_plain
+from postwarden_operator.compiler.interval_table import IntervalTable, table_of
+from postwarden_operator.compiler.plain_list import PlainText, parse_plain, parse_text
 from postwarden_operator.compiler.postfix_cidr import parse_postfix_cidr
 from postwarden_operator.compiler.rows import Rows
-from postwarden_operator.compiler.sources import join
-from postwarden_operator.compiler.table import Shard, shards_of
+from postwarden_operator.compiler.segment import Segment
+from postwarden_operator.compiler.sources import join, text_of
 from postwarden_operator.policy.vocabulary import ListFormat
 
 
@@ -54,74 +56,106 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-class Parsed:
-    """Sources of Plain lists that were parsed: the rows, and how many lines there are. Those not used for longest are forgotten."""
+class Lists:
+    """Lists that were compiled, and their sources: what did not change is not done again. Those not used for longest are forgotten."""
 
     def __init__(self, most_rows: int) -> None:
-        """most_rows: of all sources together that are kept."""
+        """most_rows: of all sources together that are kept, and of all tables."""
         self._most_rows = most_rows
-        self._known: OrderedDict[tuple[str, int], tuple[Rows, int]] = OrderedDict()
+        self._sources: OrderedDict[tuple[str, int], tuple[str, PlainText]] = OrderedDict()
+        self._tables: OrderedDict[_Identity, dict[int, IntervalTable]] = OrderedDict()
 
-    def parse(self, source: ListSource, action: int) -> tuple[Rows, int] | None:
-        """None where it has errors. Raises BadList where it can't be read at all."""
-        key = source.digest, action
-        if (known := self._known.get(key)) is not None:
-            self._known.move_to_end(key)
-            return known
-        lines = join([(source.name, source.content)]).lines
-        rows, errors = parse_lines(lines, action)
-        if errors:
-            return None
-        self._known[key] = rows, len(lines)
-        while (
-            sum(_count(rows) for rows, _ in self._known.values()) > self._most_rows and len(self._known) > 1
-        ):
-            self._known.popitem(last=False)
-        return rows, len(lines)
-
-
-def _count(rows: Rows) -> int:
-    return len(rows.ipv4) + len(rows.ipv6)
-
-
-def compile_list(text: ListText, parsed: Parsed | None = None) -> CompiledList:
-    """Raises BadList."""
-    if text.format is ListFormat.PLAIN:
-        return compiled_rows(_plain(text, parsed if parsed is not None else Parsed(0)))
-    # A dunno line of Postfix's table goes on with the next rule, where a rule's own Dunno ends the search.
-    joined = join([(source.name, source.content) for source in text.sources])
-    return compiled_rows(parse_postfix_cidr(joined), left_out=pb.ACCESS_ACTION_DUNNO)
-
-
-def _plain(text: ListText, parsed: Parsed) -> Rows:
-    rows, lines_before = Rows(), 0
-    for source in text.sources:
-        found = parsed.parse(source, text.action)
-        if found is None:
-            break
+    def compile(self, text: ListText, known: Container[str] = ()) -> CompiledList:
+        """known: hashes of blobs that are left out of what is given. Raises BadList."""
+        # A dunno line of Postfix's table goes on with the next rule, where a rule's own Dunno ends the search.
+        plain = text.format is ListFormat.PLAIN
+        segments, left_out = (self._plain(text), None) if plain else (_postfix(text), pb.ACCESS_ACTION_DUNNO)
+        identity = text.format, text.action, tuple(source.name for source in text.sources)
+        before = self._tables.pop(identity, {})
+        tables: dict[int, IntervalTable] = {}
+        blobs: dict[str, BlobContent] = {}
         for version in (4, 6):
-            rows.of(version).extend(found[0].of(version), lines_before=lines_before)
-        lines_before += found[1]
-    else:
-        if _count(rows):
-            return rows
-    # All that is wrong, of all sources.
-    return parse_plain(join([(source.name, source.content) for source in text.sources]), text.action)
+            tables[version], new = table_of(
+                segments, version, left_out=left_out, before=before.get(version), has=known.__contains__
+            )
+            blobs.update((blob.hash, blob) for blob in new)
+        self._tables[identity] = tables
+        _forget(self._tables, _rows_of, self._most_rows)
+        return CompiledList(_named(tables), blobs)
+
+    def _plain(self, text: ListText) -> list[Segment]:
+        """No line depends on another: each source is parsed by itself."""
+        segments = []
+        for source in text.sources:
+            found = self._parsed(source, text.action)
+            if found is None:
+                break
+            segments.append(found)
+        else:
+            if any(map(len, segments)):
+                return segments
+        # All that is wrong, of all sources.
+        joined = join([(source.name, source.content) for source in text.sources])
+        return [Segment(parse_plain(joined, text.action), len(joined.lines))]
+
+    def _parsed(self, source: ListSource, action: int) -> Segment | None:
+        """None where it has errors, or can't be read at all."""
+        key = source.name, action
+        digest, before = self._sources.pop(key, ("", None))
+        if before is None or digest != source.digest:
+            text = text_of(source.content)
+            before = None if text is None else parse_text(text, action, before)
+            if before is None:
+                return None
+        self._sources[key] = source.digest, before
+        _forget(self._sources, lambda each: len(each[1].segment), self._most_rows)
+        return before.segment
 
 
-def compiled_rows(rows: Rows, *, left_out: int | None = None) -> CompiledList:
+_Identity = tuple[ListFormat, int, tuple[str, ...]]
+"""Of a list, whatever its content: format, action, and the names of its sources."""
+
+
+def _rows_of(tables: Mapping[int, IntervalTable]) -> int:
+    return sum(len(table.rows) for table in tables.values())
+
+
+_Key = TypeVar("_Key")
+_Kept = TypeVar("_Kept")
+
+
+def _forget(kept: OrderedDict[_Key, _Kept], rows_of: Callable[[_Kept], int], most_rows: int) -> None:
+    """The oldest, until there are no more rows than that; the newest stays."""
+    rows = sum(map(rows_of, kept.values()))
+    while rows > most_rows and len(kept) > 1:
+        _, oldest = kept.popitem(last=False)
+        rows -= rows_of(oldest)
+
+
+def compile_list(text: ListText) -> CompiledList:
+    """From nothing. Raises BadList."""
+    return Lists(0).compile(text)
+
+
+def _postfix(text: ListText) -> list[Segment]:
+    joined = join([(source.name, source.content) for source in text.sources])
+    return [Segment(parse_postfix_cidr(joined), len(joined.lines))]
+
+
+def compiled_rows(rows: Rows) -> CompiledList:
     """Rows of which the first match wins, as a table."""
-    shards = {version: shards_of(flatten(rows.of(version), left_out=left_out)) for version in (4, 6)}
-    blobs: dict[str, BlobContent] = {
-        shard.blob.hash: shard.blob for each in shards.values() for shard in each
-    }
-    return CompiledList(_named(shards), blobs)
+    made = {version: table_of([Segment(rows, 0)], version) for version in (4, 6)}
+    return CompiledList(
+        _named({version: table for version, (table, _) in made.items()}),
+        {blob.hash: blob for _, blobs in made.values() for blob in blobs},
+    )
 
 
-def _named(shards: Mapping[int, list[Shard]]) -> CompiledTable:
+def _named(tables: Mapping[int, IntervalTable]) -> CompiledTable:
+    shards = {version: tuple(table.shards.values()) for version, table in tables.items()}
     return CompiledTable(
-        ipv4=tuple(shard.blob.hash for shard in shards[4]),
-        ipv6=tuple(shard.blob.hash for shard in shards[6]),
+        ipv4=tuple(shard.hash for shard in shards[4]),
+        ipv6=tuple(shard.hash for shard in shards[6]),
         ipv4_lines_before=tuple(shard.lines_before for shard in shards[4]),
         ipv6_lines_before=tuple(shard.lines_before for shard in shards[6]),
     )

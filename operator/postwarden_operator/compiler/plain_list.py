@@ -1,8 +1,14 @@
-"""Lists of format Plain: an address or network a line; `#` begins a comment, anywhere; blank lines."""
+"""Lists of format Plain: an address or network a line; `#` begins a comment, anywhere; blank lines.
 
+No line depends on another: of a text that changed only the lines that did are parsed.
+"""
+
+from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from postwarden_operator.compiler.rows import Rows
+from postwarden_operator.compiler.segment import Segment, in_common
 from postwarden_operator.compiler.sources import BadList, JoinedList, LineError
 from postwarden_operator.policy.network import NotANetwork, parse_ipv4, parse_network
 
@@ -40,3 +46,41 @@ def parse_lines(lines: Sequence[str], action: int) -> tuple[Rows, list[LineError
                 rows.ipv6.append((network.first, network.last, action, number))
     rows.ipv4.actions.extend(bytes([action]) * len(rows.ipv4.lines))
     return rows, errors
+
+
+@dataclass(frozen=True, slots=True)
+class PlainText:
+    """A source that was parsed. text: see `text_of`."""
+
+    text: bytes = field(repr=False)
+    segment: Segment
+
+
+def parse_text(text: bytes, action: int, before: PlainText | None) -> PlainText | None:
+    """What `parse_lines` finds. before: the same source as it was; lines that it has at its start and end are not parsed again. None where
+    there are errors."""
+    if before is None:
+        before = PlainText(b"", Segment(Rows(), 0))
+    start, end = _whole_lines(before.text, text)
+    rows, errors = parse_lines(text[start : len(text) - end].decode().split("\n")[:-1], action)
+    if errors:
+        return None
+    old, lines = before.segment, text.count(b"\n")
+    kept = text.count(b"\n", 0, start)
+    replaced = old.lines - text.count(b"\n", len(text) - end)
+    made = Rows()
+    for version in (4, 6):
+        columns, source = made.of(version), old.rows.of(version)
+        columns.extend(source.cut(0, bisect_right(source.lines, kept)))
+        columns.extend(rows.of(version), lines_before=kept)
+        after = source.cut(bisect_right(source.lines, replaced), len(source))
+        columns.extend(after, lines_before=lines - old.lines)
+    return PlainText(text, Segment(made, lines))
+
+
+def _whole_lines(one: bytes, other: bytes) -> tuple[int, int]:
+    """Bytes at the start and at the end of both that are the same."""
+    most = min(len(one), len(other))
+    start = one.rfind(b"\n", 0, in_common(one, other, most)) + 1
+    end = in_common(one[::-1], other[::-1], most - start)
+    return start, len(one) - one.index(b"\n", len(one) - end) - 1 if end else 0

@@ -4,6 +4,7 @@ Contract: sources are joined before they are parsed, so an `if` of one may end i
 break gets one. gzip is known by its first bytes, which no UTF-8 text has.
 """
 
+import codecs
 import zlib
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -85,6 +86,16 @@ def join(sources: Sequence[tuple[str, bytes]]) -> JoinedList:
 
 class _Unpackable(ValueError):
     pass
+
+
+def text_of(content: bytes) -> bytes | None:
+    """A source as UTF-8 text without a byte order mark, each line with a line break at its end. None where it is none: `join` says why."""
+    try:
+        text = _unpack(content).removeprefix(codecs.BOM_UTF8)
+        text.decode()
+    except (UnicodeDecodeError, _Unpackable):
+        return None
+    return text + b"\n" if text and not text.endswith(b"\n") else text
 
 
 def unpacked_size(content: bytes, most: int) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from postwarden_operator.compiler.content import BlobContent
-from postwarden_operator.compiler.rows import ADDRESS_BITS, Columns
+from postwarden_operator.compiler.rows import ADDRESS_BITS, Columns, moved
 
 FORMATS = {4: "iv4/1", 6: "iv6/1"}
 """By IP version."""
@@ -35,49 +35,58 @@ _LOW_64 = (1 << 64) - 1
 
 
 class Shard(NamedTuple):
-    """lines_before: what is to be added to its rows' lines, but to line 0."""
+    """lines_before: what is to be added to its rows' lines, but to line 0. highest: the highest of these lines."""
 
-    blob: BlobContent
+    hash: str
+    format: str
     lines_before: int
+    highest: int
 
 
-def shards_of(rows: Columns) -> list[Shard]:
-    """The table of flattened rows: one shard, several, or (of no rows) none."""
-    if len(rows) <= MOST_ROWS[rows.version]:
-        return [Shard(_blob(rows), 0)] if len(rows) else []
-    return [_shard(piece) for piece in _pieces(rows)]
+class Piece(NamedTuple):
+    """Of a table: the addresses from `low` on that differ in their last `bits`; its rows are those from start up to end."""
+
+    low: int
+    bits: int
+    start: int
+    end: int
+
+    @property
+    def high(self) -> int:
+        """The last of its addresses."""
+        return self.low + (1 << self.bits) - 1
 
 
-def _pieces(rows: Columns) -> Iterator[Columns]:
-    """By halves of the addresses, as long as a half has too many rows. A row that lies across a border is in both pieces."""
+def pieces(rows: Columns) -> Iterator[Piece]:
+    """By halves of the addresses, as long as a half has too many rows. A row that lies across a border is in both pieces. None is empty."""
     most = MOST_ROWS[rows.version]
-    waiting = [(0, ADDRESS_BITS[rows.version], 0, len(rows))]
+    waiting = [Piece(0, ADDRESS_BITS[rows.version], 0, len(rows))]
     while waiting:
-        low, bits, start, end = waiting.pop()
+        piece = waiting.pop()
+        low, bits, start, end = piece
         if end - start <= most:
             if start < end:
-                piece = rows.cut(start, end)
-                piece.firsts[0] = max(piece.firsts[0], low)
-                piece.lasts[-1] = min(piece.lasts[-1], low + (1 << bits) - 1)
                 yield piece
             continue
         middle = low + (1 << bits - 1)
         border = bisect_left(rows.firsts, middle, start, end)
         crosses = border > start and rows.lasts[border - 1] >= middle
-        waiting.append((middle, bits - 1, border - 1 if crosses else border, end))
-        waiting.append((low, bits - 1, start, border))
+        waiting.append(Piece(middle, bits - 1, border - 1 if crosses else border, end))
+        waiting.append(Piece(low, bits - 1, start, border))
 
 
-def _shard(rows: Columns) -> Shard:
-    before = min(rows.lines) - 1
-    if before > 0:
-        rows.lines = array("I", [line - before for line in rows.lines])
-    return Shard(_blob(rows), max(before, 0))
-
-
-def _blob(rows: Columns) -> BlobContent:
-    data = encode(rows)
-    return BlobContent(hashlib.sha256(data).hexdigest(), FORMATS[rows.version], data)
+def shard(rows: Columns, piece: Piece) -> tuple[Shard, BlobContent]:
+    """A piece of these rows as it goes over the wire."""
+    cut = rows.cut(piece.start, piece.end)
+    cut.firsts[0] = max(cut.firsts[0], piece.low)
+    cut.lasts[-1] = min(cut.lasts[-1], piece.high)
+    highest = max(cut.lines)
+    # A table of one shard counts as the list does.
+    before = max(min(cut.lines) - 1, 0) if piece.bits < ADDRESS_BITS[rows.version] else 0
+    cut.lines = moved(cut.lines, -before)
+    data = encode(cut)
+    blob = BlobContent(hashlib.sha256(data).hexdigest(), FORMATS[rows.version], data)
+    return Shard(blob.hash, blob.format, before, highest), blob
 
 
 def encode(rows: Columns) -> bytes:

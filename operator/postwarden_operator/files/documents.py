@@ -57,6 +57,11 @@ class Document:
         metadata = self.body.get("metadata")
         return str(metadata.get(field) or "") if isinstance(metadata, Mapping) else ""
 
+    def bare(self) -> "Document":
+        """Without its content."""
+        identity = {field: self.body[field] for field in ("kind", "metadata") if field in self.body}
+        return dataclasses.replace(self, body=identity)
+
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace}/{self.name}" if self.name else f"document {self.number}"
 

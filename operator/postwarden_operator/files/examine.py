@@ -12,7 +12,7 @@ from pathlib import Path
 from postwarden.screening.v1 import screening_pb2 as pb
 
 from postwarden_operator.files.events import NothingUsable
-from postwarden_operator.files.folder import Unreadable, read
+from postwarden_operator.files.folder import Folder, Unreadable
 from postwarden_operator.files.selection import first_by_name
 from postwarden_operator.reconcile.compilation import Compiler
 from postwarden_operator.reconcile.plan import plan
@@ -34,7 +34,7 @@ class Examined:
 def examine(paths: Sequence[Path]) -> tuple[Examined, ...]:
     """Raises NothingUsable where the files can't be read or hold no policy."""
     try:
-        objects = read(paths, secrets.token_bytes(32))
+        objects = Folder(paths, secrets.token_bytes(32)).read()
     except Unreadable as error:
         raise NothingUsable(error.errors) from error
     pod = Pod(uid="pod", namespace="default", name="pod", labels={}, screened=True)

@@ -26,7 +26,7 @@ from postwarden_operator.files.events import (
     Selected,
     Served,
 )
-from postwarden_operator.files.folder import Objects, Signature, Unreadable, read, signature
+from postwarden_operator.files.folder import Folder, Objects, Signature, Unreadable, signature
 from postwarden_operator.files.selection import first_by_name
 from postwarden_operator.reconcile.compilation import Compiler
 from postwarden_operator.reconcile.loop import Debounce, Reconciler
@@ -71,7 +71,7 @@ class FilesOperator:
         self._poll_interval = poll_interval
         self._report = report
         self._token = secrets.token_urlsafe(32)
-        self._salt = secrets.token_bytes(32)
+        self._files = Folder(paths, secrets.token_bytes(32))
         self._registry = Registry(self)
         self._telemetry = None if telemetry is None else Telemetry(telemetry)
         self._compiler = Compiler(strict=True)
@@ -99,7 +99,7 @@ class FilesOperator:
         """Read the files; the policy that will be in force. Raises NothingUsable."""
         self._seen = signature(self._paths)
         try:
-            self._objects = read(self._paths, self._salt)
+            self._objects = self._files.read()
         except Unreadable as error:
             raise NothingUsable(error.errors) from error
         result = plan(self._objects.world(POD), self._compiler, first_by_name)
@@ -212,7 +212,7 @@ class FilesOperator:
 
     async def _take_edit(self) -> None:
         try:
-            self._objects = await asyncio.to_thread(read, self._paths, self._salt)
+            self._objects = await asyncio.to_thread(self._files.read)
             self._edit_problems = []
         except Unreadable as error:
             self._edit_problems = [Problem(text) for text in error.errors]

@@ -1,7 +1,7 @@
 """A process of its own in which large lists are compiled: a million lines cost a second, for which the loop that serves all sidecars
 must not stop.
 
-Contract: one process, started with the first list that needs it and kept, for it remembers the sources that it has parsed. One that
+Contract: one process, started with the first list that needs it and kept, for it remembers what it has compiled. One that
 dies is started again and the list tried once more; a list that kills it twice is ProcessLost. It ends with its parent, however that
 ends. Spawned and not forked: gRPC's threads do not survive a fork.
 """
@@ -16,13 +16,13 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-from postwarden_operator.compiler import BlobContent, CompiledList, ListText, Parsed, compile_list
+from postwarden_operator.compiler import BlobContent, CompiledList, Lists, ListText
 
 LONGEST = 120.0
 """Seconds for one list: ten times what the largest that a policy can name was measured to take."""
 
 REMEMBERED_ROWS = 4_000_000
-"""Rows of parsed sources that the process keeps: some 50 MB."""
+"""Rows of parsed sources that the process keeps, and of tables: some 60 MB each."""
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class ListProcess:
 
 # --- in the process
 
-_parsed = Parsed(REMEMBERED_ROWS)
+_lists = Lists(REMEMBERED_ROWS)
 
 
 def _begin() -> None:
@@ -114,7 +114,4 @@ def _end_with_parent() -> None:
 
 
 def _compile(text: ListText, known: frozenset[str]) -> CompiledList:
-    made = compile_list(text, _parsed)
-    return CompiledList(
-        made.table, {digest: blob for digest, blob in made.blobs.items() if digest not in known}
-    )
+    return _lists.compile(text, known)

@@ -35,6 +35,9 @@ _ADDRESS = struct.Struct(
 MAX_QUESTION = MAX_NAME + len(_TYPE_CLASS)
 _NUMBER = struct.Struct("!I")
 _OWN_ADDRESS = _TO_QUESTION + _TYPE_CLASS
+MAX_REMEMBERED = (
+    1024  # replies of the common kind; a list has a handful of addresses, and a TTL that a cache counts down
+)
 
 
 class MalformedReply(ValueError):
@@ -49,6 +52,10 @@ class Reply(NamedTuple):
     truncated: bool
     addresses: tuple[bytes, ...]
     ttl: int | None
+
+
+# What lists say of those they have, by all that it is read from: the header behind the id, and one record. They say the same of most.
+_remembered: dict[bytes, Reply] = {}
 
 
 @lru_cache(maxsize=1024)
@@ -107,10 +114,14 @@ def decode_reply(packet: bytes, identifier: int, asked: bytes) -> Reply | None:
     one is still to be waited for. Raises MalformedReply."""
     if len(packet) < _HEADER.size:
         return None
+    end = _HEADER.size + len(asked)
+    said = packet[2 : _HEADER.size] + packet[end : end + _ADDRESS.size]
+    known = _remembered.get(said)
+    if known is not None and identifier_of(packet) == identifier and packet.startswith(asked, _HEADER.size):
+        return known
     number, flags, questions, answers, authorities, _ = _HEADER.unpack_from(packet)
     if number != identifier or questions != 1 or flags & (_RESPONSE | _OPCODE) != _RESPONSE:
         return None
-    end = _HEADER.size + len(asked)
     # A label's length is below 'A', so that case is folded in letters only.
     if not packet.startswith(asked, _HEADER.size) and packet[_HEADER.size : end].lower() != asked.lower():
         return None
@@ -120,7 +131,10 @@ def decode_reply(packet: bytes, identifier: int, asked: bytes) -> Reply | None:
     if answers == 1 and rcode == NOERROR and len(packet) >= end + _ADDRESS.size:
         begin, ttl, size, address = _ADDRESS.unpack_from(packet, end)
         if begin == _OWN_ADDRESS and size == 4:  # what lists say; `_read` would find the same
-            return Reply(NOERROR, False, (address,), _seconds(ttl))
+            if len(_remembered) >= MAX_REMEMBERED:
+                _remembered.clear()
+            reply = _remembered[said] = Reply(NOERROR, False, (address,), _seconds(ttl))
+            return reply
     elif rcode not in (NOERROR, NXDOMAIN):
         return Reply(rcode, False, (), None)
     try:

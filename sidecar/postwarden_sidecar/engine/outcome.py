@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from postwarden_sidecar.checks import access, dnsbl, pregreet
 from postwarden_sidecar.checks.deep import TESTS as DEEP_TESTS
 from postwarden_sidecar.engine.actions import Endpoints
@@ -70,10 +72,15 @@ def envelope(rules: Rules) -> tuple[str, str]:
 
 
 def _let_through(screening: Screening, rules: Rules | None) -> str:
-    """The test that let the client through; of several the greeting test, if it was on."""
+    """The test that let the client through."""
     if screening.verdict is Verdict.ALLOWLISTED:
         return access.TEST
     if screening.verdict not in (Verdict.PASS_OLD, Verdict.PASS_NEW) or rules is None:
         return ""
     passed = screening.passed or screening.facts.passes
+    return first_passed(passed)
+
+
+def first_passed(passed: Mapping[str, float]) -> str:
+    """Of tests that a client passed, the one to be named: the greeting test, if it was on."""
     return next((test for test in _ORDER if test in passed), "")

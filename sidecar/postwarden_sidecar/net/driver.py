@@ -21,6 +21,7 @@ from postwarden_sidecar.net.descriptors import Descriptors
 from postwarden_sidecar.net.early_lane import EarlyLane, Newcomer
 from postwarden_sidecar.net.environment import Environment, Host
 from postwarden_sidecar.net.express import ExpressLane
+from postwarden_sidecar.net.known_lane import KnownLane
 from postwarden_sidecar.net.listener import listening_name
 from postwarden_sidecar.net.loop import Loop, fail
 from postwarden_sidecar.net.metering import Meter
@@ -71,6 +72,7 @@ class Driver:
             timeouts or Timeouts(),
         )
         self._express = ExpressLane(self._environment)
+        self._known = KnownLane(self._environment)
         self._early = EarlyLane(self._environment, self._begin_late)
         self._session_ended = self._ended  # one bound method for all
         self._sessions: list[Session] = []  # each knows its place: a set takes ten times as much for each
@@ -85,7 +87,8 @@ class Driver:
     @property
     def open_connections(self) -> int:
         """Clients in screening, dialogue or hand-off, and those handed over whose descriptor is here still."""
-        return len(self._sessions) + len(self._transfers) + self._early.open_connections
+        waiting = self._known.open_connections + self._early.open_connections
+        return len(self._sessions) + len(self._transfers) + waiting
 
     @property
     def descriptors(self) -> Descriptors:
@@ -147,9 +150,10 @@ class Driver:
         family, kind, local = listener.family, listener.type, listening_name(listener)
         wall = time.time()
         self._express.begin_batch(family, local, wall)
+        self._known.begin_batch(family, local, wall)
         self._early.begin_batch(family, local, wall)
-        draining = self._drained is not None
         self._occupancy.look_around()
+        turned_away = self._drained is not None
         for count in range(ACCEPT_BATCH):
             if not self._has_room():
                 return count
@@ -167,7 +171,9 @@ class Driver:
             try:
                 if self._express.take(descriptor, address, port):
                     continue
-                if not draining and self._early.take(descriptor, address, port):
+                if not turned_away and (
+                    self._known.take(descriptor, address, port) or self._early.take(descriptor, address, port)
+                ):
                     continue
                 client = socket.socket(family, kind, 0, descriptor)
             except Exception:  # as in `_begin`
@@ -271,6 +277,7 @@ class Driver:
         now = self._loop.now
         self._meter.beat(now)
         self._express.renew()
+        self._known.renew()
         self._early.renew()
         rules = self._environment.host.context().rules
         self._occupancy.settle(None if rules is None else rules.limits)
@@ -316,4 +323,5 @@ class Driver:
         for transfer in self._transfers:
             transfer.close()
         self._transfers.clear()
+        self._known.close()
         self._early.close()

@@ -24,7 +24,8 @@ class Occupancy:
         self.cells = cells
         self.clients: dict[str, int] = {}  # connections by client; ours alone
         self.unoffered = Unoffered()
-        self._page = page
+        self._screening, self._upstream = page.column(SCREENING), page.column(UPSTREAM)
+        self._decisions = page.column(STRESS)
         self._announce = announce
         # In other workers' hands and stress, as last looked at; only in the turn in which that was.
         self._known = False
@@ -39,8 +40,8 @@ class Occupancy:
     def look_around(self) -> None:
         """Before a batch of clients: how full the others are. They go on meanwhile, for a millisecond or two."""
         cells = self.cells
-        self._screening_elsewhere = self._page.total(SCREENING) - cells[_SCREENING]
-        self._upstream_elsewhere = self._page.total(UPSTREAM) - cells[_UPSTREAM]
+        self._screening_elsewhere = sum(self._screening) - cells[_SCREENING]
+        self._upstream_elsewhere = sum(self._upstream) - cells[_UPSTREAM]
         self._stressed = self._stress
         self._known = True
 
@@ -69,18 +70,36 @@ class Occupancy:
             self.unoffered.to(client),
         )
 
+    def pass_on(self, client: str) -> None:
+        """A client (address, cut to limits.prefix_*) went to the MTA at once, and counts until `passed_on`."""
+        self.cells[_UPSTREAM] += 1
+        self.count(client, 1)
+
+    def passed_on(self, client: str) -> None:
+        """The MTA has taken it."""
+        self.cells[_UPSTREAM] -= 1
+        self.count(client, -1)
+
+    def count(self, client: str, change: int) -> None:
+        """Connections of this client that come or go."""
+        left = self.clients.get(client, 0) + change
+        if left > 0:
+            self.clients[client] = left
+        else:
+            self.clients.pop(client, None)
+
     def settle(self, limits: Limits | None) -> None:
         """Once a turn: stress ends when enough connections have left, or when no limit is left to be near to."""
         self._known = False
         if self._stress:
-            screening = self._page.total(SCREENING)
+            screening = sum(self._screening)
             if limits is None or _ends(limits, screening):
                 self._change(False, screening)
 
     @property
     def _stress(self) -> bool:
         """What was decided last, by whichever worker."""
-        return bool(self._page.newest(STRESS) & 1)
+        return bool(max(self._decisions) & 1)
 
     def _change(self, on: bool, screening: int) -> bool:
         self.cells[_STRESS] = time.monotonic_ns() * 2 + on
@@ -116,9 +135,8 @@ class Presence:
 
         client: its address, cut to limits.prefix_*."""
         if self._client != client:
-            clients = self._occupancy.clients
             self._client = client
-            clients[client] = clients.get(client, 0) + 1
+            self._occupancy.count(client, 1)
         return self._occupancy.load(self._limits, client)
 
     def __call__(self, client: str) -> Load:
@@ -157,8 +175,4 @@ class Presence:
         if cell is not None:
             occupancy.cells[cell] += 1
         if self._client is not None and (before is None or cell is None):
-            left = occupancy.clients.get(self._client, 0) + (1 if before is None else -1)
-            if left > 0:
-                occupancy.clients[self._client] = left
-            else:
-                occupancy.clients.pop(self._client, None)
+            occupancy.count(self._client, 1 if before is None else -1)

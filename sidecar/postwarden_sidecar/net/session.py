@@ -236,7 +236,11 @@ class Session:
     def _watch(self) -> None:
         """Watch for what the engine wants, and for its deadline."""
         loop, engine, client = self._environment.loop, self._engine, self._client
-        loop.watch(client.owned.fileno(), self, client.events(engine.interest))
+        try:
+            loop.watch(client.owned.fileno(), self, client.events(engine.interest))
+        except OSError:  # no memory, or too many are watched (epoll_ctl(2)): nobody would tell when to go on
+            fail(self)
+            return
         when = engine.next_deadline()
         loop.set_deadline(self, client.deadline(when, loop.now, self._environment.timeouts.flush))
         if engine.stage != self._stage:

@@ -140,6 +140,10 @@ class Worker:
         else:
             answer({})
 
+    def remembered(self, key: str) -> Mapping[str, float]:
+        """See Passes."""
+        return self._passes.remembered(key)
+
     def store_pass(self, key: str, expiries: Mapping[str, float]) -> None:
         """See Passes."""
         if self._control_open:
