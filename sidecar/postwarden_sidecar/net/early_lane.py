@@ -137,8 +137,7 @@ class EarlyLane:
             return  # drained meanwhile
         try:
             if expiries or not self._drop(newcomer):
-                self._leave(newcomer)
-                self._begin(newcomer, expiries)
+                self._give(newcomer, expiries)
         except Exception:
             self._fail(newcomer)
 
@@ -164,6 +163,10 @@ class EarlyLane:
         environment.host.record(record)
         return True
 
+    def _give(self, newcomer: Newcomer, known: Mapping[str, float] | None) -> None:
+        self._leave(newcomer)
+        self._begin(newcomer, known)
+
     def _leave(self, newcomer: Newcomer) -> None:
         """It is no longer the lane's."""
         self._asking.remove(newcomer)
@@ -187,8 +190,10 @@ class EarlyLane:
     def shut_down(self) -> None:
         """The worker drains: all get a session, that turns them away."""
         for newcomer in list(self._asking):
-            self._leave(newcomer)
-            self._begin(newcomer, None)
+            try:
+                self._give(newcomer, None)
+            except Exception:
+                self._fail(newcomer)
 
     def close(self) -> None:
         """End at once, without a word."""
