@@ -22,7 +22,7 @@ from postwarden_sidecar.net.early_lane import EarlyLane, Newcomer
 from postwarden_sidecar.net.environment import Environment, Host
 from postwarden_sidecar.net.express import ExpressLane
 from postwarden_sidecar.net.known_lane import KnownLane
-from postwarden_sidecar.net.listener import listening_name
+from postwarden_sidecar.net.listener import Listener, described
 from postwarden_sidecar.net.loop import Loop, fail
 from postwarden_sidecar.net.metering import Meter
 from postwarden_sidecar.net.neighbours import Moved, Neighbours
@@ -56,7 +56,7 @@ class Driver:
         self.deadline: float | None = None
         self.queued_at: float | None = None
         self._loop = loop
-        self._listeners = {index: listener}  # ours first, then those of workers that are out
+        self._listeners = {index: described(listener)}  # ours first, then those of workers that are out
         self._index = index
         self._descriptors = Descriptors(limit)
         self._meter = Meter(cells)
@@ -109,13 +109,13 @@ class Driver:
         """Take the clients of a worker that is out, too. The socket is taken over."""
         self.accept_no_more(index)
         listener.setblocking(False)
-        self._listeners[index] = listener
+        self._listeners[index] = described(listener)
         self._watch_listeners()
 
     def accept_no_more(self, index: int) -> None:
         """That worker is back."""
         if index != self._index and (listener := self._listeners.pop(index, None)) is not None:
-            self._loop.close(listener)
+            self._loop.close(listener.owned)
 
     def drain(self, timeout: float, drained: Callable[[], None]) -> None:
         """Turn away new clients and those in our dialogue with 421; let relays go on for `timeout` seconds;
@@ -136,18 +136,18 @@ class Driver:
     def handle_events(self, fd: int, events: int) -> None:
         """Clients wait."""
         for listener in list(self._listeners.values()):
-            if listener.fileno() == fd:
+            if listener.owned.fileno() == fd:
                 self._accept(listener)
 
     def _watch_listeners(self) -> None:
         mask = select.EPOLLIN if self._accepting and not self._pause.active else 0
         for listener in self._listeners.values():
-            self._loop.watch(listener.fileno(), self, mask)
+            self._loop.watch(listener.owned.fileno(), self, mask)
         self.neighbours.watch(not self._pause.active)
 
-    def _accept(self, listener: socket.socket) -> int:
+    def _accept(self, listener: Listener) -> int:
         """Take a batch; how many."""
-        family, kind, local = listener.family, listener.type, listening_name(listener)
+        owned, family, kind, local = listener
         wall = time.time()
         self._express.begin_batch(family, local, wall)
         self._known.begin_batch(family, local, wall)
@@ -159,7 +159,7 @@ class Driver:
                 return count
             try:
                 # accept() would make an object of the socket, at three times the price, before it is known whether one is needed.
-                descriptor, name = listener._accept()  # type: ignore[attr-defined]  # typeshed leaves it out
+                descriptor, name = owned._accept()  # type: ignore[attr-defined]  # typeshed leaves it out
             except (BlockingIOError, InterruptedError):
                 return count
             except OSError as error:
