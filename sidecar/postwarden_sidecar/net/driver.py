@@ -57,6 +57,7 @@ class Driver:
         self.queued_at: float | None = None
         self._loop = loop
         self._listeners = {index: listener}  # ours first, then those of workers that are out
+        self._commons: dict[socket.socket, tuple[int, int, tuple[str, int] | None]] = {}
         self._index = index
         self._descriptors = Descriptors(limit)
         self._meter = Meter(cells)
@@ -115,6 +116,7 @@ class Driver:
     def accept_no_more(self, index: int) -> None:
         """That worker is back."""
         if index != self._index and (listener := self._listeners.pop(index, None)) is not None:
+            self._commons.pop(listener, None)
             self._loop.close(listener)
 
     def drain(self, timeout: float, drained: Callable[[], None]) -> None:
@@ -145,9 +147,17 @@ class Driver:
             self._loop.watch(listener.fileno(), self, mask)
         self.neighbours.watch(not self._pause.active)
 
+    def _common(self, listener: socket.socket) -> tuple[int, int, tuple[str, int] | None]:
+        """Family, kind and address of a listening socket, which are those of its clients: asked for once, and not each turn (5 us)."""
+        known = self._commons.get(listener)
+        if known is None:
+            known = int(listener.family), int(listener.type), listening_name(listener)
+            self._commons[listener] = known
+        return known
+
     def _accept(self, listener: socket.socket) -> int:
         """Take a batch; how many."""
-        family, kind, local = listener.family, listener.type, listening_name(listener)
+        family, kind, local = self._common(listener)
         wall = time.time()
         self._express.begin_batch(family, local, wall)
         self._known.begin_batch(family, local, wall)
