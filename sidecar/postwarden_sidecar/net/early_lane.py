@@ -206,7 +206,7 @@ def _say(client: socket.SocketType, reply: bytes) -> None:
     """And nothing more; what has come meanwhile is discarded."""
     try:
         say_last(client, reply)
+        if input_waits(client):
+            discard_input(client)
     except OSError:  # it was reset: that changes nothing of the verdict
         return
-    if input_waits(client):
-        discard_input(client)
