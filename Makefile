@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# A file's tests stay together, for many share a server that is dear to start. The end-to-end tests mostly wait: two at a time take
-# 0.6 of the time on two cores; more than four would only start more API servers.
+# A file's tests stay together, for many share a server that is dear to start. The end-to-end tests mostly wait: they have one process
+# more than there are cores (e2e/harness/distribution.py); more than four would only start more API servers.
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
 SECONDS ?= 60

@@ -2,7 +2,7 @@
 
 from harness.cluster_fixtures import api_server, kubernetes_binaries, namespace, pytest_collection_finish
 from harness.collector import otel_collector
-from harness.distribution import pytest_xdist_make_scheduler
+from harness.distribution import pytest_xdist_auto_num_workers, pytest_xdist_make_scheduler
 from harness.failure_logs import pytest_runtest_makereport
 from harness.jaeger import jaeger
 from harness.mail_cluster_fixtures import friend, mail_service, zombie
@@ -37,6 +37,7 @@ __all__ = [
     "pytest_collection_finish",
     "pytest_runtest_makereport",
     "pytest_sessionstart",
+    "pytest_xdist_auto_num_workers",
     "pytest_xdist_make_scheduler",
     "real_cluster",
     "replica_pair",

@@ -3,7 +3,7 @@ addresses: in a network of their own, and announced by PROXY headers of a load b
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,8 @@ class Article:
     network: MailNetwork
     announced: bool
     now: str
+    began: dict[tuple[str, int], int] = field(default_factory=dict)
+    """How many lines the log had before a client came: an earlier one may have had its port."""
 
     def use(self, action: str, log_format: str) -> None:
         """Edit the policy, unless it says so already."""
@@ -78,25 +80,43 @@ class Article:
 
     def connect(self, address: str) -> Client:
         """A connection that the sidecar takes for one from that address."""
-        outside = self.network.outside
         if not self.announced:
-            return Client(mx_for(address), self.sidecar.port, source=address, network=outside)
-        client = Client(PUBLIC_MX, self.sidecar.port, source=LOAD_BALANCER, network=outside)
+            return self.connect_itself(address)
+        lines = len(self.sidecar.log())
+        client = Client(PUBLIC_MX, self.sidecar.port, source=LOAD_BALANCER, network=self.network.outside)
         client.send(f"PROXY TCP4 {address} {mx_for(address)} {client.port} 25\r\n".encode())
+        self.began[address, client.port] = lines
         return client
+
+    def connect_itself(self, address: str) -> Client:
+        """With nobody before the sidecar."""
+        lines = len(self.sidecar.log())
+        client = Client(mx_for(address), self.sidecar.port, source=address, network=self.network.outside)
+        self.began[address, client.port] = lines
+        return client
+
+    def log_since(self, client: str, port: int) -> list[str]:
+        """All lines from the moment at which the client came."""
+        return self.sidecar.log()[self.began[client, port] :]
 
     def log_of(self, client: str, port: int, last: str) -> list[str]:
         """The lines about a client, without times and the sidecar's name, once one with `last` is there."""
         who = f"[{client}]:{port}"
-        self.sidecar.wait_for_log(rf"{last}.*\[{client}\]:{port}\b")
-        lines = [line for line in self.sidecar.log() if who in line and "postfix/postscreen[" in line]
-        return [line.partition("]: ")[2] for line in lines]
+
+        def lines() -> list[str] | None:
+            found = [
+                line for line in self.log_since(client, port) if who in line and "postfix/postscreen[" in line
+            ]
+            said = [line.partition("]: ")[2] for line in found]
+            return said if any(line.startswith(last) for line in said) else None
+
+        return poll(lines, 10, self.sidecar.log_text)
 
     def record_of(self, client: str, port: int) -> dict[str, Any]:
         """The line about a client in the JSON log."""
 
         def found() -> dict[str, Any] | None:
-            for line in self.sidecar.log():
+            for line in self.log_since(client, port):
                 if line.startswith("{"):
                     attributes: dict[str, Any] = json.loads(line)
                     if (attributes["client.address"], attributes["client.port"]) == (client, port):
@@ -252,9 +272,9 @@ def test_json_has_one_line_a_client_with_its_verdict_and_the_line_of_the_list(
 def test_an_address_that_is_no_load_balancer_may_not_announce_another(article: Article) -> None:
     """Its PROXY header is talk before the greeting: it would else lift itself out of the list."""
     article.use("Enforce", "PostscreenLegacy")
-    outside, address = article.network.outside, "192.168.254.254"
+    address = "192.168.254.254"
     header = f"PROXY TCP4 {PERMITTED} {mx_for(PERMITTED)} 1234 25\r\n"
-    with Client(mx_for(address), article.sidecar.port, source=address, network=outside) as client:
+    with article.connect_itself(address) as client:
         client.send(header.encode())
         client.line()  # the teaser, if it has not passed that test before
         client.expect("EHLO client.example", 502)  # the header's answer; EHLO's comes next

@@ -17,6 +17,7 @@ from harness.mail_attempt import ENFORCED_WITHIN, first_reply, hears
 from harness.mail_flow import MailFlow
 from harness.mail_sink import MailSink
 from harness.operator_apart import OperatorApart
+from harness.operator_fixtures import alone
 from harness.polling import poll
 from harness.screening_objects import mail_pod, policy, rejecting, wait_for_reasons
 from harness.sidecar_process import SidecarProcess
@@ -72,7 +73,7 @@ class Scene:
 @pytest.fixture(scope="module")
 def running(api_server: ApiServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """All processes, and mail that flows."""
-    with ExitStack() as stack:
+    with alone(), ExitStack() as stack:
         operator = stack.enter_context(OperatorApart(api_server))
         sink = stack.enter_context(MailSink())
         api_server.create_namespace(NAMESPACE)

@@ -10,6 +10,7 @@ from harness.jaeger import Jaeger
 from harness.mail_attempt import last_reply_to_mail
 from harness.mail_flow import MailFlow
 from harness.mail_sink import MailSink
+from harness.operator_fixtures import alone
 from harness.operator_process import OperatorProcess
 from harness.polling import poll
 from harness.postfix import Postfix
@@ -22,8 +23,8 @@ ZOMBIE, FRIEND = "127.66.6.6", "127.0.9.9"
 VICTIM = "victim@example.org"
 SIDECAR = "postwarden-sidecar"
 
-EXPORT_TIMEOUT = 10.0
-"""Seconds until what is sent in batches of one second is there."""
+EXPORT_TIMEOUT = 20.0
+"""Seconds until what is sent in batches of five seconds is there."""
 
 SCREENING = {
     "access": {"myNetworks": [], "rules": [{"action": "Reject", "cidrs": ["127.66.0.0/16"]}]},
@@ -35,7 +36,7 @@ SCREENING = {
 def operator(api_server: ApiServer, otel_collector: OtelCollector) -> Iterator[OperatorProcess]:
     """In place of the shared one: with telemetry."""
     options = [f"--otlp-endpoint={otel_collector.grpc_url}"]
-    with OperatorProcess(api_server, options=options) as started:
+    with alone(), OperatorProcess(api_server, options=options) as started:
         yield started
 
 

@@ -8,6 +8,7 @@ import pytest
 from harness.cluster import ApiServer
 from harness.documented import documented_search
 from harness.jaeger import Jaeger
+from harness.operator_fixtures import alone
 from harness.operator_process import OperatorProcess
 from harness.screening_objects import policy, policy_object, reject, wait_for_reasons
 from harness.sidecar_fixtures import StartSidecar
@@ -28,7 +29,7 @@ COMPLETE = ("policy.change", "reconcile", "compile", *("push", "policy.apply") *
 @pytest.fixture
 def operator(api_server: ApiServer, jaeger: Jaeger) -> Iterator[OperatorProcess]:
     """In place of the shared one: with telemetry."""
-    with OperatorProcess(api_server, options=[f"--otlp-endpoint={jaeger.grpc_url}"]) as started:
+    with alone(), OperatorProcess(api_server, options=[f"--otlp-endpoint={jaeger.grpc_url}"]) as started:
         yield started
 
 

@@ -14,6 +14,7 @@ from harness.cluster import ApiServer
 from harness.mail_attempt import first_reply, hears
 from harness.mail_flow import MailFlow
 from harness.mail_sink import MailSink
+from harness.operator_fixtures import alone
 from harness.operator_process import OperatorProcess
 from harness.screening_objects import conditions, mail_pod, policy, wait_for_reasons
 from harness.sidecar_process import SidecarProcess
@@ -95,7 +96,7 @@ def scene(
 ) -> Iterator[Scene]:
     """Begins with an older operator."""
     api_server.create_namespace(NAMESPACE)
-    with ExitStack() as stack:
+    with alone(), ExitStack() as stack:
         operator = OperatorProcess(api_server)
         newer, operator.program = operator.program, older_programs / "postwarden-operator"
         stack.enter_context(operator)

@@ -97,7 +97,7 @@ def _look_up(settings: Dnsbl, address: str, resolvers: Sequence[SocketAddress]) 
         findings[zone] = finding
 
     try:
-        client.query(address, zones, resolvers, settings.timeout, answered)
+        client.panel(zones, resolvers, settings.timeout).query(address, answered)
         while len(findings) < len(zones) and time.monotonic() < give_up:
             loop.turn()
     finally:

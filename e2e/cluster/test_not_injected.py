@@ -57,7 +57,7 @@ class Namespace:
         """The pod. Raises TimeoutError."""
 
         def pod() -> dict[str, Any]:
-            return self.cluster.get("pod", name, self.name)
+            return self.cluster.pod(name, self.name)
 
         poll(lambda: pod()["status"]["phase"] == "Running", TOLD_WITHIN, lambda: f"{name}: {pod()['status']}")
         found = pod()
@@ -123,10 +123,10 @@ def test_a_pod_that_cannot_be_screened_is_refused_and_its_replica_set_says_why(e
         _, _, reason = golden.wanted["refused"].partition(" can't be screened: ")
 
         def told(name: str = name) -> str:
-            return enabled.kubectl("describe", "replicaset", name)
+            return enabled.cluster.events_of(name, enabled.name)
 
         poll(lambda told=told, reason=reason: reason in told(), TOLD_WITHIN, lambda told=told: told())  # type: ignore[misc]
-        assert f"can't be screened: {reason}" in told()
+        assert f"can't be screened: {reason}" in enabled.kubectl("describe", "replicaset", name)
     assert enabled.kubectl("get", "pods", "--output=name") == ""
 
 
@@ -172,7 +172,7 @@ def test_while_the_webhook_is_down_failure_policy_decides(enabled: Namespace) ->
     cluster.kubectl("scale", *operator, "--replicas=0")
     try:
         poll(
-            lambda: not cluster.kubectl("get", "pods", *selector, "--output=name"),
+            lambda: not cluster.pods(RELEASE_NAMESPACE, "app.kubernetes.io/component=operator"),
             TOLD_WITHIN,
             lambda: cluster.kubectl("get", "pods", *selector),
         )

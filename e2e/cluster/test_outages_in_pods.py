@@ -121,8 +121,8 @@ def test_sidecar_killed(mail_service: MailService, friend: ClientPod) -> None:
 
 
 def restarts(service: MailService, pod: str, kind: str, container: str) -> int:
-    path = f'--output=jsonpath={{.status.{kind}[?(@.name=="{container}")].restartCount}}'
-    return int(service.kubectl("get", "pod", pod, path) or 0)
+    statuses = service.cluster.pod(pod, service.namespace)["status"].get(kind, ())
+    return sum(each["restartCount"] for each in statuses if each["name"] == container)
 
 
 def container_id(service: MailService, pod: str) -> str:

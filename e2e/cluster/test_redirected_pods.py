@@ -113,7 +113,7 @@ def test_the_mta_does_not_start_without_the_rule(redirected: MailService) -> Non
     redirected.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
 
     def told() -> str:
-        return redirected.kubectl("get", "events", "--field-selector=involvedObject.name=unredirected")
+        return redirected.cluster.events_of("unredirected", redirected.namespace)
 
     def listens() -> bool:
         return "listening on" in redirected.kubectl(

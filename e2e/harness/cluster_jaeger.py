@@ -4,12 +4,11 @@ Contract: `ClusterJaeger(cluster)` is deployed by `deploy` and then answers as h
 `ENDPOINT`.
 """
 
-import json
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
-from harness.cluster_client import ClusterClient, KubectlError, wait_for
+from harness.cluster_client import ApiError, ClusterClient, wait_for
 from harness.images import Image, binary_image
 from harness.jaeger import CONFIGURATION, JAEGER, MOST_TRACES, Jaeger
 from harness.toolchain import built
@@ -50,11 +49,9 @@ class ClusterJaeger(Jaeger):
     def _ask(self, path: str, parameters: Mapping[str, str]) -> dict[str, Any]:
         proxy = f"/api/v1/namespaces/{NAMESPACE}/services/jaeger:{QUERY_PORT}/proxy"
         try:
-            answer = self._cluster.kubectl("get", f"--raw={proxy}{path}?{urllib.parse.urlencode(parameters)}")
-        except KubectlError as error:
+            return self._cluster.request("GET", f"{proxy}{path}?{urllib.parse.urlencode(parameters)}")
+        except ApiError as error:
             raise OSError(str(error)) from error
-        found: dict[str, Any] = json.loads(answer)
-        return found
 
 
 def _manifests() -> list[dict[str, Any]]:

@@ -188,20 +188,17 @@ class MailService:
 
     def _address_of(self, name: str) -> str:
         """The pod's; "" until it is ready."""
-        status = json.loads(self.kubectl("get", "pod", name, "--output=json"))["status"]
+        status = self.cluster.pod(name, self.namespace)["status"]
         ready = any(
             each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions", ())
         )
         return str(status["podIP"]) if ready else ""
 
     def _pods(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(
-            self.kubectl("get", "pods", f"--selector=app={self.name}", "--output=json")
-        )["items"]
-        return found
+        return self.cluster.pods(self.namespace, f"app={self.name}")
 
     def _rolled_out(self) -> bool:
-        deployment = json.loads(self.kubectl("get", "deployment", self.name, "--output=json"))
+        deployment = self.cluster.deployment(self.name, self.namespace)
         status = deployment["status"]
         return bool(
             status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]

@@ -5,8 +5,6 @@ through `api`, a TcpGate that listens in there. Partitions drop packets in the k
 """
 
 import json
-import os
-import signal
 import subprocess
 import urllib.error
 import urllib.request
@@ -61,15 +59,6 @@ class OperatorApart(OperatorProcess):
                 return int(answer.status)
         except urllib.error.HTTPError as refusal:
             return refusal.code
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """It does nothing for the length of the block, and its connections stay open."""
-        os.kill(self.process.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(self.process.pid, signal.SIGCONT)
 
     @contextmanager
     def partitioned(self) -> Iterator[None]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from postwarden_sidecar.checks.action import REPLIES, Standing
+from postwarden_sidecar.checks.action import CLEAN, REPLIES, Standing, acted_upon
 from postwarden_sidecar.rules.settings import Action, Mode
 
 IGNORE, ENFORCE, DROP = Action.IGNORE, Action.ENFORCE, Action.DROP
 
 
 def after(mode: Mode, *failures: tuple[str, Action]) -> Standing:
-    standing = Standing()
+    standing = CLEAN
     for test, action in failures:
-        standing.fail(mode, test, action, f"failed {test}")
+        standing = standing.failed(mode, test, action, f"failed {test}")
     return standing
 
 
@@ -77,5 +77,11 @@ def test_under_observe_everything_is_ignored_and_what_would_have_been_is_noted(
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("action", Action)
 def test_the_action_acted_upon_is_told(mode: Mode, action: Action) -> None:
-    acted = Standing().fail(mode, "access", action, "")
-    assert acted is (IGNORE if mode is Mode.OBSERVE else action)
+    assert acted_upon(mode, action) is (IGNORE if mode is Mode.OBSERVE else action)
+
+
+def test_a_failure_leaves_alone_what_others_share() -> None:
+    first = CLEAN.failed(Mode.ENFORCE, "access", ENFORCE, "failed")
+    first.failed(Mode.ENFORCE, "pregreet", DROP, "failed, too")
+    assert (CLEAN.test, CLEAN.refusal) == ("", b"")
+    assert (first.test, first.drop) == ("access", b"")

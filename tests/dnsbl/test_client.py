@@ -41,7 +41,7 @@ class Bench:
             for host, _, port in (server.rpartition(":") for server in servers)
         ]
         self.loop.now = time.monotonic()
-        return self.client.query(address, zones, resolvers, timeout, self.receive)
+        return self.client.panel(zones, resolvers, timeout).query(address, self.receive)
 
     def receive(self, zone: str, finding: Finding, start: float, end: float) -> None:
         assert zone not in self.answers
@@ -118,12 +118,9 @@ def test_parallel_look_ups_of_one_client_share_a_query(bench: Bench) -> None:
         found: list[Finding] = []
 
         def ask() -> Waiting:
-            return bench.client.query(
-                CLIENT,
-                ["bl.example"],
-                [SocketAddress(socket.AF_INET, ("127.0.0.1", server.port))],
-                5.0,
-                lambda _zone, finding, _start, _end: found.append(finding),
+            resolver = SocketAddress(socket.AF_INET, ("127.0.0.1", server.port))
+            return bench.client.panel(["bl.example"], [resolver], 5.0).query(
+                CLIENT, lambda _zone, finding, _start, _end: found.append(finding)
             )
 
         waiting = [ask() for _ in range(5)]

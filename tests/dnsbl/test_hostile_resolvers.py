@@ -41,10 +41,8 @@ class Crowd:
     def ask(self, count: int, ports: list[int], timeout: float) -> list[Waiting]:
         resolvers = [SocketAddress(socket.AF_INET, ("127.0.0.1", port)) for port in ports]
         self.loop.now = time.monotonic()
-        return [
-            self.client.query(f"203.0.{number >> 8}.{number & 255}", ZONES, resolvers, timeout, self.receive)
-            for number in range(count)
-        ]
+        panel = self.client.panel(ZONES, resolvers, timeout)
+        return [panel.query(f"203.0.{number >> 8}.{number & 255}", self.receive) for number in range(count)]
 
     def receive(self, zone: str, finding: Finding, start: float, end: float) -> None:
         self.found.append(finding)

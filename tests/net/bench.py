@@ -102,6 +102,9 @@ class MemoryHost:
     def lookup_pass(self, key: str, answer: Callable[[Mapping[str, float]], None]) -> None:
         answer(self.passes.get(key, {}))
 
+    def remembered(self, key: str) -> Mapping[str, float]:
+        return self.passes.get(key, {})
+
     def store_pass(self, key: str, expiries: Mapping[str, float]) -> None:
         self.passes[key] = dict(expiries)
 
@@ -208,10 +211,14 @@ class Bench:
     def await_idle(self) -> None:
         """Until no connection is open in the driver, nor waits to be accepted: two whole turns see all that was there before."""
         for _ in range(2):
-            turned = threading.Event()
-            self.call(turned.set)
-            assert turned.wait(TIMEOUT)
+            self.await_turn()
         self.wait_for(lambda: self.driver.open_connections == 0)
+
+    def await_turn(self) -> None:
+        """Until what was called before has been called."""
+        turned = threading.Event()
+        self.call(turned.set)
+        assert turned.wait(TIMEOUT)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Until a turn of the loop leaves the condition true."""

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from net.bench import Bench
-from net.handover_scripts import HANDOFFS, MAIL, OK, RCPT, ask, deep_rules, greet, opened, taken
+from net.handover_scripts import GREETING, HANDOFFS, MAIL, OK, RCPT, ask, deep_rules, greet, opened, taken
 from net.scripted_mta import Conversation, Script, ScriptedMta
+from postwarden_sidecar.net.timeouts import Timeouts
 
 Shortage = Callable[[Bench], AbstractContextManager[None]]
 
@@ -98,3 +99,83 @@ def test_without_a_socketpair_smtpd_is_left_alone(tmp_path: Path, monkeypatch: p
         assert ask(client, RCPT) == b"250 2.1.5 first\r\n"
         bench.host.records()
     assert (untouched, script.failures) == ([b""], [])
+
+
+class Watching:
+    """Stands in for a loop's epoll. fails_at: the epoll_ctl(2) that the kernel has no memory for, of those that add a descriptor."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.fails_at = 0
+        self._added = 0
+        self._loop = bench.driver._loop
+        self._epoll = self._loop._epoll
+        self._loop._epoll = self  # type: ignore[assignment]
+
+    def fail_at(self, number: int) -> None:
+        self._added, self.fails_at = 0, number
+
+    def register(self, fd: int, mask: int) -> None:
+        self._added += 1
+        if self._added == self.fails_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._epoll.register(fd, mask)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._epoll, name)
+
+
+@pytest.mark.parametrize("handoff", HANDOFFS)
+def test_a_handed_over_client_that_cannot_be_watched_is_answered_at_once(
+    handoff: str, tmp_path: Path
+) -> None:
+    """Not only when the MTA has had its 30 seconds for the greeting. With Pass smtpd has the client before anything is watched."""
+    heard = []
+    with (
+        ScriptedMta(
+            opened(handoff, lambda conversation: conversation.say(GREETING)), tmp_path / "mta"
+        ) as mta,
+        Bench(mta.target, handoff, timeouts=Timeouts(connect_unix=0.2)) as bench,
+    ):
+        watching = Watching(bench)
+        for number in (1, 2):
+            watching.fail_at(number)
+            with bench.connect() as client:
+                heard.append(client.hear_all())
+        verdicts = [record.verdict for record in bench.host.records(2)]
+    if handoff == "Pass":
+        assert heard == [GREETING] * 2
+    else:
+        assert [each[:4] for each in heard] == [b"421 ", b"421 "]
+        assert verdicts == ["deferred", "deferred"]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("handoff", HANDOFFS)
+def test_a_hand_over_that_cannot_be_watched_is_answered_and_tried_again(
+    handoff: str, number: int, tmp_path: Path
+) -> None:
+    """number: 1 is the client's socket, 2 the MTA's, which has a connection then that says nothing."""
+    scripts = iter([lambda conversation: conversation.hear_all()] * (number - 1) + [opened(handoff, taken())])
+    with (
+        ScriptedMta(lambda conversation: next(scripts)(conversation), tmp_path / "mta") as mta,
+        Bench(mta.target, handoff, deep_rules(), timeouts=Timeouts()) as bench,
+    ):
+        watching = Watching(bench)
+        with bench.connect() as client:
+            greet(client)
+            assert ask(client, MAIL)[:3] == OK[:3]
+            watching.fail_at(number)
+            assert ask(client, RCPT).startswith(b"450 4.3.2 ")
+            assert ask(client, RCPT) == b"250 2.1.5 first\r\n"
+            bench.host.records()
+
+
+def test_a_client_that_cannot_be_watched_any_more_is_let_go() -> None:
+    """It would wait for ever: nobody would tell what it says."""
+    with Bench(rules=deep_rules()) as bench:
+        watching = Watching(bench)
+        watching.fail_at(1)
+        with bench.connect() as client:
+            assert client.hear_all() == b"220-mx.example ESMTP\r\n"
+        (record,) = bench.host.records()
+        assert record.verdict == "error"

@@ -56,7 +56,7 @@ def test_deadlines_taken_back_do_not_stay_in_memory() -> None:
         gone = Recorder()
         loop.set_deadline(gone, loop.now + 3600)
         loop.set_deadline(gone, None)
-    assert len(loop._heap) < 200
+    assert len(loop._deadlines) < 200
     loop.set_deadline(kept, loop.now)
     loop.turn()
     assert kept.told == ["deadline"]

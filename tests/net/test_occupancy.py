@@ -20,7 +20,7 @@ class Pod:
     """Workers that share a page, without processes."""
 
     def __init__(self, workers: int) -> None:
-        self.page = Page.create()
+        self.page = Page.create(workers)
         self.slots = [self.page.slot(index) for index in range(workers)]
         self.said: list[tuple[bool, int]] = []
         self.workers = [

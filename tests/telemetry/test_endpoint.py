@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from postwarden.telemetry.endpoint import OtlpProtocol, Signal, parse_endpoint, wanted_endpoints
 from postwarden.telemetry.resource import from_environment, resource
@@ -86,7 +88,14 @@ def test_a_signals_own_endpoint_goes_before_that_of_all_and_is_used_as_it_is(
     found = wanted_endpoints(common, None, environ)
     assert {signal: endpoint.url + endpoint.path for signal, endpoint in found.items()} == urls
     usual = {**environ, "OTEL_EXPORTER_OTLP_ENDPOINT": common} if common else environ
-    assert wanted_endpoints(None, None, usual) == found
+    by_variable = wanted_endpoints(None, None, usual)
+    assert {signal: replace(each, source="") for signal, each in by_variable.items()} == {
+        signal: replace(each, source="") for signal, each in found.items()
+    }
+    for signal, each in found.items():
+        own = f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT"
+        assert each.source == (own if environ.get(own) else "--otlp-endpoint")
+        assert by_variable[signal].source == (own if environ.get(own) else "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 def test_a_signals_own_protocol_goes_before_that_of_all() -> None:

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from postwarden.telemetry.exporters import Outlet
 from postwarden.telemetry.health import FIRST_PAUSE, LONGEST_PAUSE, Health
 
 
@@ -127,13 +126,13 @@ def test_the_sdks_own_logging_is_left_as_it_was_found(clock: Clock) -> None:
     assert (list(sdk.handlers), sdk.propagate) == before
 
 
-def test_an_outlet_admits_no_more_than_its_limit_and_counts_the_rest(health: Health) -> None:
-    outlet = Outlet("traces", health, limit=10)
-    assert outlet.admit(6)
-    assert not outlet.admit(5)
-    assert outlet.admit(4)
-    assert outlet.dropped == 5
-    outlet.ended(10, delivered=True)
-    assert outlet.admit(10)
-    outlet.ended(10, delivered=False)
-    assert outlet.dropped == 15
+def test_a_warning_names_what_the_endpoint_came_from(
+    health: Health, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    own, common = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
+    health.named("traces", own)
+    health.named("logs", common)
+    health.failed("traces", 1)
+    clock.now += FIRST_PAUSE
+    health.failed("logs", 1)
+    assert [line.rpartition("check ")[2] for line in told(caplog)] == [own, f"{common} and {own}"]

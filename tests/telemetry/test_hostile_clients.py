@@ -17,16 +17,15 @@ from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext
 from postwarden_cli.verdict_lines import json_line, text_line
 from postwarden_sidecar.engine.record import MAX_EVENTS, Record
 from postwarden_sidecar.ipc import records as wire
 from postwarden_sidecar.rules.settings import Action, EnvelopeAddresses, Protocol, ProtocolTest, Session
 from postwarden_sidecar.supervisor.tail import Filter, Tail
 from postwarden_sidecar.telemetry import logs, postscreen, pretty, privacy, spans
-from postwarden_sidecar.telemetry.attributes import attributes
 from strategies import records
 
 LONGEST_LINE = 16 * 1024  # bytes: container runtimes cut longer lines in two
@@ -106,12 +105,12 @@ def texts(value: AnyValue) -> Iterator[str]:
 
 def exported(record: Record) -> ExportTraceServiceRequest:
     """The spans as they are sent, and read again."""
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    record = privacy.shown(record)
-    spans.emit(provider.get_tracer("test"), record, spans.outline(record), attributes(record))
-    sent = encode_spans(exporter.get_finished_spans()).SerializeToString()
+    root = SpanContext(1, 2, False)
+    found = spans.made(
+        privacy.shown(record), root, lambda: 3, Resource.get_empty(), InstrumentationScope("test")
+    )
+    assert len(found) == spans.count(record)
+    sent = encode_spans(found).SerializeToString()
     return ExportTraceServiceRequest.FromString(sent)
 
 

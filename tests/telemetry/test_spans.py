@@ -28,7 +28,7 @@ def test_children_lie_within_the_connection_whatever_the_times(
     assert {"pregreet"} <= {child.name for child in children} <= known
     lookups = [look_up for child in children for look_up in child.children]
     assert len(lookups) == len(made.lookups)
-    assert count(root) == 1 + len(children) + len(lookups)
+    assert count(made) == 1 + len(children) + len(lookups)
     for span in children + lookups:
         assert root.start <= span.start <= span.end <= root.end
 

@@ -97,25 +97,26 @@ def install(cluster: ClusterClient, values: str = INSTALL_VALUES) -> None:
     except HelmRefused as error:
         told = cluster.kubectl("describe", "pods", f"--namespace={RELEASE_NAMESPACE}")[-4000:]
         raise HelmRefused(f"{error}\n{told}\n{cluster.logs()}") from error
-    wait_for(lambda: injects(cluster), INJECTION_TIMEOUT, "the webhook, by way of its Service")
+    wait_until_it_injects(cluster)
 
 
 def wait_until_operator_serves(cluster: ClusterClient) -> None:
     """All its replicas are ready, and the webhook is reached by its Service. Raises TimeoutError."""
 
     def available() -> bool:
-        found = cluster.get("deployment", f"{RELEASE}-operator", RELEASE_NAMESPACE)
+        found = cluster.deployment(f"{RELEASE}-operator", RELEASE_NAMESPACE)
         wanted, ready = found["spec"]["replicas"], found["status"].get("readyReplicas", 0)
         return bool(
             found["status"]["observedGeneration"] >= found["metadata"]["generation"] and wanted == ready
         )
 
     wait_for(available, OPERATOR_TIMEOUT, "the operator's replicas")
-    wait_for(lambda: injects(cluster), INJECTION_TIMEOUT, "the webhook, by way of its Service")
+    wait_until_it_injects(cluster)
 
 
-def injects(cluster: ClusterClient) -> bool:
-    """Whether a pod would get a sidecar now. The operator is ready a moment before its Service leads to it, and the webhook fails open."""
+def wait_until_it_injects(cluster: ClusterClient) -> None:
+    """A pod would get a sidecar now. The operator is ready a moment before its Service leads to it, and the webhook fails open. Raises
+    TimeoutError."""
     cluster.apply(
         {
             "apiVersion": "v1",
@@ -135,11 +136,15 @@ def injects(cluster: ClusterClient) -> bool:
             "containers": [{"name": "mta", "image": "mta", "ports": [{"name": "smtp", "containerPort": 25}]}]
         },
     }
-    try:
-        would_be = cluster.kubectl(
-            "create", "--dry-run=server", "--output=json", "--filename=-", stdin=json.dumps(pod)
-        )
-    except KubectlError:
-        # The namespace's ServiceAccount is not there yet.
-        return False
-    return "postwarden-sidecar" in would_be
+
+    def injects() -> bool:
+        try:
+            would_be = cluster.kubectl(
+                "create", "--dry-run=server", "--output=json", "--filename=-", stdin=json.dumps(pod)
+            )
+        except KubectlError:
+            # The namespace's ServiceAccount is not there yet.
+            return False
+        return "postwarden-sidecar" in would_be
+
+    wait_for(injects, INJECTION_TIMEOUT, "the webhook, by way of its Service")

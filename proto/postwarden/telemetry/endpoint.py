@@ -9,6 +9,7 @@ from typing import Literal, cast, get_args
 
 OtlpProtocol = Literal["grpc", "http/protobuf"]
 Signal = Literal["traces", "metrics", "logs"]
+FLAG = "--otlp-endpoint"
 PREFIX = "OTEL_EXPORTER_OTLP_"
 PROTOCOL_VARIABLE = f"{PREFIX}PROTOCOL"
 ENDPOINT_VARIABLE = f"{PREFIX}ENDPOINT"
@@ -18,11 +19,13 @@ HTTP_PORT = 4318  # OTLP/HTTP's default port (OTLP specification); 4317 is gRPC'
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Of one signal. url: as given; of one for all signals without a slash at its end. path: comes behind it, `/v1/traces` for instance."""
+    """Of one signal. url: as given; of one for all signals without a slash at its end. path: comes behind it, `/v1/traces` for instance.
+    source: the flag or variable that names it."""
 
     url: str
     protocol: OtlpProtocol
     path: str = ""
+    source: str = FLAG
 
 
 def wanted_endpoints(
@@ -46,32 +49,35 @@ def wanted_endpoints(
         if own := environ.get(f"{PREFIX}{name}_ENDPOINT"):
             found[signal] = parse_endpoint(own, protocols, environ, f"{PREFIX}{name}_ENDPOINT")
         elif common:
-            endpoint = parse_endpoint(common.rstrip("/"), protocols, environ)
+            endpoint = parse_endpoint(
+                common.rstrip("/"), protocols, environ, FLAG if flag else ENDPOINT_VARIABLE
+            )
             path = f"/v1/{signal}" if endpoint.protocol == "http/protobuf" else ""
             found[signal] = replace(endpoint, path=path)
     return found
 
 
 def parse_endpoint(
-    url: str, protocol: OtlpProtocol | None, environ: Mapping[str, str], source: str = "OTLP endpoint"
+    url: str, protocol: OtlpProtocol | None, environ: Mapping[str, str], source: str = FLAG
 ) -> Endpoint:
     """protocol: None chooses by OTEL_EXPORTER_OTLP_PROTOCOL in environ, else http/protobuf for port 4318 or a URL with a path, else
-    grpc. source: whose URL it is, for ValueError's one sentence."""
+    grpc. source: the flag or variable that has it."""
+    the, shown = ("the ", "OTLP endpoint") if source in (FLAG, ENDPOINT_VARIABLE) else ("", source)
     if "@" in url:  # it is not quoted: the warnings would show the password
         raise ValueError(
-            f"{_the(source)} has a user or password in it; write it as http://HOST:PORT and give these by OTEL_EXPORTER_OTLP_HEADERS"
+            f"{the}{shown} has a user or password in it; write it as http://HOST:PORT and give these by OTEL_EXPORTER_OTLP_HEADERS"
         )
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"{source} {url!r}: {error}; write it as http://HOST:PORT") from None
+        raise ValueError(f"{shown} {url!r}: {error}; write it as http://HOST:PORT") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{source} {url!r} is no URL; write it as http://HOST:PORT or https://HOST:PORT")
+        raise ValueError(f"{shown} {url!r} is no URL; write it as http://HOST:PORT or https://HOST:PORT")
     asked = protocol or _protocol_asked(environ, PROTOCOL_VARIABLE)
     if not asked:
         asked = "http/protobuf" if port == HTTP_PORT or parts.path.strip("/") else "grpc"
-    return Endpoint(url, asked)
+    return Endpoint(url, asked, source=source)
 
 
 def _protocol_asked(environ: Mapping[str, str], variable: str) -> OtlpProtocol | None:
@@ -80,7 +86,3 @@ def _protocol_asked(environ: Mapping[str, str], variable: str) -> OtlpProtocol |
         known = " or ".join(get_args(OtlpProtocol))
         raise ValueError(f"{variable}={asked!r} is not known here; use {known}")
     return cast(OtlpProtocol, asked) if asked else None
-
-
-def _the(source: str) -> str:
-    return source if source.startswith(PREFIX) else f"the {source}"

@@ -17,6 +17,8 @@ def printable(text: str, limit: int = MAX_TEXT) -> str:
     text = text[:limit]
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text
+    if text.isascii():  # an early talker's line ends, mostly: a tenth of what the long way takes
+        return text.encode("unicode_escape").decode()
     octets = text.replace("\\", "\\\\").encode("latin-1", "replace")
     decoded = octets.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else _escaped(c) for c in decoded)

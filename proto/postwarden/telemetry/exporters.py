@@ -1,13 +1,9 @@
-"""The SDK's OTLP exporters, each behind a count of what waits and what was lost.
-
-The SDK's batch processors drop the oldest item of a full queue and tell nobody how many. An Outlet admits no more than fits, so that
-every loss is counted; its memory is bounded by the limit whatever the endpoint does.
-"""
+"""The SDK's OTLP exporters, by signal and protocol. Log records go to theirs as bytes (`log_wire`)."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
+from typing import Protocol
 
 import requests
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcLogExporter
@@ -16,94 +12,13 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpLogExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpanExporter
-from opentelemetry.sdk._logs import ReadableLogRecord
-from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.metrics.export import MetricExporter
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExporter
 
 from postwarden.telemetry.endpoint import Endpoint
-from postwarden.telemetry.health import Health
-
-QUEUE_LIMIT = 2048  # spans or log records that wait; the SDK's default. At 2 KiB each: 4 MiB a signal
-
-
-class Outlet:
-    """Counts one signal's items on their way out. Thread-safe. health: of where it goes; None, nowhere: it admits nothing, and nothing
-    counts as dropped."""
-
-    def __init__(self, signal: str, health: Health | None, limit: int = QUEUE_LIMIT) -> None:
-        self.signal = signal
-        self.dropped = 0
-        self._health = health
-        self._limit = limit
-        self._waiting = 0
-        self._lock = threading.Lock()
-
-    def admit(self, items: int) -> bool:
-        """Whether so many may be queued; if not, they count as dropped."""
-        if self._health is None:
-            return False
-        with self._lock:
-            if self._waiting + items > self._limit:
-                self.dropped += items
-                return False
-            self._waiting += items
-            return True
-
-    def ended(self, items: int, delivered: bool) -> None:
-        """So many of the admitted were delivered, or are lost."""
-        with self._lock:
-            self._waiting -= items
-            if not delivered:
-                self.dropped += items
-        if self._health is None:
-            return
-        if delivered:
-            self._health.worked(self.signal)
-        else:
-            self._health.failed(self.signal, items)
-
-
-class CountedSpanExporter(SpanExporter):
-    """A span exporter that tells its outlet how each batch ended."""
-
-    def __init__(self, exporter: SpanExporter, outlet: Outlet) -> None:
-        self._exporter = exporter
-        self._outlet = outlet
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = SpanExportResult.FAILURE
-        try:
-            result = self._exporter.export(spans)
-        finally:
-            self._outlet.ended(len(spans), result is SpanExportResult.SUCCESS)
-        return result
-
-    def shutdown(self) -> None:
-        self._exporter.shutdown()
-
-
-class CountedLogExporter(LogRecordExporter):
-    """The same for log records."""
-
-    def __init__(self, exporter: LogRecordExporter, outlet: Outlet) -> None:
-        self._exporter = exporter
-        self._outlet = outlet
-
-    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        result = LogRecordExportResult.FAILURE
-        try:
-            result = self._exporter.export(batch)
-        finally:
-            self._outlet.ended(len(batch), result is LogRecordExportResult.SUCCESS)
-        return result
-
-    def shutdown(self) -> None:
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]  # the SDK left its base class untyped
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return self._exporter.force_flush(timeout_millis)
+from postwarden.telemetry.log_wire import LogFrame
 
 
 class _Session(requests.Session):
@@ -129,11 +44,43 @@ def span_exporter(endpoint: Endpoint) -> SpanExporter:
     return HttpSpanExporter(endpoint=f"{endpoint.url}{endpoint.path}", session=_Session())
 
 
-def log_exporter(endpoint: Endpoint) -> LogRecordExporter:
+class LogExporter(Protocol):
+    """Of log records as bytes."""
+
+    def export(self, batch: Sequence[bytes]) -> LogRecordExportResult:
+        """Send them; with further attempts, so it may take its time."""
+
+    def shutdown(self) -> None:
+        """Break off what is being sent; nothing is sent from now on."""
+
+
+class _GrpcLogExporter(GrpcLogExporter):
+    def __init__(self, endpoint: Endpoint, frame: LogFrame) -> None:
+        super().__init__(endpoint=endpoint.url)
+        self._frame = frame
+
+    def export(self, batch: Sequence[bytes]) -> LogRecordExportResult:  # type: ignore[override]  # bytes are what we export
+        return self._export(batch)  # type: ignore[arg-type]  # as above
+
+    def _translate_data(self, data: Sequence[bytes]) -> ExportLogsServiceRequest:  # type: ignore[override]  # as above
+        return self._frame.request(data)
+
+
+class _HttpLogExporter(HttpLogExporter):
+    def __init__(self, endpoint: Endpoint, frame: LogFrame) -> None:
+        super().__init__(endpoint=f"{endpoint.url}{endpoint.path}", session=_Session())
+        self._frame = frame
+
+    def export(self, batch: Sequence[bytes]) -> LogRecordExportResult:  # type: ignore[override]  # as above
+        if self._shutdown:
+            return LogRecordExportResult.FAILURE
+        sent = self._client.export(self._frame.request(batch).SerializeToString())
+        return LogRecordExportResult.SUCCESS if sent.success else LogRecordExportResult.FAILURE
+
+
+def log_exporter(endpoint: Endpoint, frame: LogFrame) -> LogExporter:
     """As span_exporter."""
-    if endpoint.protocol == "grpc":
-        return GrpcLogExporter(endpoint=endpoint.url)
-    return HttpLogExporter(endpoint=f"{endpoint.url}{endpoint.path}", session=_Session())
+    return (_GrpcLogExporter if endpoint.protocol == "grpc" else _HttpLogExporter)(endpoint, frame)
 
 
 def metric_exporter(endpoint: Endpoint) -> MetricExporter:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import ClassVar
 
+from postwarden.telemetry.endpoint import FLAG
 from postwarden.telemetry.escape import printable
 
 FIRST_PAUSE = 60.0  # seconds between two warnings; short enough to be seen by who is setting it up
@@ -64,11 +65,16 @@ class Health:
         self._next_warning = float("-inf")
         self._lost = 0
         self._failing: set[str] = set()
+        self._sources: dict[str, str] = {}
         self._given_up = False
         self._users = 0
         _Complaints.listening += 1
         _SDK_LOGGER.addHandler(self._complaints)
         _SDK_LOGGER.propagate = False
+
+    def named(self, signal: str, source: str) -> None:
+        """The flag or the variable that says that this signal goes here: what a person is to check."""
+        self._sources[signal] = source
 
     def failed(self, signal: str, items: int, why: str = "") -> None:
         """So many items of a signal (`traces`, `metrics`, `logs`) could not be delivered and are lost. why: if the exporters do not say."""
@@ -81,12 +87,14 @@ class Health:
             self._next_warning, self._pause = now + self._pause, min(2 * self._pause, LONGEST_PAUSE)
             why = printable(why or self._complaints.latest, _MAX_QUOTE) or "no reason given"
             lost, signals = self._lost, ", ".join(sorted(self._failing))
+            sources = sorted({self._sources.get(name, FLAG) for name in self._failing})
         _LOGGER.warning(
-            "OTLP endpoint %s does not take %s (%d items lost so far): %s; mail goes on, check --otlp-endpoint",
+            "OTLP endpoint %s does not take %s (%d items lost so far): %s; mail goes on, check %s",
             self._endpoint,
             signals,
             lost,
             why,
+            " and ".join(sources),
         )
 
     def worked(self, signal: str) -> None:

@@ -36,8 +36,13 @@ def replies(test: str, address: str = "", label: str = "") -> tuple[bytes, bytes
     return b"550" + text, b"521" + text
 
 
+def acted_upon(mode: Mode, action: Action) -> Action:
+    """What becomes of the policy's word."""
+    return Action.IGNORE if mode is Mode.OBSERVE else action
+
+
 class Standing:
-    """Where a client stands after the tests so far.
+    """Where a client stands after the tests so far. It never changes: those who failed nothing share one.
 
     refusal: the reply to each recipient, b"" while no Enforce is pending. drop: the reply to close with, or b"". test, action, reason: of
     the failure that weighs most by the policy's word, the last of equals; test is "" while nothing failed; action is the one acted upon.
@@ -55,19 +60,30 @@ class Standing:
         self.would = ""
         self._weight = 0
 
-    def fail(
+    def failed(
         self, mode: Mode, test: str, action: Action, reason: str, *, address: str = "", label: str = ""
-    ) -> Action:
-        """A test failed, and the policy says action. address, label: as in `replies`. Returns the action as acted upon."""
-        weight = _WEIGHTS[action]
-        acted = Action.IGNORE if mode is Mode.OBSERVE else action
+    ) -> Standing:
+        """Where it stands when it has failed a test, too, and the policy says action. address, label: as in `replies`."""
+        after = Standing()
+        after.refusal, after.drop, after._weight = self.refusal, self.drop, _WEIGHTS[action]
+        acted = acted_upon(mode, action)
         if acted is Action.DROP:
-            self.drop = replies(test, address, label)[1]
+            after.drop = replies(test, address, label)[1]
         elif acted is Action.ENFORCE:
-            self.refusal = replies(test, address, label)[0]
-        if weight >= self._weight:
-            self._weight = weight
-            self.test, self.action, self.reason = test, acted, reason
-            if mode is Mode.OBSERVE:
-                self.would = _WOULD[weight]
-        return acted
+            after.refusal = replies(test, address, label)[0]
+        if after._weight < self._weight:
+            after._weight = self._weight
+            after.test, after.action, after.reason, after.would = (
+                self.test,
+                self.action,
+                self.reason,
+                self.would,
+            )
+        else:
+            after.test, after.action, after.reason = test, acted, reason
+            after.would = _WOULD[after._weight] if mode is Mode.OBSERVE else self.would
+        return after
+
+
+CLEAN = Standing()
+"""Of who failed nothing."""

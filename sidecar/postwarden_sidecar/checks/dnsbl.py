@@ -35,8 +35,17 @@ def enabled(rules: Rules) -> bool:
 
 
 def zones(dnsbl: Dnsbl) -> frozenset[str]:
-    """The zones that are asked, each once whatever the number of its filters."""
-    return frozenset(site.zone for site in dnsbl.sites)
+    """The zones that are asked, each once whatever the number of its filters. Remembered for the last settings: all clients that wait
+    share one set."""
+    global _remembered
+    settings, found = _remembered
+    if settings is not dnsbl:
+        found = frozenset([site.zone for site in dnsbl.sites])
+        _remembered = dnsbl, found
+    return found
+
+
+_remembered: tuple[Dnsbl | None, frozenset[str]] = (None, frozenset())
 
 
 def score(dnsbl: Dnsbl, answers: Mapping[str, Answer]) -> Score:

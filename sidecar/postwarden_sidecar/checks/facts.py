@@ -18,14 +18,19 @@ class Facts:
     complete. waited: the greeting's wait is over.
     """
 
-    __slots__ = ("address", "packed", "passes", "said", "waited")
+    __slots__ = ("address", "passes", "said", "waited")
 
     def __init__(self, address: str) -> None:
         """Raises ValueError if address is no IP address."""
-        self.address, self.packed = normalise(address)
+        self.address = normalise(address)[0]
         self.passes = NO_PASSES
         self.said = b""
         self.waited = False
+
+    @property
+    def packed(self) -> bytes:
+        """Not kept: 48 bytes of each client that waits."""
+        return normalise(self.address)[1]
 
 
 # Of a connection: its client's twice, and our own address, which is the same for all.
@@ -38,8 +43,8 @@ def normalise(address: str) -> tuple[str, bytes]:
     parts = address.split(".")
     if len(parts) == 4 and ":" not in address:
         packed = bytes(map(int, parts))
-        text = ".".join(map(str, packed))
-        if text != address:
+        first, second, third, fourth = packed
+        if f"{first}.{second}.{third}.{fourth}" != address:
             raise ValueError(f"{address!r} is no usual form of an IPv4 address")
         return address, packed
     v6 = ipaddress.IPv6Address(address.partition("%")[0])

@@ -76,6 +76,11 @@ def due(rules: Rules, known: Mapping[str, float], wall: float) -> frozenset[str]
     return _SHARED.setdefault(left, left)
 
 
+def passed_before(address: str) -> str:
+    """What is said of a client that is let in for its passes: one sentence's worth, for a person."""
+    return f"{address} passed the tests before"
+
+
 def is_new(known: Mapping[str, float]) -> bool:
     """The client has not passed before all that was on then."""
     return not known or NEVER in known.values()

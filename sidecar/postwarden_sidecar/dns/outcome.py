@@ -7,6 +7,7 @@ A list says 'listed' by an address in 127.0.0.0/8 (RFC 5782). Others come from r
 from __future__ import annotations
 
 import enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from postwarden_sidecar.dns.message import NOERROR, NXDOMAIN, Reply
@@ -36,6 +37,9 @@ NETWORK_OUTCOMES = (
 )
 
 
+_USABLE = (Outcome.LISTED, Outcome.NOT_LISTED)
+
+
 class Finding(NamedTuple):
     """addresses: the listing's, four octets each. ttl: seconds; 0 where the answer says none."""
 
@@ -46,9 +50,10 @@ class Finding(NamedTuple):
     @property
     def failed(self) -> bool:
         """It scores nothing and sets no TTL."""
-        return self.outcome not in (Outcome.LISTED, Outcome.NOT_LISTED)
+        return self.outcome not in _USABLE
 
 
+@lru_cache(maxsize=1024)  # as many as `message` remembers
 def judge(reply: Reply) -> Finding:
     """reply: not truncated."""
     if reply.rcode not in (NOERROR, NXDOMAIN):

@@ -141,7 +141,8 @@ class Connection:
         """The answer to LookupPass: test -> epoch seconds; {}: not known, or no answer in time."""
         if self._rules is None or self._state not in (_LOOKUP, _RECHECK):
             return
-        self._take(self._screening.receive_pass(self._rules, expiries, now), now)
+        server = self.endpoints.server_address
+        self._take(self._screening.receive_pass(self._rules, expiries, server, now), now)
 
     def receive_dnsbl(self, answer: DnsblAnswer, now: float) -> bool:
         """An answer to QueryDnsbl; one that comes late, or twice, changes nothing. Whether there is something to do now: the others but
@@ -298,14 +299,14 @@ class Connection:
         elif rules is None or step is Step.TURN_AWAY:
             self._turn_away(self._dressed(screening.busy), now)
         elif step is Step.WAIT:
-            early = screening.begin_early(rules, now)
+            early, deadline = screening.begin_early(rules, now)
             banner = naming.known_banner(self._context)
             if banner and early.listens:
                 self._send(replies.teaser(banner))
                 self._greeting_open = True
             if early.asks:
                 self._actions += (QueryDnsbl(screening.facts.address),)
-            self._enter(_WAIT, Interest.PEEK if early.listens else Interest.HANGUP, early.deadline)
+            self._enter(_WAIT, Interest.PEEK if early.listens else Interest.HANGUP, deadline)
         else:
             self._open_dialog(rules, now)
 

@@ -73,7 +73,7 @@ class Conversation:
             _offered(context.ehlo, screening.load.unoffered),
             refusal,
             screening.session,
-            DeepTests(rules, screening.deep_due, screening.standing, journal, now),
+            DeepTests(rules, screening.deep_due, journal, now),
             enforced=not screening.fit,
             observe=self._observe,
             exempt=rules.exempt_recipients,

@@ -16,14 +16,11 @@ class DeepTests:
     passed for a while (as postscreen has it: not tested again in the next session), but not what only mode Observe made an Ignore of.
     """
 
-    __slots__ = ("_began", "_failed", "_journal", "_rules", "_running", "_standing", "passed")
+    __slots__ = ("_began", "_failed", "_journal", "_rules", "_running", "passed")
 
-    def __init__(
-        self, rules: Rules, running: frozenset[str], standing: Standing, journal: Journal, now: float
-    ) -> None:
+    def __init__(self, rules: Rules, running: frozenset[str], journal: Journal, now: float) -> None:
         self._rules = rules
         self._running = set(running)
-        self._standing = standing
         self._journal = journal
         self._began = now
         self._failed: set[str] = set()
@@ -32,7 +29,7 @@ class DeepTests:
     @property
     def standing(self) -> Standing:
         """The client's, with what it failed here."""
-        return self._standing
+        return self._journal.standing
 
     def bare_newline(self, line: bytes, now: float) -> Action | None:
         """line, without its end, ended in a bare LF. Returns the action acted upon, None if the test is not running."""
@@ -76,8 +73,7 @@ class DeepTests:
         self._journal.event(kind, now, text, command=command)
         setting = deep.settings(self._rules.protocol, test)
         reason = _REASONS[test]
-        acted = self._standing.fail(self._rules.mode, test, setting.action, reason)
-        self._journal.test(test, False, acted, self._began, now)
+        acted = self._journal.failed(self._rules.mode, test, setting.action, reason, self._began, now)
         if setting.action is not Action.IGNORE:
             self._failed.add(test)
         else:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from postwarden_sidecar.checks import dnsbl, passes, pregreet
-from postwarden_sidecar.checks.action import Standing
 from postwarden_sidecar.checks.facts import NO_PASSES, Facts
 from postwarden_sidecar.engine.actions import DnsblAnswer
 from postwarden_sidecar.engine.journal import Journal
@@ -38,8 +37,6 @@ class EarlyTests:
         "_rules",
         "_silence_over",
         "_silent",
-        "_standing",
-        "deadline",
         "passed",
         "refused",
     )
@@ -48,30 +45,27 @@ class EarlyTests:
         self,
         rules: Rules,
         facts: Facts,
-        standing: Standing,
         journal: Journal,
         due: frozenset[str],
-        wait: float,
         now: float,
         *,
         earns: bool = True,
     ) -> None:
-        """wait: seconds. The client is to keep silent from now on. earns: it may be let off the other tests."""
-        self._earns = earns
+        """The client is to keep silent from now on. earns: it may be let off the other tests."""
         self._rules = rules
         self._facts = facts
-        self._standing = standing
         self._journal = journal
         self._due = due
         self._began = now
         # Sets that never change are replaced, not made for each client that waits: an empty one is the same for all.
         self._answers: Mapping[str, dnsbl.Answer] = _NO_ANSWERS
-        self._pending = frozenset(dnsbl.zones(rules.dnsbl)) if self.asks else _NO_ZONES
+        self._pending = dnsbl.zones(rules.dnsbl) if self.asks else _NO_ZONES
         self._silent = _NO_ZONES
-        self._silence_over = not self.listens
         self.passed: Mapping[str, float] = NO_PASSES
+        # Beside each other: compiled they share a word of each client that waits.
+        self._earns = earns
+        self._silence_over = not self.listens
         self.refused = False
-        self.deadline = now + wait
 
     @property
     def listens(self) -> bool:
@@ -97,18 +91,17 @@ class EarlyTests:
         self._journal.event(
             EventKind.PREGREET, now, facts.said.decode("latin-1"), min(len(data), MAX_PREGREET)
         )
-        reason = (
-            f"{facts.address} spoke before the greeting was complete, {now - self._began:.1f} s into the wait"
-        )
+        reason = pregreet.failure(facts.address, now - self._began)
         setting = self._rules.pregreet
-        acted = self._standing.fail(self._rules.mode, pregreet.TEST, setting.action, reason)
-        self._journal.test(pregreet.TEST, False, acted, self._began, now)
+        acted = self._journal.failed(
+            self._rules.mode, pregreet.TEST, setting.action, reason, self._began, now
+        )
         self.refused = acted is not Action.IGNORE
         return acted
 
     def answered(self, answer: DnsblAnswer, now: float) -> None:
         """A list has answered; an answer that comes twice, or of a zone that was not asked, is left out."""
-        if answer.zone not in self._pending - self._silent:
+        if answer.zone not in self._pending or answer.zone in self._silent:
             return
         self._note(answer.zone, answer.outcome, answer.start, answer.end)
         if answer.outcome == SILENT:
@@ -121,13 +114,15 @@ class EarlyTests:
             self._allow(now)
 
     def _note(self, zone: str, outcome: str, start: float, end: float) -> None:
-        template = next(site.template for site in self._rules.dnsbl.sites if site.zone == zone)
-        self._journal.lookup(template, outcome, start, end)
+        for site in self._rules.dnsbl.sites:
+            if site.zone == zone:
+                self._journal.lookup(site.template, outcome, start, end)
+                return
 
     def _allow(self, now: float) -> None:
         """If the lists know the client for a good one: all other tests are passed as long as their answers last, or longer."""
         lists = self._rules.dnsbl
-        if self._standing.refusal or not self._earns or lists.allow_threshold >= 0:
+        if self._journal.standing.refusal or not self._earns or lists.allow_threshold >= 0:
             return
         score = dnsbl.score(lists, self._answers)
         if not dnsbl.allows(lists, score.total):
@@ -168,11 +163,18 @@ class EarlyTests:
             return None
         self._journal.event(EventKind.DNSBL, now, score.label, score.total)
         reason = f"{facts.address} is listed by {score.label}, with a score of {score.total}"
-        acted = self._standing.fail(
-            rules.mode, dnsbl.TEST, rules.dnsbl.action, reason, address=facts.address, label=score.label
+        action, address = rules.dnsbl.action, facts.address
+        return self._journal.failed(
+            rules.mode,
+            dnsbl.TEST,
+            action,
+            reason,
+            self._began,
+            now,
+            detail,
+            address=address,
+            label=score.label,
         )
-        self._journal.test(dnsbl.TEST, False, acted, self._began, now, detail)
-        return acted
 
     @property
     def unpassed(self) -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from postwarden_sidecar.checks.action import CLEAN, Standing, acted_upon
 from postwarden_sidecar.engine.actions import Endpoints
 from postwarden_sidecar.engine.record import (
     MAX_EVENTS,
@@ -15,7 +16,7 @@ from postwarden_sidecar.engine.record import (
     TestResult,
     Verdict,
 )
-from postwarden_sidecar.rules.settings import PolicyRef
+from postwarden_sidecar.rules.settings import Action, Mode, PolicyRef
 
 # Events that may come after refused recipients: three deep tests, the end's cause (a limit, HANGUP, a failed hand-off), PASS, DISCONNECT.
 # Room is kept for them.
@@ -34,7 +35,8 @@ class Refused(NamedTuple):
 
 
 class Journal:
-    """Events, tests and moments of a connection; began: CLOCK_MONOTONIC seconds, wall: the same moment's epoch seconds."""
+    """Events, tests and moments of a connection, and where its client stands by the tests. began: CLOCK_MONOTONIC seconds, wall: the same
+    moment's epoch seconds."""
 
     __slots__ = (
         "began",
@@ -43,6 +45,7 @@ class Journal:
         "events_lost",
         "handoff_start",
         "lookups",
+        "standing",
         "tests",
         "wall",
     )
@@ -50,6 +53,7 @@ class Journal:
     def __init__(self, began: float, wall: float) -> None:
         self.began = began
         self.wall = wall
+        self.standing: Standing = CLEAN
         # Tuples: an empty one takes no memory of a client that only waits, and neither does the first event.
         self.events: tuple[Event, ...] = ()
         self.events_lost = 0
@@ -89,6 +93,26 @@ class Journal:
         outcome = "unknown" if passed is None else "pass" if passed else "fail"
         began = self.began
         self.tests += (TestResult(test, outcome, action, start - began, now - began, detail),)
+
+    def failed(
+        self,
+        mode: Mode,
+        test: str,
+        action: Action,
+        reason: str,
+        start: float,
+        now: float,
+        detail: str = "",
+        *,
+        address: str = "",
+        label: str = "",
+    ) -> Action:
+        """Note that the client failed a test, for which the policy says action, and what that makes of it (`checks.action`). start and now
+        as in `test`. Returns the action acted upon."""
+        self.standing = self.standing.failed(mode, test, action, reason, address=address, label=label)
+        acted = acted_upon(mode, action)
+        self.test(test, False, acted, start, now, detail)
+        return acted
 
     def lookup(self, zone: str, outcome: str, start: float, end: float) -> None:
         """Note a DNSBL look-up; zone: the policy's template. Each zone is asked once, so these are bounded by the policy."""

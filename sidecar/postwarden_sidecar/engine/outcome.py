@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from postwarden_sidecar.checks import access, dnsbl, pregreet
 from postwarden_sidecar.checks.deep import TESTS as DEEP_TESTS
 from postwarden_sidecar.engine.actions import Endpoints
@@ -9,7 +11,7 @@ from postwarden_sidecar.engine.conversation import Conversation
 from postwarden_sidecar.engine.journal import Journal
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.engine.screening import Screening
-from postwarden_sidecar.rules.settings import EnvelopeAddresses, Mode, Rules
+from postwarden_sidecar.rules.settings import Action, EnvelopeAddresses, Mode, Rules
 
 _ORDER = (pregreet.TEST, dnsbl.TEST, *DEEP_TESTS)
 
@@ -41,6 +43,26 @@ def final_record(
     return record
 
 
+def dropped(rules: Rules, test: str) -> Record:
+    """The record of whoever a test drops, as far as it is the same for all: to be copied and completed."""
+    policy = rules.policy
+    shown, key = envelope(rules)
+    return Record(
+        0.0,
+        0.0,
+        Verdict.DROPPED,
+        *("", "", 0, "", 0, "", 0),  # why, and who
+        False,
+        test=test,
+        action=Action.DROP,
+        policy_namespace=policy.namespace,
+        policy_name=policy.name,
+        policy_revision=policy.revision,
+        envelope=shown,
+        envelope_key=key,
+    )
+
+
 def envelope(rules: Rules) -> tuple[str, str]:
     """Of a record: what may be shown of its addresses, and the key of their hashes."""
     shown = rules.envelope_addresses
@@ -50,10 +72,15 @@ def envelope(rules: Rules) -> tuple[str, str]:
 
 
 def _let_through(screening: Screening, rules: Rules | None) -> str:
-    """The test that let the client through; of several the greeting test, if it was on."""
+    """The test that let the client through."""
     if screening.verdict is Verdict.ALLOWLISTED:
         return access.TEST
     if screening.verdict not in (Verdict.PASS_OLD, Verdict.PASS_NEW) or rules is None:
         return ""
     passed = screening.passed or screening.facts.passes
+    return first_passed(passed)
+
+
+def first_passed(passed: Mapping[str, float]) -> str:
+    """Of tests that a client passed, the one to be named: the greeting test, if it was on."""
     return next((test for test in _ORDER if test in passed), "")

@@ -17,6 +17,7 @@ from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.early import EarlyTests
 from postwarden_sidecar.engine.journal import Journal
 from postwarden_sidecar.engine.record import EventKind, Verdict
+from postwarden_sidecar.rules.plain_members import plain_members
 from postwarden_sidecar.rules.settings import AccessAction, Action, Handover, Mode, Rules, Session
 
 # Seconds upon the command time limit: postscreen counts whole seconds, and gives as much (recorded v-engine-38).
@@ -30,6 +31,7 @@ def _uncounted(stress: bool, unoffered: frozenset[str]) -> Load:
     return Load(0, 0, 0, stress, unoffered)
 
 
+@plain_members
 class Step(enum.Enum):
     """What is to be done with a client now."""
 
@@ -53,7 +55,6 @@ class Screening:
         "_context",
         "_journal",
         "_load",
-        "_server_address",
         "_stored",
         "busy",
         "due",
@@ -64,7 +65,6 @@ class Screening:
         "passed",
         "reason",
         "session",
-        "standing",
         "verdict",
         "vetoed",
     )
@@ -75,13 +75,11 @@ class Screening:
         self._context = context
         self._journal = journal
         self._load = load
-        self._server_address = ""
         self._asked: Mapping[str, float] = NO_PASSES
         self._stored: tuple[str, ...] = ()
         # The policy's word on our dialogue; `$name`s of its footer are still to be filled in.
         self.session = NO_SESSION if context.rules is None else context.rules.session
         self.facts = facts
-        self.standing = Standing()
         self.verdict = Verdict.UNSCREENED
         self.reason = ""
         self.early: EarlyTests | None = None
@@ -91,6 +89,11 @@ class Screening:
         self.vetoed = False
         self.due: frozenset[str] = frozenset()
         self.passed: Mapping[str, float] = NO_PASSES
+
+    @property
+    def standing(self) -> Standing:
+        """Where the client stands after the tests so far."""
+        return self._journal.standing
 
     @property
     def inline(self) -> bool:
@@ -117,7 +120,6 @@ class Screening:
 
     def begin(self, endpoints: Endpoints, now: float) -> Step:
         """The client is known (a PROXY header is read), and where it connected to."""
-        self._server_address = endpoints.server_address
         hostname = naming.hostname(self._context)
         self.session = footer.filled_in(self.session, endpoints, hostname, self._journal.wall)
         self._journal.event(EventKind.CONNECT, now)
@@ -133,7 +135,7 @@ class Screening:
         if step is not None:
             return step
         if self.standing.refusal or self.suspect or not passes.enabled(rules):  # a pass would change nothing
-            return self._known(rules, {}, now)
+            return self._known(rules, {}, endpoints.server_address, now)
         return self._look_up(rules)
 
     def _admit(self, rules: Rules, now: float) -> Step | None:
@@ -165,8 +167,8 @@ class Screening:
         if match.action is AccessAction.REJECT:
             self._journal.event(EventKind.DENYLISTED, now)
             reason = access.denial(address, match.place)
-            acted = self.standing.fail(rules.mode, access.TEST, rules.access.reject_action, reason)
-            self._journal.test(access.TEST, False, acted, now, now, match.place)
+            action = rules.access.reject_action
+            acted = self._journal.failed(rules.mode, access.TEST, action, reason, now, now, match.place)
             return self._drop() if acted is Action.DROP else None
         self._journal.test(access.TEST, True, "", now, now, match.place)
         if match.action is AccessAction.DUNNO:
@@ -187,7 +189,9 @@ class Screening:
         self.lookup_key = self._keys(rules)[0]
         return Step.LOOK_UP
 
-    def receive_pass(self, rules: Rules, expiries: Mapping[str, float], now: float) -> Step:
+    def receive_pass(
+        self, rules: Rules, expiries: Mapping[str, float], server_address: str, now: float
+    ) -> Step:
         """What the store knows, asked twice: before the wait, and after it, for another connection of the client may have passed
         meanwhile (postscreen logs PASS OLD for the second of two, and for a client whose pass has expired; measured)."""
         *others, address = self._keys(rules)
@@ -198,18 +202,20 @@ class Screening:
         if not exact:
             self.lookup_key = address
             return Step.LOOK_UP
-        return self._known(rules, self._asked, now) if self.early is None else self._known_again(rules, now)
+        if self.early is None:
+            return self._known(rules, self._asked, server_address, now)
+        return self._known_again(rules, now)
 
-    def _known(self, rules: Rules, known: Mapping[str, float], now: float) -> Step:
+    def _known(self, rules: Rules, known: Mapping[str, float], server_address: str, now: float) -> Step:
         """What the client passed before is known: the address it came to, and screening's limit, before any test."""
         facts = self.facts
         facts.passes = known
         self.due = passes.due(rules, known, self._journal.wall_at(now))
         if not self.standing.refusal and not self.due and known:
             self._journal.event(EventKind.PASS_OLD, now)
-            return self._hand_off(Verdict.PASS_OLD, f"{facts.address} passed the tests before")
+            return self._hand_off(Verdict.PASS_OLD, passes.passed_before(facts.address))
         earns = rules.pass_addresses
-        if earns is not None and earns.lookup(normalise(self._server_address)[1]) is None:
+        if earns is not None and earns.lookup(normalise(server_address)[1]) is None:
             self._journal.event(EventKind.VETO, now)
             self.vetoed = True
         if 0 < rules.limits.screening <= self.load.screening:
@@ -234,15 +240,14 @@ class Screening:
 
     # Early tests
 
-    def begin_early(self, rules: Rules, now: float) -> EarlyTests:
-        """The wait begins: from now on the client is to keep silent, if the greeting test is due."""
+    def begin_early(self, rules: Rules, now: float) -> tuple[EarlyTests, float]:
+        """The wait begins: from now on the client is to keep silent, if the greeting test is due. Returns when the wait
+        ends, too."""
         stressed = self.load.stress and rules.stress_wait is not None
         self.load = _uncounted(self.load.stress, self.load.unoffered)
         wait = rules.stress_wait if stressed and rules.stress_wait is not None else rules.pregreet.wait
-        self.early = EarlyTests(
-            rules, self.facts, self.standing, self._journal, self.due, wait, now, earns=not self.vetoed
-        )
-        return self.early
+        self.early = EarlyTests(rules, self.facts, self._journal, self.due, now, earns=not self.vetoed)
+        return self.early, now + wait
 
     def spoke(self, rules: Rules, data: bytes, now: float) -> Step | None:
         """The client spoke before the greeting was complete. None: the wait goes on."""

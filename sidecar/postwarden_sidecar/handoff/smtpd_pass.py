@@ -13,10 +13,7 @@ DESCRIPTOR_PAYLOAD = b"\0"  # the one byte that goes with the descriptor
 
 def encode_attributes(client_address: str, client_port: int, server_address: str, server_port: int) -> bytes:
     """The attributes; addresses are bare, without brackets or zone."""
-    pairs = (
-        ("client_address", client_address),
-        ("client_port", str(client_port)),
-        ("server_address", server_address),
-        ("server_port", str(server_port)),
-    )
-    return b"".join(f"{name}\0{value}\0".encode("ascii") for name, value in pairs) + b"\0"
+    return (
+        f"client_address\0{client_address}\0client_port\0{client_port}\0"
+        f"server_address\0{server_address}\0server_port\0{server_port}\0\0"
+    ).encode("ascii")

@@ -54,7 +54,11 @@ class Connector:
         if code == 0:
             self._finish()
         elif code == errno.EINPROGRESS:
-            loop.watch(pending.fileno(), self, select.EPOLLOUT)
+            try:
+                loop.watch(pending.fileno(), self, select.EPOLLOUT)
+            except OSError as error:  # no memory, or too many are watched (epoll_ctl(2))
+                self._fail(error.strerror or "it cannot be waited for")
+                return
             loop.set_deadline(self, self._give_up)
         elif code == errno.EAGAIN and loop.now < self._give_up:
             self._release()

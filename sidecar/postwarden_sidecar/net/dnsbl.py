@@ -49,17 +49,6 @@ class DnsblClient:
         """Zones that are being asked, over all addresses."""
         return sum(lookup.unanswered for panel in self._panels.values() for lookup in panel.lookups.values())
 
-    def query(
-        self,
-        address: str,
-        zones: Sequence[str],
-        resolvers: Sequence[SocketAddress],
-        timeout: float,
-        answer: Answer,
-    ) -> Waiting:
-        """See Panel."""
-        return self.panel(zones, resolvers, timeout).query(address, answer)
-
     def panel(self, zones: Sequence[str], resolvers: Sequence[SocketAddress], timeout: float) -> Panel:
         """The one for these, made when it is first asked for."""
         key = tuple(zones), tuple(resolvers), timeout

@@ -33,8 +33,6 @@ class ExpressLane:
         wall: epoch seconds."""
         self._family, self._local, self._wall = family, local, wall
         self.renew()
-        if self._denials is not None:
-            self._environment.occupancy.look_around()
 
     def renew(self) -> None:
         """Decide by what is in force now; what was before, and its access lists, are let go, whether clients come or not."""

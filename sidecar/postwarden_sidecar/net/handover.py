@@ -89,8 +89,12 @@ class Handover:
         loop = self._environment.loop
         self._active = True
         self._endpoints, self._replay = action.endpoints, action.replay
-        loop.watch(self._client.fileno(), self, select.EPOLLRDHUP)
         self._dialog.begin(action.replay, loop.now)
+        try:
+            loop.watch(self._client.fileno(), self, select.EPOLLRDHUP)
+        except OSError:  # no memory, or too many are watched (epoll_ctl(2))
+            self._not_connected("")
+            return
         if self._dialog.wants_connection:
             self._connect()
         else:
@@ -124,7 +128,11 @@ class Handover:
             self._mta = connected
             header = proxy_header(self._route.handoff, endpoints)
         assert self._mta is not None
-        self._environment.loop.watch(self._mta.fileno(), self, select.EPOLLIN)
+        try:
+            self._environment.loop.watch(self._mta.fileno(), self, select.EPOLLIN)
+        except OSError:  # as in `begin`
+            self._not_connected("")
+            return
         self._dialog.connected(header, self._environment.loop.now)
         self._go_on()
 

@@ -1,4 +1,4 @@
-"""The event loop of a worker: epoll, level-triggered, and deadlines in a heap. It knows nothing of SMTP.
+"""The event loop of a worker: epoll, level-triggered, and deadlines. It knows nothing of SMTP.
 
 Why not asyncio: its transports read whatever is there, and a screening proxy must peek, wait, and give
 sockets away whole; and a connection here costs a tenth of the memory.
@@ -6,7 +6,6 @@ sockets away whole; and a connection here costs a tenth of the memory.
 
 from __future__ import annotations
 
-import heapq
 import os
 import select
 import socket
@@ -14,26 +13,11 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from typing import Protocol
+
+from postwarden_sidecar.net.deadlines import Deadlines, Handler
 
 MAX_EVENTS = 256  # events of one turn
 MAX_SLEEP = 1.0  # seconds; the heartbeat is renewed at least so often
-
-
-class Handler(Protocol):
-    """Who owns a descriptor or a deadline. `queued_at` belongs to the loop; begin with None."""
-
-    deadline: float | None
-    queued_at: float | None
-
-    def handle_events(self, fd: int, events: int) -> None:
-        """The descriptor is ready (select.EPOLL* bits)."""
-
-    def handle_deadline(self) -> None:
-        """The deadline has passed; it is None now."""
-
-    def fail(self) -> None:
-        """A defect of ours was raised by one of the two above: close what you own. Never raises."""
 
 
 class Loop:
@@ -44,15 +28,13 @@ class Loop:
         # By descriptor, which are small numbers: a fifth of what a dict takes for each client that waits.
         self._handlers: list[Handler | None] = []
         self._masks: list[int] = []
-        self._heap: list[tuple[float, int, Handler]] = []
-        self._sequence = 0
-        self._cancelled = 0  # deadlines taken back since the heap was compacted
         self._closing: list[int] = []
         self._stopped = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._make_room(self._wake)
         self.now = time.monotonic()
+        self._deadlines = Deadlines(self.now)
         self.each_turn: list[Callable[[], None]] = []  # called at the end of every turn
 
     def watch(self, fd: int, handler: Handler, mask: int) -> None:
@@ -86,26 +68,20 @@ class Loop:
             self.watch(fd, handler, 0)
         self._closing.append(fd)
 
+    def close_unshared(self, fd: int) -> None:
+        """The same of a descriptor that was never watched, or whose socket no one else has: its close takes it out of epoll."""
+        if fd < len(self._masks):
+            self._masks[fd], self._handlers[fd] = 0, None
+        self._closing.append(fd)
+
     def _make_room(self, fd: int) -> None:
         more = fd + 1 - len(self._masks)
         self._masks += [0] * more
         self._handlers += [None] * more
 
     def set_deadline(self, handler: Handler, when: float | None) -> None:
-        """Call handle_deadline at `when`; None: never. Entries that no longer hold are dropped when their
-        time comes."""
-        if when is None:
-            if handler.deadline is not None:
-                handler.deadline = None
-                self._cancelled += 1
-                if self._cancelled > 64 and self._cancelled > len(self._heap) // 2:
-                    self._compact()
-            return
-        handler.deadline = when
-        if handler.queued_at is None or when < handler.queued_at:
-            handler.queued_at = when
-            self._sequence += 1
-            heapq.heappush(self._heap, (when, self._sequence, handler))
+        """Call handle_deadline at `when`; None: never."""
+        self._deadlines.set(handler, when)
 
     def stop(self) -> None:
         """Let `run` return. May be called from a signal handler or another thread."""
@@ -124,8 +100,9 @@ class Loop:
     def turn(self) -> None:
         """Wait for events or the next deadline, and handle them."""
         sleep = MAX_SLEEP
-        if self._heap:
-            sleep = min(sleep, max(0.0, self._heap[0][0] - time.monotonic()))
+        due = self._deadlines.next()
+        if due is not None:
+            sleep = min(sleep, max(0.0, due - time.monotonic()))
         events = self._epoll.poll(sleep, MAX_EVENTS)
         self.now = time.monotonic()
         for fd, bits in events:
@@ -137,43 +114,16 @@ class Loop:
                     fail(handler)
             elif fd == self._wake:
                 os.eventfd_read(self._wake)
-        self._handle_deadlines()
+        while (late := self._deadlines.take(self.now)) is not None:
+            try:
+                late.handle_deadline()
+            except Exception:
+                fail(late)
         for call in self.each_turn:
             call()
         for owned in self._closing:
             os.close(owned)
         self._closing.clear()
-
-    def _handle_deadlines(self) -> None:
-        while self._heap and self._heap[0][0] <= self.now:
-            when, _, handler = heapq.heappop(self._heap)
-            if handler.queued_at != when:
-                continue  # an earlier entry took its place
-            handler.queued_at = None
-            if handler.deadline is None:
-                continue
-            if handler.deadline > self.now:
-                self.set_deadline(handler, handler.deadline)
-                continue
-            handler.deadline = None
-            try:
-                handler.handle_deadline()
-            except Exception:
-                fail(handler)
-
-    def _compact(self) -> None:
-        """Drop the entries of handlers that are gone: an entry may lie hours ahead and would keep its handler
-        in memory."""
-        kept = []
-        for entry in self._heap:
-            when, _, handler = entry
-            if handler.queued_at == when and handler.deadline is None:
-                handler.queued_at = None
-            elif handler.queued_at == when:
-                kept.append(entry)
-        heapq.heapify(kept)
-        self._heap = kept
-        self._cancelled = 0
 
     def release(self) -> None:
         """Close what the loop itself owns. No other call follows."""

@@ -24,9 +24,13 @@ class Occupancy:
         self.cells = cells
         self.clients: dict[str, int] = {}  # connections by client; ours alone
         self.unoffered = Unoffered()
-        self._page = page
+        self._screening, self._upstream = page.column(SCREENING), page.column(UPSTREAM)
+        self._decisions = page.column(STRESS)
         self._announce = announce
-        self._elsewhere = (0, 0)  # in screening, waiting for the upstream
+        # In other workers' hands and stress, as last looked at; only in the turn in which that was.
+        self._known = False
+        self._screening_elsewhere = 0
+        self._upstream_elsewhere = 0
         self._stressed = False
 
     def arrive(self, limits: Limits | None) -> Presence:
@@ -36,47 +40,66 @@ class Occupancy:
     def look_around(self) -> None:
         """Before a batch of clients: how full the others are. They go on meanwhile, for a millisecond or two."""
         cells = self.cells
-        self._elsewhere = (
-            self._page.total(SCREENING) - cells[_SCREENING],
-            self._page.total(UPSTREAM) - cells[_UPSTREAM],
-        )
+        self._screening_elsewhere = sum(self._screening) - cells[_SCREENING]
+        self._upstream_elsewhere = sum(self._upstream) - cells[_UPSTREAM]
         self._stressed = self._stress
+        self._known = True
 
     def unmoved(self, limits: Limits, client: str) -> bool:
         """Whether a client of this batch that is gone at once meets no limit and begins no stress, so that it need not be counted."""
-        screening, upstream = self._elsewhere
         cells = self.cells
         if 0 < limits.connections_per_client <= self.clients.get(client, 0):
             return False
-        if 0 < limits.upstream <= upstream + cells[_UPSTREAM]:
+        if 0 < limits.upstream <= self._upstream_elsewhere + cells[_UPSTREAM]:
             return False
-        return self._stressed or not _begins(limits, screening + cells[_SCREENING] + 1)
+        return self._stressed or not _begins(limits, self._screening_elsewhere + cells[_SCREENING] + 1)
 
     def load(self, limits: Limits | None, client: str) -> Load:
-        """As it is now; stress may begin by that."""
-        screening = self._page.total(SCREENING)
-        stress = self._stress
-        if limits is not None and not stress and _begins(limits, screening):
-            stress = self._change(True, screening)
+        """As it is now, for a client of a batch as `look_around` saw the others; stress may begin by that."""
+        if not self._known:
+            self.look_around()
+            self._known = False
+        screening = self._screening_elsewhere + self.cells[_SCREENING]
+        if limits is not None and not self._stressed and _begins(limits, screening):
+            self._stressed = self._change(True, screening)
         return Load(
             self.clients.get(client, 1),
             screening,
-            self._page.total(UPSTREAM),
-            stress,
+            self._upstream_elsewhere + self.cells[_UPSTREAM],
+            self._stressed,
             self.unoffered.to(client),
         )
 
+    def pass_on(self, client: str) -> None:
+        """A client (address, cut to limits.prefix_*) went to the MTA at once, and counts until `passed_on`."""
+        self.cells[_UPSTREAM] += 1
+        self.count(client, 1)
+
+    def passed_on(self, client: str) -> None:
+        """The MTA has taken it."""
+        self.cells[_UPSTREAM] -= 1
+        self.count(client, -1)
+
+    def count(self, client: str, change: int) -> None:
+        """Connections of this client that come or go."""
+        left = self.clients.get(client, 0) + change
+        if left > 0:
+            self.clients[client] = left
+        else:
+            self.clients.pop(client, None)
+
     def settle(self, limits: Limits | None) -> None:
         """Once a turn: stress ends when enough connections have left, or when no limit is left to be near to."""
+        self._known = False
         if self._stress:
-            screening = self._page.total(SCREENING)
+            screening = sum(self._screening)
             if limits is None or _ends(limits, screening):
                 self._change(False, screening)
 
     @property
     def _stress(self) -> bool:
         """What was decided last, by whichever worker."""
-        return bool(self._page.newest(STRESS) & 1)
+        return bool(max(self._decisions) & 1)
 
     def _change(self, on: bool, screening: int) -> bool:
         self.cells[_STRESS] = time.monotonic_ns() * 2 + on
@@ -112,9 +135,8 @@ class Presence:
 
         client: its address, cut to limits.prefix_*."""
         if self._client != client:
-            clients = self._occupancy.clients
             self._client = client
-            clients[client] = clients.get(client, 0) + 1
+            self._occupancy.count(client, 1)
         return self._occupancy.load(self._limits, client)
 
     def __call__(self, client: str) -> Load:
@@ -153,8 +175,4 @@ class Presence:
         if cell is not None:
             occupancy.cells[cell] += 1
         if self._client is not None and (before is None or cell is None):
-            left = occupancy.clients.get(self._client, 0) + (1 if before is None else -1)
-            if left > 0:
-                occupancy.clients[self._client] = left
-            else:
-                occupancy.clients.pop(self._client, None)
+            occupancy.count(self._client, 1 if before is None else -1)

@@ -8,18 +8,18 @@ their middle.
 
 from __future__ import annotations
 
-import array
 import select
 import socket
 from collections.abc import Sequence
 
 from postwarden_sidecar.engine.actions import Endpoints, HandoffOutcome
-from postwarden_sidecar.handoff.smtpd_pass import DESCRIPTOR_PAYLOAD, encode_attributes
+from postwarden_sidecar.handoff.smtpd_pass import encode_attributes
 from postwarden_sidecar.net.addresses import SocketAddress
 from postwarden_sidecar.net.connector import Connector
 from postwarden_sidecar.net.environment import Environment
 from postwarden_sidecar.net.handoff_owner import HandoffOwner
 from postwarden_sidecar.net.occupancy import Presence
+from postwarden_sidecar.net.smtpd_control import pass_descriptor
 
 
 class PassClient:
@@ -71,11 +71,8 @@ class PassClient:
         attributes = encode_attributes(
             endpoints.client_address, endpoints.client_port, endpoints.server_address, endpoints.server_port
         )
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [self._client.fileno()]))]
         try:
-            control.sendmsg([DESCRIPTOR_PAYLOAD], rights, socket.MSG_NOSIGNAL)
-            # A fresh socket's buffer takes it whole; smtpd hangs up if it gets less.
-            complete = control.send(attributes, socket.MSG_NOSIGNAL) == len(attributes)
+            complete = pass_descriptor(control, self._client.fileno(), attributes)
         except OSError as error:
             self._give_back(
                 HandoffOutcome.NO_RESOURCES, f"the client's descriptor could not be passed: {error.strerror}"
@@ -85,8 +82,15 @@ class PassClient:
             self._give_back(HandoffOutcome.NO_RESOURCES, "the client's addresses could not be passed")
             return
         loop = self._environment.loop
-        loop.watch(control.fileno(), self, select.EPOLLIN)
-        loop.set_deadline(self, loop.now + self._environment.timeouts.pass_control)
+        timeouts = self._environment.timeouts
+        limit = timeouts.pass_control
+        try:
+            loop.watch(control.fileno(), self, select.EPOLLIN)
+        except (
+            OSError
+        ):  # no memory, or too many are watched (epoll_ctl(2)); smtpd has the client all the same
+            limit = timeouts.connect_unix
+        loop.set_deadline(self, loop.now + limit)
         owner, self._owner = self._owner, None
         assert owner is not None
         owner.handoff_done()

@@ -19,88 +19,13 @@ from postwarden_sidecar.net.connector import Connector
 from postwarden_sidecar.net.environment import Environment
 from postwarden_sidecar.net.handoff_owner import HandoffOwner
 from postwarden_sidecar.net.occupancy import Presence
+from postwarden_sidecar.net.relay_side import Side
 
 # bytes that wait for one side before the other is no longer read; one read may go above it by READ_SIZE
 MAX_BUFFER = 64 * 1024
 READ_SIZE = 64 * 1024  # bytes of one recv
 _OPENING_READ = 8 * 1024  # bytes of the client kept while its first command is unanswered (design)
-# Seconds, seconds, count (design): a peer that vanished is noticed after two minutes.
-_KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 6))
 _GONE = select.EPOLLHUP | select.EPOLLERR
-
-
-class _Side:
-    """One socket of the two. out: bytes that wait for it; ended: it sent FIN or broke; shut: we sent FIN;
-    broken: it takes no more bytes."""
-
-    __slots__ = ("broken", "ended", "out", "shut", "socket")
-
-    def __init__(self, owned: socket.socket) -> None:
-        self.socket = owned
-        self.out = bytearray()
-        self.ended = False
-        self.shut = False
-        self.broken = False
-        if owned.family != socket.AF_UNIX:
-            owned.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            owned.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in _KEEPALIVE:
-                owned.setsockopt(socket.IPPROTO_TCP, option, value)
-
-    def read(self, size: int) -> bytes | None:
-        """What is there; b"" at the end, None if nothing waits."""
-        try:
-            data = self.socket.recv(size)
-        except (BlockingIOError, InterruptedError):
-            return None
-        except OSError:
-            self.break_off()
-            return b""
-        self.ended = self.ended or not data
-        return data
-
-    def write(self, data: bytes) -> None:
-        """Send, keeping what the socket does not take."""
-        if self.broken:
-            return
-        if self.out:
-            self.out += data
-        elif data:
-            self.out += data[self._send(data) :]
-
-    def flush(self) -> None:
-        """Send what waits."""
-        if self.out:
-            with memoryview(self.out) as waiting:
-                sent = self._send(waiting)
-            del self.out[:sent]
-
-    def _send(self, data: bytes | memoryview) -> int:
-        try:
-            return self.socket.send(data, socket.MSG_NOSIGNAL)
-        except (BlockingIOError, InterruptedError):
-            return 0
-        except (BrokenPipeError, ConnectionResetError):  # what it said before may still be read
-            self.broken = True
-            return len(data)
-        except (
-            OSError
-        ):  # the kernel has no memory, and will not tell when it has: bytes were lost, so this is the end
-            self.ended = self.broken = True
-            return len(data)
-
-    def break_off(self) -> None:
-        """The socket is of no use any more."""
-        self.ended = self.broken = True
-        self.out.clear()
-
-    def shut_write(self) -> None:
-        """Send FIN."""
-        self.shut = True
-        try:
-            self.socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.broken = True
 
 
 class Relay:
@@ -118,8 +43,8 @@ class Relay:
         self.deadline: float | None = None
         self.queued_at: float | None = None
         self._environment = environment
-        self._client = _Side(client)
-        self._mta: _Side | None = None
+        self._client = Side(client)
+        self._mta: Side | None = None
         self._header = header
         self._presence = presence
         self._owner = owner
@@ -144,7 +69,7 @@ class Relay:
         nothing is sent before `start`."""
         relay = cls(environment, client, b"", (), None, presence)
         relay._watch.stage = Stage.OVER
-        relay._mta = _Side(mta)
+        relay._mta = Side(mta)
         relay._mta.out += to_mta
         relay._client.out += to_client
         environment.meter.move("handoff", "relay")
@@ -160,7 +85,11 @@ class Relay:
         if self._connector is None:
             self._start_opened()
             return
-        self._environment.loop.watch(self._client.socket.fileno(), self, select.EPOLLRDHUP)
+        try:
+            self._environment.loop.watch(self._client.socket.fileno(), self, select.EPOLLRDHUP)
+        except OSError as error:
+            self._unwatched(error)
+            return
         self._connector.start()
 
     def _start_opened(self) -> None:
@@ -177,7 +106,7 @@ class Relay:
 
     def _connected(self, connected: socket.socket) -> None:
         loop = self._environment.loop
-        self._mta = _Side(connected)
+        self._mta = Side(connected)
         self._mta.write(self._header)
         loop.set_deadline(self, loop.now + self._environment.timeouts.greeting)
         self._watch_both()
@@ -328,9 +257,21 @@ class Relay:
             mask = 0 if self._hangup_seen else select.EPOLLRDHUP
         else:
             mask = (select.EPOLLIN if self._may_read_client() else 0) | (select.EPOLLOUT if client.out else 0)
-        loop.watch(client.socket.fileno(), self, mask)
-        mask = (select.EPOLLIN if self._may_read_mta() else 0) | (select.EPOLLOUT if mta.out else 0)
-        loop.watch(mta.socket.fileno(), self, mask)
+        try:
+            loop.watch(client.socket.fileno(), self, mask)
+            mask = (select.EPOLLIN if self._may_read_mta() else 0) | (select.EPOLLOUT if mta.out else 0)
+            loop.watch(mta.socket.fileno(), self, mask)
+        except OSError as error:
+            self._unwatched(error)
+
+    def _unwatched(self, error: OSError) -> None:
+        """epoll_ctl(2) has no memory, or too many are watched: nobody would tell when to go on."""
+        if self._owner is not None:
+            self._give_back(
+                HandoffOutcome.NO_RESOURCES, f"the two sockets cannot be watched: {error.strerror}"
+            )
+        else:
+            self.close()
 
     # --- time and end
 

@@ -203,7 +203,7 @@ class Supervisor:
             )
         except ListenError as error:
             raise ListenFailed(str(error)) from error
-        self._page = Page.create()
+        self._page = Page.create(settings.workers)
         steering = SteeringReport(self._page, lambda: self._client)
         if len(self._listeners) < settings.workers:
             steering.one_serves_all(settings.workers)

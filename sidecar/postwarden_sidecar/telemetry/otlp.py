@@ -1,38 +1,47 @@
-"""A sidecar's spans, log records and metrics on their way to an OTLP endpoint; `postwarden.telemetry.export` does the sending."""
+"""A sidecar's spans, log records and metrics on their way to an OTLP endpoint; `postwarden.telemetry.export` does the sending.
+
+What waits is records: spans and log records are made of them when they are sent (`postwarden.telemetry.outlet`)."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry._logs import SeverityNumber
 from opentelemetry.context import Context
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
     SpanKind,
     Status,
     StatusCode,
+    TraceFlags,
     set_span_in_context,
 )
 from postwarden.telemetry import exporters
 from postwarden.telemetry.endpoint import Endpoint, Signal
-from postwarden.telemetry.export import BATCH_DELAY_MS, BATCH_SIZE, Export
+from postwarden.telemetry.export import Export
+from postwarden.telemetry.log_wire import LogFrame, log_record
 from postwarden.telemetry.otlp_metrics import INTERVAL
+from postwarden.telemetry.outlet import Outlet
 from postwarden.telemetry.readings import Reading
 from postwarden.telemetry.traceparent import parse
 
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.telemetry import spans
-from postwarden_sidecar.telemetry.attributes import Value
+from postwarden_sidecar.telemetry.attributes import attributes
 from postwarden_sidecar.telemetry.policy_push import PolicyPush
 
 SCOPE = "postwarden_sidecar.telemetry"
 EVENT_NAME = "postwarden.connection"
 APPLY = "policy.apply"
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _SEVERITY = {
     Verdict.DEFERRED: (SeverityNumber.WARN, "WARN"),
     Verdict.OVERLOADED: (SeverityNumber.WARN, "WARN"),
@@ -54,30 +63,35 @@ class Otlp:
         metrics_interval: float = INTERVAL,
     ) -> None:
         logs_to = endpoints.get("logs")
-        log_exporter = exporters.log_exporter(logs_to) if logs_to is not None else None
+        self._resource = resource
+        self._scope = InstrumentationScope(SCOPE)
+        frame = LogFrame(resource, self._scope)
+        exporter = exporters.log_exporter(logs_to, frame) if logs_to is not None else None
         self._export = Export(
             endpoints, resource, SCOPE, read, clock=clock, metrics_interval=metrics_interval
         )
-        self._logs = self._export.outlet("logs", logs_to, clock)
-        logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
-        if log_exporter is not None:
-            logger_provider.add_log_record_processor(
-                BatchLogRecordProcessor(
-                    exporters.CountedLogExporter(log_exporter, self._logs),
-                    schedule_delay_millis=BATCH_DELAY_MS,
-                    max_export_batch_size=BATCH_SIZE,
-                    max_queue_size=exporters.QUEUE_LIMIT,
-                )
-            )
-            self._export.also(logger_provider.shutdown, log_exporter.shutdown)
-        self._logger = logger_provider.get_logger(SCOPE)
+        self._logs: Outlet[bytes] = self._export.outlet(
+            "logs",
+            logs_to,
+            None if exporter is None else lambda logs: exporter.export(logs) is LogRecordExportResult.SUCCESS,
+            clock,
+        )
+        if exporter is not None:
+            self._export.interrupt(exporter.shutdown)
+        self._ids = RandomIdGenerator()
 
-    def trace(self, record: Record, attributes: Mapping[str, Value]) -> SpanContext | None:
+    def trace(self, record: Record) -> SpanContext | None:
         """Queue the spans of a connection. None if they had no room."""
-        outline = spans.outline(record)
-        if not self._export.traces.admit(spans.count(outline)):
+        items = spans.count(record)
+        if not self._export.traces.admit(items):
             return None
-        return spans.emit(self._export.tracer, record, outline, attributes)
+        ids = self._ids
+        root = SpanContext(ids.generate_trace_id(), ids.generate_span_id(), False, _SAMPLED)
+        self._export.traces.queue(partial(self._spans, record, root), items)
+        return root
+
+    def _spans(self, record: Record, root: SpanContext) -> Sequence[ReadableSpan]:
+        return spans.made(record, root, self._ids.generate_span_id, self._resource, self._scope)
 
     def policy(self, push: PolicyPush) -> None:
         """Queue the span of a policy that came, in the operator's trace; none where that is not sampled."""
@@ -95,23 +109,25 @@ class Otlp:
             span.set_status(Status(StatusCode.ERROR, push.reason))
         span.end(round(push.end * 1e9))
 
-    def log(self, record: Record, attributes: Mapping[str, Value], trace: SpanContext | None) -> None:
+    def log(self, record: Record, trace: SpanContext | None) -> None:
         """Queue one log record, joined to its trace if there is one."""
-        if not self._logs.admit(1):
-            return
+        if self._logs.admit(1):
+            self._logs.queue(partial(self._log, record, trace, time.time_ns()), 1)
+
+    def _log(self, record: Record, trace: SpanContext | None, observed: int) -> Sequence[bytes]:
+        said = attributes(record)
         number, text = _SEVERITY.get(record.verdict, (SeverityNumber.INFO, "INFO"))
-        context = set_span_in_context(NonRecordingSpan(trace), Context()) if trace else Context()
-        self._logger.emit(
-            LogRecord(
-                timestamp=round((record.started + record.duration) * 1e9),
-                context=context,
-                severity_number=number,
-                severity_text=text,
-                body=attributes.get("postwarden.reason", ""),
-                attributes=dict(attributes),
-                event_name=EVENT_NAME,
-            )
+        made = log_record(
+            said,
+            body=str(said.get("postwarden.reason", "")),
+            severity=number,
+            severity_text=text,
+            event_name=EVENT_NAME,
+            moment=round((record.started + record.duration) * 1e9),
+            observed=observed,
+            trace=trace,
         )
+        return (made,)
 
     def dropped(self) -> dict[str, int]:
         """Spans and log records that were lost, by signal."""

@@ -28,7 +28,6 @@ from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.rules.settings import LogFormat, PolicyRef, SampleRate
 from postwarden_sidecar.telemetry import logs, metrics, postscreen, pretty, privacy
-from postwarden_sidecar.telemetry.attributes import attributes
 from postwarden_sidecar.telemetry.otlp import Otlp
 from postwarden_sidecar.telemetry.policy_push import PolicyPush
 from postwarden_sidecar.telemetry.sampling import Sampler
@@ -219,9 +218,8 @@ class Telemetry:
         sampled = self._sampler.sampled(record.verdict)
         if not sampled and record.verdict is Verdict.DROPPED:
             return None
-        said = attributes(record)
-        trace = self._otlp.trace(record, said) if sampled else None
-        self._otlp.log(record, said, trace)
+        trace = self._otlp.trace(record) if sampled else None
+        self._otlp.log(record, trace)
         return trace
 
     def _write(self, lines: Sequence[bytes]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from postwarden_sidecar.ipc.channel import Channel, ChannelFull
 from postwarden_sidecar.ipc.messages import MAX_PASS_KEYS, PassAnswer, PassQuery, PassStored
@@ -19,6 +20,7 @@ ANSWER_LIMIT = 0.005  # seconds (design)
 MAX_KEYS = 65_536  # clients in memory, about 20 MB; the one kept longest makes room
 MAX_UNSENT = 4_096  # passes that wait for the control pair; a lost one costs a client its wait
 
+_NOTHING: Mapping[str, float] = MappingProxyType({})
 Answer = Callable[[Mapping[str, float]], None]
 
 
@@ -40,7 +42,7 @@ class Passes:
 
     def lookup(self, key: str, answer: Answer) -> None:
         """Call answer once: now, when the supervisor has answered, or after ANSWER_LIMIT. The question is sent by `ask`."""
-        known = self._memory.get(key)
+        known = self.remembered(key)
         if known and max(known.values()) > time.time():
             answer(known)
             return
@@ -50,6 +52,10 @@ class Passes:
             answer({})
             return
         self._asking.append((key, answer))
+
+    def remembered(self, key: str) -> Mapping[str, float]:
+        """What is in memory, expired or not; {}: nothing."""
+        return self._memory.get(key, _NOTHING)
 
     def receive(self, message: PassAnswer) -> None:
         """The supervisor's answer, in time or late."""

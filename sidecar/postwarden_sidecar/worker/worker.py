@@ -140,6 +140,10 @@ class Worker:
         else:
             answer({})
 
+    def remembered(self, key: str) -> Mapping[str, float]:
+        """See Passes."""
+        return self._passes.remembered(key)
+
     def store_pass(self, key: str, expiries: Mapping[str, float]) -> None:
         """See Passes."""
         if self._control_open:
@@ -154,8 +158,10 @@ class Worker:
     def record(self, record: Record) -> None:
         """Into the batch, which goes at the end of this turn, or RECORDS_PACE after the one before; what does not fit is dropped and
         counted."""
-        with suppress(ChannelClosed):  # the supervisor is gone, which the control pair says
+        try:
             self._records.send(record)
+        except ChannelClosed:  # the supervisor is gone, which the control pair says
+            return
 
     def learned(self, route: Route, ehlo: tuple[str, ...]) -> None:
         """A replay's EHLO renews what the proof's had learned, up to the next proof: here at once, elsewhere at a pace."""
