@@ -91,9 +91,7 @@ class EarlyTests:
         self._journal.event(
             EventKind.PREGREET, now, facts.said.decode("latin-1"), min(len(data), MAX_PREGREET)
         )
-        reason = (
-            f"{facts.address} spoke before the greeting was complete, {now - self._began:.1f} s into the wait"
-        )
+        reason = pregreet.failure(facts.address, now - self._began)
         setting = self._rules.pregreet
         acted = self._journal.failed(
             self._rules.mode, pregreet.TEST, setting.action, reason, self._began, now

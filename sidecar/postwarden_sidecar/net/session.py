@@ -44,8 +44,8 @@ _GONE = select.EPOLLHUP | select.EPOLLERR
 
 
 class Session:
-    """peer, local: the socket's addresses, normalised. ended(session, transfer): the session is over;
-    transfer has the socket now, if it is not None. announced: by a PROXY header that
+    """peer, local: the socket's addresses, normalised. wall, began: the moment of its arrival, epoch and CLOCK_MONOTONIC seconds.
+    ended(session, transfer): the session is over; transfer has the socket now, if it is not None. announced: by a PROXY header that
     another worker has read."""
 
     __slots__ = (
@@ -61,6 +61,7 @@ class Session:
         peer: tuple[str, int],
         local: tuple[str, int],
         wall: float,
+        began: float,
         ended: Callable[[Session, Transfer | None], None],
         announced: Announced | None = None,
     ) -> None:
@@ -76,8 +77,7 @@ class Session:
         self._presence = environment.occupancy.arrive(None if context.rules is None else context.rules.limits)
         # Neither is a method of ours: engine and session would hold each other.
         load, elsewhere = self._presence, partial(environment.neighbours.give, client, peer, local)
-        now = environment.loop.now
-        self._engine = Connection(context, *peer, *local, now, wall, load, announced, elsewhere)
+        self._engine = Connection(context, *peer, *local, began, wall, load, announced, elsewhere)
         self._stage = ""
         self._transfer: Transfer | None = None
         self._handover: Handover | None = None  # kept between hand-overs that were only answered
@@ -88,12 +88,19 @@ class Session:
         self._recorded = False
         self._over = False  # the socket is closed or the MTA's
         self._wall = wall
-        self._began = environment.loop.now
+        self._began = began
 
-    def begin(self, *, draining: bool) -> None:
-        """Take the first actions; draining: turn the client away."""
+    def begin(self, *, draining: bool, known: Mapping[str, float] | None = None) -> None:
+        """Take the first actions; draining: turn the client away. known: of the passes of the client's address, if they have been looked
+        up by now."""
+        engine, now = self._engine, self._environment.loop.now
         if draining:
-            self._engine.shut_down(self._environment.loop.now)
+            engine.shut_down(now)
+        elif known is not None and (first := engine.next_action()) is not None:
+            if isinstance(first, LookupPass) and first.key == engine.endpoints.client_address:
+                engine.receive_pass(known, now)
+            else:
+                self._carry_out(first)
         self._pump()
 
     def shut_down(self) -> None:
@@ -154,27 +161,27 @@ class Session:
             self._watch()
 
     def _carry_out(self, action: EngineAction) -> None:
-        match action:
-            case Send(data):
-                self._send(data)
-            case Close(linger):
-                if linger:
-                    self._client.discard_input()
-                self._release()
-            case Observe(record):
-                self._observe(record)
-            case LookupPass(key):
-                self._environment.host.lookup_pass(key, self._receive_pass)
-            case QueryDnsbl(address):
-                assert self._context.rules is not None  # without rules there are no lists to ask
-                host = self._environment.host
-                self._dnsbl = host.query_dnsbl(address, self._context.rules, self._receive_dnsbl)
-            case StorePass(key, expiries):
-                self._environment.host.store_pass(key, expiries)
-            case HandOff():
-                self._hand_off(action)
-            case HandOver():
-                self._hand_over(action)
+        # Not by `match`, which asks each class for its fields; the most frequent come first.
+        host = self._environment.host
+        if isinstance(action, Send):
+            self._send(action.data)
+        elif isinstance(action, Close):
+            if action.linger:
+                self._client.discard_input()
+            self._release()
+        elif isinstance(action, Observe):
+            self._observe(action.record)
+        elif isinstance(action, LookupPass):
+            host.lookup_pass(action.key, self._receive_pass)
+        elif isinstance(action, QueryDnsbl):
+            assert self._context.rules is not None  # without rules there are no lists to ask
+            self._dnsbl = host.query_dnsbl(action.address, self._context.rules, self._receive_dnsbl)
+        elif isinstance(action, StorePass):
+            host.store_pass(action.key, action.expiries)
+        elif isinstance(action, HandOff):
+            self._hand_off(action)
+        else:
+            self._hand_over(action)
 
     def _send(self, reply: bytes) -> None:
         engine, client = self._engine, self._client
@@ -191,14 +198,10 @@ class Session:
             self._lose()
 
     def _receive_pass(self, expiries: Mapping[str, float]) -> None:
-        self._tell(lambda: self._engine.receive_pass(expiries, self._environment.loop.now))
-
-    def _tell(self, receive: Callable[[], None]) -> None:
-        """An answer for the engine, from who serves other sessions, too."""
         if self._over:
             return
-        try:
-            receive()
+        try:  # it comes from who serves other sessions, too
+            self._engine.receive_pass(expiries, self._environment.loop.now)
             self._pump()
         except Exception:
             fail(self)
