@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
-import pytest
 from postwarden_sidecar.dns.outcome import Outcome
 from postwarden_sidecar.ipc.lookup_counts import LOOKUP_BOUNDS, MAX_ZONES, OTHER
 from postwarden_sidecar.ipc.page import CELLS, MAX_WORKERS, Page
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    page = Page.create()
-    yield page
-    page.close()
-    os.close(page.descriptor)
 
 
 def counted(page: Page) -> dict[tuple[str, str], tuple[int, int]]:

@@ -30,14 +30,6 @@ RECORDS, SPANS_EACH = 100, 3
 Endpoint = contextlib.AbstractContextManager[str]
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
-    page = Page.create()
-    yield page
-    page.close()
-    os.close(page.descriptor)
-
-
 def telemetry(page: Page, url: str, **settings: object) -> Telemetry:
     known = {"log_stream": io.BytesIO(), "metrics_interval": 0.05, "environ": {}, **settings}
     return Telemetry(page=page, log_format="JSON", hostname="mx", pid=1, otlp_endpoint=url, **known)  # type: ignore[arg-type]  # of tests

@@ -26,13 +26,6 @@ from telemetry.collector import Collector, grpc_collector, http_collector, plain
 from telemetry.samples import STARTED, passed, record
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
-    page = Page.create()
-    yield page
-    page.close()
-
-
 @pytest.fixture(params=["grpc", "http/protobuf"])
 def collector(request: pytest.FixtureRequest) -> Iterator[Collector]:
     with grpc_collector() if request.param == "grpc" else http_collector() as found:

@@ -6,7 +6,6 @@ import io
 import os
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,13 +18,6 @@ from postwarden_sidecar.telemetry.pipeline import QUEUE_LIMIT, Telemetry
 from postwarden_sidecar.telemetry.sidecar_state import SidecarState
 from prometheus_client.parser import text_string_to_metric_families
 from telemetry.samples import passed, record
-
-
-@pytest.fixture
-def page() -> Iterator[Page]:
-    page = Page.create()
-    yield page
-    page.close()
 
 
 def telemetry(page: Page, stream: Any, **settings: Any) -> Telemetry:

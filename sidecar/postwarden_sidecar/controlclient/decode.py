@@ -79,6 +79,18 @@ def check(blob: pb.Blob, content: Buffer) -> None:
         raise Undecodable(f"{name}: {error}") from error
 
 
+def policy_ref(snapshot: pb.Snapshot) -> PolicyRef:
+    """Which policy it is of."""
+    return PolicyRef(
+        namespace=snapshot.namespace,
+        name=snapshot.name,
+        uid=snapshot.policy_uid,
+        generation=snapshot.generation,
+        revision=snapshot.revision,
+        version=snapshot.version,
+    )
+
+
 def decode(snapshot: pb.Snapshot, contents: Mapping[str, Buffer]) -> Rules:
     """The rules of a snapshot. contents: by hash, what is not inline, each checked already. Raises Undecodable."""
     if snapshot.format != RULES_FORMAT:
@@ -89,14 +101,7 @@ def decode(snapshot: pb.Snapshot, contents: Mapping[str, Buffer]) -> Rules:
     tables = _Tables(snapshot.blobs, contents)
     rules = snapshot.rules
     return Rules(
-        policy=PolicyRef(
-            namespace=snapshot.namespace,
-            name=snapshot.name,
-            uid=snapshot.policy_uid,
-            generation=snapshot.generation,
-            revision=snapshot.revision,
-            version=snapshot.version,
-        ),
+        policy=policy_ref(snapshot),
         mode=known("rules.mode", rules.mode, _MODES),
         access=Access(
             my_networks=tables.table("rules.access.my_networks", rules.access.my_networks),

@@ -20,7 +20,7 @@ from postwarden.screening.v1 import screening_pb2 as pb
 from postwarden.screening.v1 import screening_pb2_grpc as pb_grpc
 
 from postwarden_sidecar.controlclient.blobs import Blobs
-from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, decode
+from postwarden_sidecar.controlclient.decode import FEATURES, FORMATS, decode, policy_ref
 from postwarden_sidecar.controlclient.decode_values import Undecodable
 from postwarden_sidecar.controlclient.target import ControlTarget
 from postwarden_sidecar.controlclient.trust import Trust, TrustUnusable
@@ -266,7 +266,7 @@ class Stream:
                 sys.exception(), asyncio.CancelledError
             )  # a newer one came, or the stream is over
             if self._pushed is not None and snapshot.traceparent and not cancelled:
-                self._pushed(snapshot.traceparent, began, time.time(), _policy(snapshot), refused)
+                self._pushed(snapshot.traceparent, began, time.time(), policy_ref(snapshot), refused)
 
     async def _put_in_force(self, snapshot: pb.Snapshot) -> None:
         contents = await self._blobs.contents(snapshot, self._sink.tables, self._fetch)
@@ -279,17 +279,6 @@ class Stream:
         return self._stub.FetchBlob(
             pb.BlobRequest(hash=digest), metadata=_credentials(self._target), timeout=BLOB_TIMEOUT
         )
-
-
-def _policy(snapshot: pb.Snapshot) -> PolicyRef:
-    return PolicyRef(
-        namespace=snapshot.namespace,
-        name=snapshot.name,
-        uid=snapshot.policy_uid,
-        generation=snapshot.generation,
-        revision=snapshot.revision,
-        version=snapshot.version,
-    )
 
 
 def hello(

@@ -35,6 +35,7 @@ from postwarden_sidecar.engine.actions import (
     Observe,
     QueryDnsbl,
     Send,
+    direct,
 )
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.conversation import Conversation, Turn
@@ -79,8 +80,8 @@ class Connection:
         self.interest = Interest.HANGUP
         self._actions: tuple[EngineAction, ...] = ()  # a deque takes 0.7 KB of each client that waits
         self._context, self._rules = context, context.rules
-        facts, local = Facts(peer_address), (normalise(local_address)[0], local_port)
-        self.endpoints = Endpoints(facts.address, peer_port, *local, facts.address, peer_port)
+        facts = Facts(peer_address)
+        self.endpoints = direct(facts.address, peer_port, normalise(local_address)[0], local_port)
         self._journal = Journal(now, wall)
         self._screening = Screening(context, facts, self._journal, load)
         self._state = _LOOKUP
@@ -141,8 +142,7 @@ class Connection:
         """The answer to LookupPass: test -> epoch seconds; {}: not known, or no answer in time."""
         if self._rules is None or self._state not in (_LOOKUP, _RECHECK):
             return
-        server = self.endpoints.server_address
-        self._take(self._screening.receive_pass(self._rules, expiries, server, now), now)
+        self._take(self._screening.receive_pass(self._rules, expiries, self.endpoints, now), now)
 
     def receive_dnsbl(self, answer: DnsblAnswer, now: float) -> bool:
         """An answer to QueryDnsbl; one that comes late, or twice, changes nothing. Whether there is something to do now: the others but

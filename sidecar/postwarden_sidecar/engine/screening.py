@@ -190,7 +190,7 @@ class Screening:
         return Step.LOOK_UP
 
     def receive_pass(
-        self, rules: Rules, expiries: Mapping[str, float], server_address: str, now: float
+        self, rules: Rules, expiries: Mapping[str, float], endpoints: Endpoints, now: float
     ) -> Step:
         """What the store knows, asked twice: before the wait, and after it, for another connection of the client may have passed
         meanwhile (postscreen logs PASS OLD for the second of two, and for a client whose pass has expired; measured)."""
@@ -203,7 +203,7 @@ class Screening:
             self.lookup_key = address
             return Step.LOOK_UP
         if self.early is None:
-            return self._known(rules, self._asked, server_address, now)
+            return self._known(rules, self._asked, endpoints.server_address, now)
         return self._known_again(rules, now)
 
     def _known(self, rules: Rules, known: Mapping[str, float], server_address: str, now: float) -> Step:

@@ -46,14 +46,14 @@ class Deadlines:
 
     def set(self, handler: Handler, when: float | None) -> None:
         """From now on it is due at `when`; None: never."""
+        before = handler.deadline
+        handler.deadline = when
         if when is None:
-            if handler.deadline is not None:
-                handler.deadline = None
+            if before is not None:
                 self._cancelled += 1
                 if self._cancelled > 64 and self._cancelled > self._entries // 2:
                     self._compact()
             return
-        handler.deadline = when
         queued_at = handler.queued_at
         if queued_at is None or when < queued_at:
             self._add(handler, when)
@@ -86,7 +86,9 @@ class Deadlines:
         return None
 
     def _add(self, handler: Handler, when: float) -> None:
-        handler.queued_at = when
+        handler.queued_at = (
+            handler.deadline
+        )  # it is `when`, but compiled that would be a second float of 32 bytes
         self._entries += 1
         number = int(when * SLICES)
         if number <= self._begun:
