@@ -29,6 +29,7 @@ from typing import NamedTuple
 import click
 from harness.mail_sink import MailSink
 from harness.postfix_configuration import free_port
+from harness.quick_batches import AS_INSTALLED
 from harness.sidecar import Sidecar, run
 
 from bench.systems.pod import spoken, wait_until_well
@@ -241,7 +242,7 @@ def started(flags: Sequence[str], url: str) -> Iterator[Sidecar]:
     """url: of the endpoint; "": none."""
     health = free_port("127.0.0.1", None)
     otlp = [f"--otlp-endpoint={url}"] if url else []
-    with run(*flags, f"--health=127.0.0.1:{health}", *otlp) as sidecar:
+    with run(*flags, f"--health=127.0.0.1:{health}", *otlp, prefix=AS_INSTALLED) as sidecar:
         wait_until_well(health, "/readyz", sidecar)
         yield sidecar
 

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from telemetry.collector import Collector, grpc_collector, plain
 
 EXPORT_TIMEOUT = 20.0
-"""Seconds until a span is at the receiver; they are sent in batches of five seconds."""
+"""Seconds until a span is at the receiver, or given up: they are sent in batches of one second, with further attempts."""
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from telemetry.collector import Collector, grpc_collector, http_collector, plain
 
 EXPORT_TIMEOUT = 20.0
-"""Seconds until a span is at the receiver; they are sent in batches of five seconds."""
+"""Seconds until a span is at the receiver, or given up: they are sent in batches of one second, with further attempts."""
 
 LISTED, FRIEND, BALANCER, REFUSED = "127.66.6.6", "127.0.9.9", "127.0.3.1", "127.67.6.6"
 KEY = "sk3k3yk3y"

@@ -17,6 +17,7 @@ from pathlib import Path
 from harness.netns import DIES_WITH_US
 from harness.polling import poll
 from harness.postfix_configuration import free_port
+from harness.quick_batches import AS_INSTALLED
 from harness.sidecar import START_TIMEOUT, Sidecar, clean_environment, run
 
 from bench.control_group import ControlGroup
@@ -95,7 +96,7 @@ def pod(
             *options,
         ]
         group = running.enter_context(ControlGroup(name))
-        sidecar = run(*flags)
+        sidecar = run(*flags, prefix=AS_INSTALLED)
         with group.joined():
             running.enter_context(_entered(sidecar))
         for path in ("/readyz", "/upstream"):

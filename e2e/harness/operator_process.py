@@ -20,6 +20,7 @@ from loopback_ports import free_port
 from harness.chart import RELEASE_NAMESPACE, operator_rights
 from harness.cluster import ApiError, ApiServer, wait_for
 from harness.cluster_process import LoggedProcess
+from harness.quick_batches import QUICK_BATCHES
 from harness.stream_client import StreamClient
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +94,7 @@ class OperatorProcess:
             "PATH": "/usr/bin:/bin",
             "HOME": str(self._directory),
             "KUBECONFIG": str(self._kubeconfig),
+            **QUICK_BATCHES,
         }
         command = self._command()
         self.process = LoggedProcess(command, self._directory / "operator.log", environment)

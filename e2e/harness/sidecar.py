@@ -21,6 +21,7 @@ from harness.compiled import search_path
 from harness.netns import DIES_WITH_US, NetworkNamespace
 from harness.polling import poll
 from harness.postfix_configuration import join_address, split_address
+from harness.quick_batches import QUICK_BATCHES
 
 START_TIMEOUT = 30.0
 """Seconds until `ready`; 1 s is usual on idle cores."""
@@ -191,7 +192,7 @@ class Sidecar:
                 stdout=out,
                 stderr=err if self._log is None else self._log,
                 # What a killed one leaves in TMPDIR goes, too.
-                env=clean_environment() | search_path() | {"TMPDIR": str(self.directory)},
+                env=clean_environment() | QUICK_BATCHES | search_path() | {"TMPDIR": str(self.directory)},
             )
         poll(self._serves, START_TIMEOUT, lambda: f"it does not serve:\n{self.log_text()}")
 
@@ -238,9 +239,14 @@ def up(
     )
 
 
-def run(*options: str, listen: str = "127.0.0.1:0", network: NetworkNamespace | None = None) -> Sidecar:
+def run(
+    *options: str,
+    listen: str = "127.0.0.1:0",
+    network: NetworkNamespace | None = None,
+    prefix: Sequence[str] = (),
+) -> Sidecar:
     """`postwarden-sidecar run`, without an operator unless the options name one."""
-    return Sidecar("run", listen=listen, options=options, network=network)
+    return Sidecar("run", listen=listen, options=options, network=network, prefix=prefix)
 
 
 def executable(name: str) -> Path:

@@ -20,6 +20,7 @@ from harness.cluster_process import LoggedProcess
 from harness.compiled import search_path
 from harness.operator_process import OperatorProcess
 from harness.polling import poll
+from harness.quick_batches import QUICK_BATCHES
 
 COMMAND = Path(sys.executable).with_name("postwarden-sidecar")
 
@@ -66,7 +67,7 @@ class SidecarProcess:
         ]
         # Another release's program has modules of its own.
         found = search_path() if program == COMMAND else {}
-        self._variables = {"PATH": os.environ["PATH"], **found, **(variables or {})}
+        self._variables = {"PATH": os.environ["PATH"], **QUICK_BATCHES, **found, **(variables or {})}
         if upstream is not None:
             # Variables, as the injection sets them: a flag would override what the policy says.
             self._variables |= {"POSTWARDEN_UPSTREAM": upstream, "POSTWARDEN_HANDOFF": handoff}

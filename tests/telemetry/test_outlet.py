@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from postwarden.telemetry.health import Health
-from postwarden.telemetry.outlet import BATCH_SIZE, DELAY, QUEUE_LIMIT, TRIAL_SIZE, Outlet
+from postwarden.telemetry.outlet import BATCH_SIZE, DELAY, QUEUE_LIMIT, TRIAL_SIZE, Outlet, batch_delays
 
 AT_ONCE = 0.001  # seconds
 
@@ -143,3 +143,15 @@ def test_what_an_exporter_raises_is_a_loss_and_is_told(
     assert outlet.dropped == 1
     (line,) = [entry.getMessage() for entry in caplog.records if entry.name == "postwarden.telemetry"]
     assert r"OSError: no\nway" in line
+
+
+def test_batches_are_waited_for_as_the_sdks_variables_say() -> None:
+    assert batch_delays({"OTEL_BSP_SCHEDULE_DELAY": ""}) == {"traces": DELAY, "logs": DELAY}
+    told = {"OTEL_BSP_SCHEDULE_DELAY": "250", "OTEL_BLRP_SCHEDULE_DELAY": "2000"}
+    assert batch_delays(told) == {"traces": 0.25, "logs": 2.0}
+
+
+@pytest.mark.parametrize("told", ["0", "-1", "1s", "1.5", "²"])
+def test_a_delay_that_cannot_be_is_refused_by_name(told: str) -> None:
+    with pytest.raises(ValueError, match=r"^OTEL_BLRP_SCHEDULE_DELAY=.*: give milliseconds"):
+        batch_delays({"OTEL_BLRP_SCHEDULE_DELAY": told})

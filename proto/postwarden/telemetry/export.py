@@ -6,6 +6,7 @@ endpoint that is down costs its memory and nothing else.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from postwarden.telemetry import exporters
 from postwarden.telemetry.endpoint import Endpoint, Signal
 from postwarden.telemetry.health import Health
 from postwarden.telemetry.otlp_metrics import INTERVAL, MetricsThread, metrics_data
-from postwarden.telemetry.outlet import Item, Outlet
+from postwarden.telemetry.outlet import Item, Outlet, batch_delays
 from postwarden.telemetry.readings import Reading
 
 
@@ -38,7 +39,7 @@ class _ToOutlet(SpanProcessor):
 class Export:
     """endpoints: by signal; logs are sent by who has some. scope: the name of the instrumentation. read: the metrics of now. clock:
     seconds, never going back. metrics_interval: seconds. Raises what the exporters raise for settings that can't be
-    (OTEL_EXPORTER_OTLP_* variables)."""
+    (OTEL_EXPORTER_OTLP_* variables), and ValueError for a batch's delay that can't be."""
 
     def __init__(
         self,
@@ -55,7 +56,8 @@ class Export:
         # What interrupts an exporter that waits for its endpoint.
         self._interrupts: list[Callable[[], object]] = []
         spans_to, metrics_to = endpoints.get("traces"), endpoints.get("metrics")
-        # All exporters before any thread: they refuse settings that can't be.
+        # All settings before any thread: those that can't be are refused.
+        self._delays = batch_delays(os.environ)
         span_exporter = exporters.span_exporter(spans_to) if spans_to is not None else None
         metric_exporter = exporters.metric_exporter(metrics_to) if metrics_to is not None else None
         self.traces: Outlet[ReadableSpan] = self.outlet(
@@ -94,7 +96,7 @@ class Export:
         """It ends with the others. One that admits nothing where there is no endpoint."""
         if endpoint is None or send is None:
             return Outlet(signal, None, None)
-        outlet = Outlet(signal, send, self._health(signal, endpoint, clock))
+        outlet = Outlet(signal, send, self._health(signal, endpoint, clock), delay=self._delays[signal])
         self._shutdowns.append(outlet.stop)
         return outlet
 

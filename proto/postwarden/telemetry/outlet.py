@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from postwarden.telemetry.health import Health
@@ -20,11 +20,24 @@ BATCH_SIZE = 512  # items of a request; the SDK's default
 # Seconds that a batch is waited for: the SDK's default for spans. A request costs some 2.5 ms of CPU however little is in it (measured):
 # each second, it was two thirds of all that OTLP takes under a flood. Whoever looks at traces has the log line at once.
 DELAY = 5.0
+DELAY_VARIABLES = {"traces": "OTEL_BSP_SCHEDULE_DELAY", "logs": "OTEL_BLRP_SCHEDULE_DELAY"}  # milliseconds
 LONGEST_PAUSE = 60.0  # seconds between two tries at an endpoint that does not work; they double from DELAY
 TRIAL_SIZE = 16  # items of such a try: exporters encode them anew for each of their own attempts
 
 Item = TypeVar("Item")
 Make = Callable[[], Sequence[Item]]
+
+
+def batch_delays(environ: Mapping[str, str]) -> dict[str, float]:
+    """Seconds that a batch of spans or log records is waited for, by signal: what the SDK's own variables say, else DELAY. Raises
+    ValueError."""
+    delays = dict.fromkeys(DELAY_VARIABLES, DELAY)
+    for signal, variable in DELAY_VARIABLES.items():
+        if told := environ.get(variable):
+            if not told.isascii() or not told.isdecimal() or int(told) == 0:
+                raise ValueError(f"{variable}={told}: give milliseconds, a whole number above 0")
+            delays[signal] = int(told) / 1000
+    return delays
 
 
 class Outlet(Generic[Item]):
