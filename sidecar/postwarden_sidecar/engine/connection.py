@@ -79,8 +79,8 @@ class Connection:
         self.interest = Interest.HANGUP
         self._actions: tuple[EngineAction, ...] = ()  # a deque takes 0.7 KB of each client that waits
         self._context, self._rules = context, context.rules
-        facts, local = Facts(peer_address), (normalise(local_address)[0], local_port)
-        self.endpoints = Endpoints(facts.address, peer_port, *local, facts.address, peer_port)
+        facts, local = Facts(peer_address), normalise(local_address)[0]
+        self.endpoints = Endpoints(facts.address, peer_port, local, local_port, facts.address, peer_port)
         self._journal = Journal(now, wall)
         self._screening = Screening(context, facts, self._journal, load)
         self._state = _LOOKUP

@@ -202,7 +202,7 @@ class Worker:
             if events & select.EPOLLOUT:
                 self._channel.flush()
             while self._control_open and (received := self._channel.receive()) is not None:
-                self._receive(*received)
+                self._receive(received[0], received[1])
         except (ChannelClosed, ChannelFault):
             self._orphaned()
 
