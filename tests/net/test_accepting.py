@@ -15,12 +15,12 @@ import pytest
 from net.bench import Bench, make_rules
 from net.scripted_mta import ScriptedMta, serve_mail
 from postwarden_sidecar.engine.proxy_header import Announced
+from postwarden_sidecar.ipc.messages import Moved
 from postwarden_sidecar.ipc.pair import make_pair, send_packet
 from postwarden_sidecar.net.accept_pause import CLIENT_GONE, PACE, AcceptPause
 from postwarden_sidecar.net.deadlines import Handler
 from postwarden_sidecar.net.listener import described
 from postwarden_sidecar.net.loop import Loop
-from postwarden_sidecar.net.neighbours import Moved
 from postwarden_sidecar.rules.intervals import AddressTable
 from postwarden_sidecar.rules.settings import AccessAction
 

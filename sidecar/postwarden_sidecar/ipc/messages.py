@@ -4,11 +4,15 @@ MessagePack.
 A message is one packet of at most 32 KiB; the rules travel as a descriptor of a sealed memory file
 (SCM_RIGHTS), never inline. Control messages are few and never dropped; records of connections go over a
 second pair (`ipc.records`) that may drop.
+
+This file stays plain Python where others are compiled: of a compiled class msgspec would not learn the fields' types.
 """
 
 from __future__ import annotations
 
 import msgspec
+
+from postwarden_sidecar.engine.proxy_header import Announced
 
 MAX_MESSAGE = 32 * 1024  # bytes; well below the pair's buffer, so that one message always fits (design)
 MAX_PASS_KEYS = 64  # of one PassQuery: the answer fits a message if all are known, at some 200 bytes each
@@ -201,3 +205,13 @@ ToSupervisor = (
     | Stress
     | AcceptPaused
 )
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """Worker -> worker (`net.neighbours`), with one descriptor. peer, local: the socket's own addresses, normalised. announced: of the
+    PROXY header, `size` bytes of which wait in the socket."""
+
+    peer: tuple[str, int]
+    local: tuple[str, int]
+    announced: Announced
+    size: int

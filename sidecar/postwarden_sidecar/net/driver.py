@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from postwarden_sidecar.engine.proxy_header import Announced
+from postwarden_sidecar.ipc.messages import Moved
 from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.net.accept_pause import CLIENT_GONE, AcceptPause
 from postwarden_sidecar.net.addresses import normalise, socket_name
@@ -25,7 +26,7 @@ from postwarden_sidecar.net.known_lane import KnownLane
 from postwarden_sidecar.net.listener import Listener, described
 from postwarden_sidecar.net.loop import Loop, fail
 from postwarden_sidecar.net.metering import Meter
-from postwarden_sidecar.net.neighbours import Moved, Neighbours
+from postwarden_sidecar.net.neighbours import Neighbours
 from postwarden_sidecar.net.occupancy import Occupancy
 from postwarden_sidecar.net.session import Session
 from postwarden_sidecar.net.timeouts import Timeouts

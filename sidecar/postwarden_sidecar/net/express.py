@@ -72,7 +72,7 @@ class ExpressLane:
         except OSError:
             pass  # it was reset: that changes nothing of the verdict
         client.close()
-        record = denied.record(place, address, port, *local, self._wall)
+        record = denied.record(place, address, port, local[0], local[1], self._wall)
         environment.meter.count(record)
         environment.host.record(record)
         return True

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from postwarden_sidecar.engine.proxy_header import Announced
+from postwarden_sidecar.ipc.messages import Moved
 from postwarden_sidecar.ipc.pair import (
     ChannelClosed,
     ChannelFault,
@@ -26,16 +27,6 @@ from postwarden_sidecar.net.loop import Loop
 from postwarden_sidecar.net.steering import Steering
 
 _PACKETS_A_TURN = 16  # taken from one neighbour before others have their turn
-
-
-class Moved(msgspec.Struct, frozen=True):
-    """With one descriptor. peer, local: the socket's own addresses, normalised. announced: of the PROXY header, `size` bytes of which
-    wait in the socket."""
-
-    peer: tuple[str, int]
-    local: tuple[str, int]
-    announced: Announced
-    size: int
 
 
 _encoder = msgspec.msgpack.Encoder()

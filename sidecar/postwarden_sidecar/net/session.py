@@ -77,7 +77,9 @@ class Session:
         self._presence = environment.occupancy.arrive(None if context.rules is None else context.rules.limits)
         # Neither is a method of ours: engine and session would hold each other.
         load, elsewhere = self._presence, partial(environment.neighbours.give, client, peer, local)
-        self._engine = Connection(context, *peer, *local, began, wall, load, announced, elsewhere)
+        self._engine = Connection(  # without stars, which are slow once compiled
+            context, peer[0], peer[1], local[0], local[1], began, wall, load, announced, elsewhere
+        )
         self._stage = ""
         self._transfer: Transfer | None = None
         self._handover: Handover | None = None  # kept between hand-overs that were only answered

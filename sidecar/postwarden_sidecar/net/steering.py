@@ -57,9 +57,7 @@ class Steering:
     def attach(self, member: socket.socket) -> None:
         """To the whole group of this socket, at once, in place of the program before. Raises OSError."""
         program = b"".join(struct.pack("=HBBI", *step) for step in self._program())
-        held = ctypes.create_string_buffer(program, len(program))
-        reference = struct.pack("@HP", len(program) // 8, ctypes.addressof(held))
-        member.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, reference)
+        _attach(member, ctypes.create_string_buffer(program, len(program)))
 
     def _there(self) -> list[int]:
         return [index for index in range(self.workers) if index not in self.out]
@@ -103,6 +101,13 @@ class Steering:
                 program += [(_IF_EQUAL, 0, 1, rank), _step(_RETURN, index)]
             program.append(_step(_RETURN, there[0]))  # never reached; a program must end so
         return program
+
+
+def _attach(member: socket.socket, program: ctypes.Array[ctypes.c_char]) -> None:
+    """program is the caller's, who holds it until this returns: a compiled function lets go of a variable of its own once it is not used
+    any more, and the kernel would read what is free."""
+    reference = struct.pack("@HP", len(program) // 8, ctypes.addressof(program))
+    member.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, reference)
 
 
 def _mask(bits: int, width: int) -> int:

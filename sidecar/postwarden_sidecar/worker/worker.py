@@ -10,7 +10,7 @@ import mmap
 import os
 import select
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -202,7 +202,7 @@ class Worker:
             if events & select.EPOLLOUT:
                 self._channel.flush()
             while self._control_open and (received := self._channel.receive()) is not None:
-                self._receive(*received)
+                self._receive(received[0], received[1])
         except (ChannelClosed, ChannelFault):
             self._orphaned()
 
@@ -251,7 +251,7 @@ class Worker:
             self._driver.start()
             self._channel.send(Ready(os.getpid()))
 
-    def _apply(self, serial: int, descriptors: tuple[int, ...]) -> None:
+    def _apply(self, serial: int, descriptors: Sequence[int]) -> None:
         """Map the image; it stays mapped as long as a connection is decided by it."""
         try:
             if len(descriptors) != 1:
@@ -332,7 +332,7 @@ class Worker:
         self._orphaned()
 
 
-def _one_socket(descriptors: tuple[int, ...]) -> socket.socket:
+def _one_socket(descriptors: Sequence[int]) -> socket.socket:
     """What came with a message that brings a socket. Raises ChannelFault."""
     if len(descriptors) != 1:
         close_all(descriptors)
