@@ -1,6 +1,7 @@
 """`python -m bench.telemetry`: what telemetry costs screening, in CPU time a connection; the last line is JSON.
 
-Contract: real sidecars (`postwarden up`), two at a time: one with an endpoint of some kind and one without OTLP. A client in this process
+Contract: real sidecars (`postwarden-sidecar run`, as in a pod, with the operator in a process of its own: in `up` that sends telemetry,
+too, and would be counted), two at a time: one with an endpoint of some kind and one without OTLP. A client in this process
 connects and is dropped so many times at each in turn, in an order that chance gives each round. Counted is CPU time, because a machine's
 speed is bounded by it, and wall time on shared cores tells of the neighbours; from one round to the next, for telemetry is sent while the
 other has its turn. What a sidecar does by the clock counts twice so, as each is under load half of the time.
@@ -19,15 +20,19 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import click
 from harness.mail_sink import MailSink
-from harness.quick_batches import QUICK_BATCHES
-from harness.sidecar import Sidecar, up
+from harness.postfix_configuration import free_port
+from harness.quick_batches import AS_INSTALLED
+from harness.sidecar import Sidecar, run
+
+from bench.systems.pod import spoken, wait_until_well
 
 CLIENT = "127.66.6.6"
 
@@ -148,10 +153,10 @@ def main(blocks: int, rounds: int, connections: int) -> None:
     grown: dict[str, float] = {}
     with ExitStack() as running:
         endpoints = start_endpoints(running)
-        sink = running.enter_context(MailSink())
+        flags = start_surroundings(running)
         for _ in range(blocks):
             for kind, url in endpoints.items():
-                with start(sink, url) as one, start(sink, "") as base:
+                with started(flags, url) as one, started(flags, "") as base:
                     time.sleep(SETTLED)
                     before = resident(one)
                     measured.setdefault(kind, []).append(measure(one, base, rounds, connections, chance))
@@ -213,11 +218,33 @@ def start_endpoints(running: ExitStack) -> dict[str, str]:
     }
 
 
-def start(sink: MailSink, url: str) -> Sidecar:
+def start_surroundings(running: ExitStack) -> Sequence[str]:
+    """Operator and mail server, which end with `running`; the flags by which a sidecar finds them."""
+    folder = Path(running.enter_context(TemporaryDirectory(prefix="postwarden-bench-")))
+    policies = folder / "policies"
+    policies.mkdir()
+    (policies / "policy.yaml").write_text(POLICY)
+    operator = json.loads(running.enter_context(spoken("bench.files_operator", str(policies))))
+    token = folder / "token"
+    token.write_text(operator["token"])
+    sink = running.enter_context(MailSink())
+    return (
+        f"--control={operator['address']}",
+        f"--token-file={token}",
+        f"--upstream={sink.address}",
+        "--handoff=plain",
+        "--log-format=json",
+    )
+
+
+@contextmanager
+def started(flags: Sequence[str], url: str) -> Iterator[Sidecar]:
     """url: of the endpoint; "": none."""
+    health = free_port("127.0.0.1", None)
     otlp = [f"--otlp-endpoint={url}"] if url else []
-    own_batches = ("env", *(f"--unset={name}" for name in QUICK_BATCHES))
-    return up(POLICY, *otlp, upstream=sink.address, handoff="plain", log_format="json", prefix=own_batches)
+    with run(*flags, f"--health=127.0.0.1:{health}", *otlp, prefix=AS_INSTALLED) as sidecar:
+        wait_until_well(health, "/readyz", sidecar)
+        yield sidecar
 
 
 def measure(one: Sidecar, base: Sidecar, rounds: int, connections: int, chance: random.Random) -> Block:

@@ -23,8 +23,8 @@ ZOMBIE, FRIEND = "127.66.6.6", "127.0.9.9"
 VICTIM = "victim@example.org"
 SIDECAR = "postwarden-sidecar"
 
-EXPORT_TIMEOUT = 10.0
-"""Seconds until what is sent in batches of one second is there."""
+EXPORT_TIMEOUT = 20.0
+"""Seconds until what is sent in batches of five seconds is there."""
 
 SCREENING = {
     "access": {"myNetworks": [], "rules": [{"action": "Reject", "cidrs": ["127.66.0.0/16"]}]},

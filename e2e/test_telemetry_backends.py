@@ -23,8 +23,8 @@ from telemetry.collector import Collector, grpc_collector, plain
 ZOMBIE, FRIEND = "127.66.6.6", "127.0.9.9"
 VICTIM = "victim@example.org"
 
-EXPORT_TIMEOUT = 10.0
-"""Seconds until a verdict is at the receiver; it is sent in batches of one second."""
+EXPORT_TIMEOUT = 20.0
+"""Seconds until a verdict is at the receiver; it is sent in batches of five seconds."""
 
 SCREENING = {
     "access": {"myNetworks": [], "rules": [{"action": "Reject", "cidrs": ["127.66.0.0/16"]}]},

@@ -17,6 +17,7 @@ from pathlib import Path
 from harness.netns import DIES_WITH_US
 from harness.polling import poll
 from harness.postfix_configuration import free_port
+from harness.quick_batches import AS_INSTALLED
 from harness.sidecar import START_TIMEOUT, Sidecar, clean_environment, run
 
 from bench.control_group import ControlGroup
@@ -78,8 +79,8 @@ def pod(
         policies.mkdir()
         for number, document in enumerate(documents):
             (policies / f"{number}.yaml").write_text(document)
-        operator = json.loads(running.enter_context(_spoken("bench.files_operator", str(policies))))
-        endpoint = running.enter_context(_spoken("bench.otlp_sink"))
+        operator = json.loads(running.enter_context(spoken("bench.files_operator", str(policies))))
+        endpoint = running.enter_context(spoken("bench.otlp_sink"))
         (folder / "token").write_text(operator["token"])
         metrics, health = free_port("127.0.0.1", None), free_port("127.0.0.1", None)
         flags = [
@@ -95,11 +96,11 @@ def pod(
             *options,
         ]
         group = running.enter_context(ControlGroup(name))
-        sidecar = run(*flags)
+        sidecar = run(*flags, prefix=AS_INSTALLED)
         with group.joined():
             running.enter_context(_entered(sidecar))
         for path in ("/readyz", "/upstream"):
-            _wait_until_well(health, path, sidecar)
+            wait_until_well(health, path, sidecar)
         yield Pod(sidecar, group, policies, folder / "state")
 
 
@@ -109,7 +110,9 @@ def _entered(sidecar: Sidecar) -> Iterator[Sidecar]:
         yield sidecar
 
 
-def _wait_until_well(port: int, path: str, sidecar: Sidecar) -> None:
+def wait_until_well(port: int, path: str, sidecar: Sidecar) -> None:
+    """Until it answers 200 there, on the port of --health."""
+
     def well() -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1.0)
         try:
@@ -124,7 +127,7 @@ def _wait_until_well(port: int, path: str, sidecar: Sidecar) -> None:
 
 
 @contextmanager
-def _spoken(module: str, *arguments: str) -> Iterator[str]:
+def spoken(module: str, *arguments: str) -> Iterator[str]:
     """The first line that `python -m MODULE` says; it ends with the block."""
     process = subprocess.Popen(
         [*DIES_WITH_US, sys.executable, "-m", module, *arguments],

@@ -30,7 +30,7 @@ START_TIMEOUT = 20.0
 """Seconds until it answers; one is usual."""
 
 SEARCH_TIMEOUT = 45.0
-"""Seconds from a span's end until it is found; it is sent in batches of one second."""
+"""Seconds from a span's end until it is found; it is sent in batches of five seconds."""
 
 MOST_TRACES = 5000
 """Kept in memory: more than all tests make. What a search may find at most, too."""

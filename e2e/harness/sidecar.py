@@ -239,9 +239,14 @@ def up(
     )
 
 
-def run(*options: str, listen: str = "127.0.0.1:0", network: NetworkNamespace | None = None) -> Sidecar:
+def run(
+    *options: str,
+    listen: str = "127.0.0.1:0",
+    network: NetworkNamespace | None = None,
+    prefix: Sequence[str] = (),
+) -> Sidecar:
     """`postwarden-sidecar run`, without an operator unless the options name one."""
-    return Sidecar("run", listen=listen, options=options, network=network)
+    return Sidecar("run", listen=listen, options=options, network=network, prefix=prefix)
 
 
 def executable(name: str) -> Path:

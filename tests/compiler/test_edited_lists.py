@@ -34,7 +34,7 @@ LINES = {ListFormat.PLAIN: plain_lines, ListFormat.POSTFIX_CIDR: postfix_lines}
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[ListFormat, list[list[list[str]]]]:
-    """A list in sources of lines, as it is after each of some edits; some are in order, as those of a million lines are."""
+    """A list in sources of lines, as it is after each of some edits, some of them bad; some lists are in order, as large ones are."""
     format = draw(st.sampled_from(ListFormat))
     lines = LINES[format]
     sources = draw(st.lists(st.lists(lines, max_size=40), min_size=1, max_size=4))
@@ -48,6 +48,8 @@ def histories(draw: st.DrawFn) -> tuple[ListFormat, list[list[list[str]]]]:
             at = draw(st.integers(0, len(source)))
             source[at : at + draw(st.integers(0, 2))] = draw(st.lists(lines, max_size=2))
         history.append(sources)
+        if draw(st.integers(0, 5)) == 0:
+            history.append([[*sources[0], "no network"], *sources[1:]])
     return format, history
 
 

@@ -16,8 +16,10 @@ import dns.rrset
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from postwarden_sidecar.dns import message
 from postwarden_sidecar.dns.message import (
     MAX_RECORDS,
+    MAX_REMEMBERED,
     UDP_PAYLOAD,
     MalformedReply,
     Reply,
@@ -211,6 +213,13 @@ def test_a_reply_is_taken_only_for_its_own_question() -> None:
     assert decode_reply(reply(address_record(), 1, flags=0xA980), 7, ASKED) is None, "another operation"
     assert decode_reply(good[:11], 7, ASKED) is None, "no header"
     assert decode_reply(struct.pack("!HHHHHH", 7, 0x8180, 0, 0, 0, 0), 7, ASKED) is None, "no question"
+
+
+def test_what_is_remembered_of_replies_is_bounded_and_stays_right() -> None:
+    for ttl in (*range(2 * MAX_REMEMBERED + 1), 0, MAX_REMEMBERED):
+        read = decode_reply(reply(address_record(ttl=ttl), 1), 7, ASKED)
+        assert read == Reply(0, False, (b"\x7f\0\0\2",), ttl)
+    assert len(message._remembered) <= MAX_REMEMBERED
 
 
 def test_another_type_in_the_question_is_another_question() -> None:

@@ -18,6 +18,7 @@ from postwarden_sidecar.engine.proxy_header import Announced
 from postwarden_sidecar.ipc.pair import make_pair, send_packet
 from postwarden_sidecar.net.accept_pause import CLIENT_GONE, PACE, AcceptPause
 from postwarden_sidecar.net.deadlines import Handler
+from postwarden_sidecar.net.listener import described
 from postwarden_sidecar.net.loop import Loop
 from postwarden_sidecar.net.neighbours import Moved
 from postwarden_sidecar.rules.intervals import AddressTable
@@ -29,7 +30,7 @@ LOOPBACK = AddressTable.from_networks([("127.0.0.0/8", AccessAction.PERMIT, 1)])
 WHILE = 0.5  # seconds of want: five pauses
 
 
-class Listener(socket.socket):
+class FailingListener(socket.socket):
     """In the place of the bench's own. always: what accept fails with until this is 0. once: these come first."""
 
     def __init__(self, bench: Bench) -> None:
@@ -37,7 +38,8 @@ class Listener(socket.socket):
         self.setblocking(False)
         self.always = 0
         self.once: deque[int] = deque()
-        bench.listener = bench.driver._listeners[0] = self
+        bench.listener = self
+        bench.driver._listeners[0] = described(self)
 
     def _accept(self) -> Any:
         """What `accept` does in C."""
@@ -53,7 +55,7 @@ class Listener(socket.socket):
 )
 def test_clients_wait_while_accept_fails_and_are_served_afterwards(code: int) -> None:
     bench = Bench(rules=make_rules(wait=0.1))
-    listener = Listener(bench)
+    listener = FailingListener(bench)
     listener.always = code
     with bench:
         began = time.monotonic()
@@ -77,7 +79,7 @@ def test_clients_wait_while_accept_fails_and_are_served_afterwards(code: int) ->
 
 def test_a_client_that_is_gone_before_it_is_accepted_holds_up_nobody() -> None:
     bench = Bench(rules=make_rules(wait=0.1))
-    Listener(bench).once.extend(CLIENT_GONE)
+    FailingListener(bench).once.extend(CLIENT_GONE)
     with bench, bench.connect() as client:
         assert client.hear_line() == TEASER
         assert bench.host.pauses == []
@@ -90,7 +92,7 @@ def test_clients_who_wait_while_the_worker_drains_get_an_answer() -> None:
     rules = make_rules(permitted=LOOPBACK)
     with ScriptedMta(serve_mail) as mta:
         bench = Bench(mta.target, rules=rules)
-        listener = Listener(bench)
+        listener = FailingListener(bench)
         with bench, bench.connect() as relayed:
             assert relayed.hear_line() == GREETING
             relayed.say(b"EHLO client.example\r\n")
@@ -113,7 +115,7 @@ def test_clients_who_wait_while_the_worker_drains_get_an_answer() -> None:
 def test_a_drain_does_not_end_while_clients_may_wait_who_were_not_accepted() -> None:
     drained = threading.Event()
     bench = Bench(rules=make_rules())
-    listener = Listener(bench)
+    listener = FailingListener(bench)
     listener.always = errno.ENOBUFS
     with bench, bench.connect() as client:
         bench.call(lambda: bench.driver.drain(60.0, drained.set))
@@ -127,7 +129,7 @@ def test_a_drain_does_not_end_while_clients_may_wait_who_were_not_accepted() -> 
 def test_a_drain_that_cannot_accept_ends_with_its_time() -> None:
     drained = threading.Event()
     bench = Bench(rules=make_rules())
-    listener = Listener(bench)
+    listener = FailingListener(bench)
     listener.always = errno.ENOBUFS
     with bench, bench.connect():
         bench.call(lambda: bench.driver.drain(0.3, drained.set))
@@ -173,7 +175,7 @@ def test_a_listening_socket_that_cannot_be_watched_again_is_tried_later(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench = Bench(rules=make_rules(wait=0.1))
-    listener = Listener(bench)
+    listener = FailingListener(bench)
     listener.once.append(errno.EMFILE)
     refused = [3]
     watch = bench.loop.watch

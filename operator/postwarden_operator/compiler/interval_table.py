@@ -20,7 +20,7 @@ from postwarden_operator.compiler.table import Piece, Shard, pieces, shard
 NEAR = 64
 """Rows between two that changed, up to which all are flattened again together: that costs less than to begin anew (20 us)."""
 
-MOST_REGIONS = 64
+MOST_REGIONS = 16
 """Places of an edit in the table, above which the table is made from nothing: each costs a look at all rows of sources that are not in
 the order of their addresses, 50 ms for a million."""
 

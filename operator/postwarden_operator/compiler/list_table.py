@@ -60,7 +60,7 @@ class Lists:
     """Lists that were compiled, and their sources: what did not change is not done again. Those not used for longest are forgotten."""
 
     def __init__(self, most_rows: int) -> None:
-        """most_rows: of all sources together that are kept, and of all tables."""
+        """most_rows: of all sources together that are kept, and of all tables with what they were made of."""
         self._most_rows = most_rows
         self._sources: OrderedDict[tuple[str, int], tuple[str, PlainText]] = OrderedDict()
         self._tables: OrderedDict[_Identity, dict[int, IntervalTable]] = OrderedDict()
@@ -101,15 +101,16 @@ class Lists:
     def _parsed(self, source: ListSource, action: int) -> Segment | None:
         """None where it has errors, or can't be read at all."""
         key = source.name, action
-        digest, before = self._sources.pop(key, ("", None))
-        if before is None or digest != source.digest:
+        known = self._sources.get(key)
+        if known is None or known[0] != source.digest:
             text = text_of(source.content)
-            before = None if text is None else parse_text(text, action, before)
-            if before is None:
-                return None
-        self._sources[key] = source.digest, before
-        _forget(self._sources, lambda each: len(each[1].segment), self._most_rows)
-        return before.segment
+            made = None if text is None else parse_text(text, action, None if known is None else known[1])
+            if made is None:
+                return None  # what was known stays: the next edit mends it
+            known = self._sources[key] = source.digest, made
+        self._sources.move_to_end(key)
+        _forget(self._sources, lambda each: each[1].size, self._most_rows)
+        return known[1].segment
 
 
 _Identity = tuple[ListFormat, int, tuple[str, ...]]
@@ -117,7 +118,8 @@ _Identity = tuple[ListFormat, int, tuple[str, ...]]
 
 
 def _rows_of(tables: Mapping[int, IntervalTable]) -> int:
-    return sum(len(table.rows) for table in tables.values())
+    sources = sum(map(len, tables[4].segments))
+    return max(sources, sum(len(table.rows) for table in tables.values()))
 
 
 _Key = TypeVar("_Key")

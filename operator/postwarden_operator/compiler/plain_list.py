@@ -48,12 +48,21 @@ def parse_lines(lines: Sequence[str], action: int) -> tuple[Rows, list[LineError
     return rows, errors
 
 
+BYTES_OF_LINE = 16
+"""What a line with an IPv4 network has, as a rule."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlainText:
     """A source that was parsed. text: see `text_of`."""
 
     text: bytes = field(repr=False)
     segment: Segment
+
+    @property
+    def size(self) -> int:
+        """Rows; of a text with much else, as many as take its place."""
+        return max(len(self.segment), len(self.text) // BYTES_OF_LINE)
 
 
 def parse_text(text: bytes, action: int, before: PlainText | None) -> PlainText | None:

@@ -32,8 +32,8 @@ class Segment:
         start, end, reach = 0, len(columns), self._reach[version]
         if reach is not None:
             start, end = bisect_left(reach, first), bisect_right(columns.firsts, last)
-        firsts, lasts = islice(columns.firsts, start, end), islice(columns.lasts, start, end)
-        for at, (low, high) in enumerate(zip(firsts, lasts, strict=True), start):
+        ends = zip(columns.firsts[start:end], columns.lasts[start:end], strict=True)
+        for at, (low, high) in enumerate(ends, start):
             if low <= last and high >= first:
                 yield max(low, first), min(high, last), columns.actions[at], columns.lines[at]
 

@@ -43,8 +43,8 @@ def normalise(address: str) -> tuple[str, bytes]:
     parts = address.split(".")
     if len(parts) == 4 and ":" not in address:
         packed = bytes(map(int, parts))
-        text = ".".join(map(str, packed))
-        if text != address:
+        first, second, third, fourth = packed
+        if f"{first}.{second}.{third}.{fourth}" != address:
             raise ValueError(f"{address!r} is no usual form of an IPv4 address")
         return address, packed
     v6 = ipaddress.IPv6Address(address.partition("%")[0])

@@ -19,3 +19,8 @@ def enabled(rules: Rules) -> bool:
 def expiry(rules: Rules, wall: float) -> float:
     """When a pass earned at wall ends, epoch seconds."""
     return wall + rules.pregreet.ttl
+
+
+def failure(address: str, waited: float) -> str:
+    """What is said of a client that spoke so many seconds into the wait: one sentence's worth, for a person."""
+    return f"{address} spoke before the greeting was complete, {waited:.1f} s into the wait"

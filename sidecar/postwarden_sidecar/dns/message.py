@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 UDP_PAYLOAD = 1232  # bytes that we take by UDP: what passes without fragments nearly everywhere (DNS flag day 2020; design)
 MAX_RECORDS = 256  # read of one message; a list answers with a handful, and more would only cost time
@@ -32,6 +32,8 @@ _TO_QUESTION = b"\xc0\x0c"  # the usual owner of an answer: a pointer to the que
 _ADDRESS = struct.Struct(
     "!6sIH4s"
 )  # a whole record as lists send it: owner, type and class, TTL, length, address
+_HEADER_SIZE: Final = 12  # bytes, of _HEADER
+_ADDRESS_SIZE: Final = 16  # bytes, of _ADDRESS
 MAX_QUESTION = MAX_NAME + len(_TYPE_CLASS)
 _NUMBER = struct.Struct("!I")
 _OWN_ADDRESS = _TO_QUESTION + _TYPE_CLASS
@@ -106,29 +108,30 @@ def encode_query(identifier: int, asked: bytes) -> bytes:
 
 def identifier_of(packet: bytes) -> int | None:
     """Whose reply it may be; None: too short for a message."""
-    return packet[0] << 8 | packet[1] if len(packet) >= _HEADER.size else None
+    return packet[0] << 8 | packet[1] if len(packet) >= _HEADER_SIZE else None
 
 
 def decode_reply(packet: bytes, identifier: int, asked: bytes) -> Reply | None:
     """Read a reply. None: it is none to this question (another id, another question, no reply): it may be forged, so that the right
     one is still to be waited for. Raises MalformedReply."""
-    if len(packet) < _HEADER.size:
+    if len(packet) < _HEADER_SIZE:
         return None
-    end = _HEADER.size + len(asked)
-    said = packet[2 : _HEADER.size] + packet[end : end + _ADDRESS.size]
+    end = _HEADER_SIZE + len(asked)
+    said = packet[2:_HEADER_SIZE] + packet[end : end + _ADDRESS_SIZE]
     known = _remembered.get(said)
-    if known is not None and identifier_of(packet) == identifier and packet.startswith(asked, _HEADER.size):
+    question_is_ours = packet[_HEADER_SIZE:end] == asked
+    if known is not None and question_is_ours and packet[0] << 8 | packet[1] == identifier:
         return known
     number, flags, questions, answers, authorities, _ = _HEADER.unpack_from(packet)
     if number != identifier or questions != 1 or flags & (_RESPONSE | _OPCODE) != _RESPONSE:
         return None
     # A label's length is below 'A', so that case is folded in letters only.
-    if not packet.startswith(asked, _HEADER.size) and packet[_HEADER.size : end].lower() != asked.lower():
+    if not question_is_ours and packet[_HEADER_SIZE:end].lower() != asked.lower():
         return None
     rcode = flags & _RCODE
     if flags & _TRUNCATED:
         return Reply(rcode, True, (), None)
-    if answers == 1 and rcode == NOERROR and len(packet) >= end + _ADDRESS.size:
+    if answers == 1 and rcode == NOERROR and len(packet) >= end + _ADDRESS_SIZE:
         begin, ttl, size, address = _ADDRESS.unpack_from(packet, end)
         if begin == _OWN_ADDRESS and size == 4:  # what lists say; `_read` would find the same
             if len(_remembered) >= MAX_REMEMBERED:

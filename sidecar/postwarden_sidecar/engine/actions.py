@@ -12,8 +12,10 @@ import enum
 import msgspec
 
 from postwarden_sidecar.engine.record import Record
+from postwarden_sidecar.rules.plain_members import plain_members
 
 
+@plain_members
 class Interest(enum.Enum):
     """What the driver is to do when the client's socket is readable."""
 
@@ -108,6 +110,7 @@ class HandOver(msgspec.Struct, frozen=True, gc=False):
     replay: Replay
 
 
+@plain_members
 class HandoverOutcome(enum.Enum):
     """How a hand-over in the middle ended."""
 
@@ -154,6 +157,7 @@ class Observe(msgspec.Struct, frozen=True, gc=False):
 EngineAction = Send | LookupPass | QueryDnsbl | StorePass | HandOff | HandOver | Close | Observe
 
 
+@plain_members
 class HandoffOutcome(enum.Enum):
     """How a hand-off ended, as told to the engine."""
 

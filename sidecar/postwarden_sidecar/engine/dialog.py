@@ -21,6 +21,7 @@ from postwarden_sidecar.engine.deep_tests import DeepTests
 from postwarden_sidecar.engine.journal import Refused
 from postwarden_sidecar.engine.mail_address import logged_address
 from postwarden_sidecar.engine.record import MAX_TEXT
+from postwarden_sidecar.rules.plain_members import plain_members
 from postwarden_sidecar.rules.settings import Action, Session
 
 OBSERVED_LINE_LENGTH = 8192  # bytes; what is kept of a connection's input at most (design)
@@ -28,6 +29,7 @@ OBSERVED_LINE_LENGTH = 8192  # bytes; what is kept of a connection's input at mo
 ANSWERS_AT_ONCE = 4096
 
 
+@plain_members
 class Ending(enum.Enum):
     """Why the dialogue is over."""
 

@@ -52,7 +52,6 @@ class EarlyTests:
         earns: bool = True,
     ) -> None:
         """The client is to keep silent from now on. earns: it may be let off the other tests."""
-        self._earns = earns
         self._rules = rules
         self._facts = facts
         self._journal = journal
@@ -62,8 +61,10 @@ class EarlyTests:
         self._answers: Mapping[str, dnsbl.Answer] = _NO_ANSWERS
         self._pending = dnsbl.zones(rules.dnsbl) if self.asks else _NO_ZONES
         self._silent = _NO_ZONES
-        self._silence_over = not self.listens
         self.passed: Mapping[str, float] = NO_PASSES
+        # Beside each other: compiled they share a word of each client that waits.
+        self._earns = earns
+        self._silence_over = not self.listens
         self.refused = False
 
     @property
@@ -90,9 +91,7 @@ class EarlyTests:
         self._journal.event(
             EventKind.PREGREET, now, facts.said.decode("latin-1"), min(len(data), MAX_PREGREET)
         )
-        reason = (
-            f"{facts.address} spoke before the greeting was complete, {now - self._began:.1f} s into the wait"
-        )
+        reason = pregreet.failure(facts.address, now - self._began)
         setting = self._rules.pregreet
         acted = self._journal.failed(
             self._rules.mode, pregreet.TEST, setting.action, reason, self._began, now

@@ -11,7 +11,7 @@ from postwarden_sidecar.engine.conversation import Conversation
 from postwarden_sidecar.engine.journal import Journal
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.engine.screening import Screening
-from postwarden_sidecar.rules.settings import EnvelopeAddresses, Mode, Rules
+from postwarden_sidecar.rules.settings import Action, EnvelopeAddresses, Mode, Rules
 
 _ORDER = (pregreet.TEST, dnsbl.TEST, *DEEP_TESTS)
 
@@ -41,6 +41,26 @@ def final_record(
     if rules is not None:
         record.envelope, record.envelope_key = envelope(rules)
     return record
+
+
+def dropped(rules: Rules, test: str) -> Record:
+    """The record of whoever a test drops, as far as it is the same for all: to be copied and completed."""
+    policy = rules.policy
+    shown, key = envelope(rules)
+    return Record(
+        0.0,
+        0.0,
+        Verdict.DROPPED,
+        *("", "", 0, "", 0, "", 0),  # why, and who
+        False,
+        test=test,
+        action=Action.DROP,
+        policy_namespace=policy.namespace,
+        policy_name=policy.name,
+        policy_revision=policy.revision,
+        envelope=shown,
+        envelope_key=key,
+    )
 
 
 def envelope(rules: Rules) -> tuple[str, str]:

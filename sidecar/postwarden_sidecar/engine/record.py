@@ -14,10 +14,13 @@ import enum
 
 import msgspec
 
+from postwarden_sidecar.rules.plain_members import plain_members
+
 MAX_TEXT = 200  # characters of any text from a client that are kept; postscreen keeps 100 to 150 in its own log lines
 MAX_EVENTS = 12  # events kept a connection; the rest is counted in `events_lost`
 
 
+@plain_members
 class Verdict(enum.StrEnum):
     """Exactly one a connection."""
 
@@ -35,6 +38,7 @@ class Verdict(enum.StrEnum):
     ERROR = "error"
 
 
+@plain_members
 class EventKind(enum.StrEnum):
     """What happened, in postscreen's vocabulary; `telemetry.postscreen` has the words."""
 

@@ -17,6 +17,7 @@ from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.early import EarlyTests
 from postwarden_sidecar.engine.journal import Journal
 from postwarden_sidecar.engine.record import EventKind, Verdict
+from postwarden_sidecar.rules.plain_members import plain_members
 from postwarden_sidecar.rules.settings import AccessAction, Action, Handover, Mode, Rules, Session
 
 # Seconds upon the command time limit: postscreen counts whole seconds, and gives as much (recorded v-engine-38).
@@ -30,6 +31,7 @@ def _uncounted(stress: bool, unoffered: frozenset[str]) -> Load:
     return Load(0, 0, 0, stress, unoffered)
 
 
+@plain_members
 class Step(enum.Enum):
     """What is to be done with a client now."""
 

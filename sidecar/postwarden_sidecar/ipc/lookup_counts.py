@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from postwarden_sidecar.dns.outcome import NETWORK_OUTCOMES, Outcome
 
@@ -19,10 +20,12 @@ MAX_ZONES = 128  # of all policies since the start: four quite different ones, f
 OTHER = "_OTHER"  # no zone has an underscore at its begin and no dot; the conventions' word for what is not told apart
 
 _NAME_BYTES = 256  # of a zone: a length, and a text of 189 bytes at most (LONGEST_ZONE of the policy)
-_BUCKETS = len(LOOKUP_BOUNDS) + 1
-_OUTCOME_CELLS = _BUCKETS + 1  # and the sum of durations, microseconds
-_ZONE_CELLS = -(-len(NETWORK_OUTCOMES) * _OUTCOME_CELLS // 8) * 8  # whole cache lines, as the page's slots
-_WORKER_CELLS = 8 + MAX_ZONES * _ZONE_CELLS  # the first one counts all its look-ups
+_BUCKETS: Final = len(LOOKUP_BOUNDS) + 1
+_OUTCOME_CELLS: Final = _BUCKETS + 1  # and the sum of durations, microseconds
+_ZONE_CELLS: Final = (
+    -(-len(NETWORK_OUTCOMES) * _OUTCOME_CELLS // 8) * 8
+)  # whole cache lines, as the page's slots
+_WORKER_CELLS: Final = 8 + MAX_ZONES * _ZONE_CELLS  # the first one counts all its look-ups
 _NAMES_SIZE = MAX_ZONES * _NAME_BYTES
 
 

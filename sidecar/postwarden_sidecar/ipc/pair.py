@@ -20,6 +20,9 @@ BUFFER = 64 * 1024  # bytes each way: two of the largest packets (the kernel dou
 MAX_DESCRIPTORS = 4  # with one packet; one is used (the rules' memory file)
 
 
+_CUT_OFF = int(
+    socket.MSG_TRUNC | socket.MSG_CTRUNC
+)  # a number: to combine members of a Flag takes a microsecond each time
 _NO_MEMORY = (errno.ENOBUFS, errno.ENOMEM)  # for now: another try is worth it
 
 
@@ -89,7 +92,7 @@ def receive_packet(end: socket.socket) -> tuple[bytes, tuple[int, ...]] | None:
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
-    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+    if flags & _CUT_OFF:
         close_all(descriptors)
         raise ChannelFault(f"a packet above {MAX_MESSAGE} bytes or {MAX_DESCRIPTORS} descriptors came in")
     if not packet:  # no message is empty

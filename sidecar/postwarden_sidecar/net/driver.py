@@ -11,17 +11,18 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from postwarden_sidecar.engine.proxy_header import Announced
 from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.net.accept_pause import CLIENT_GONE, AcceptPause
 from postwarden_sidecar.net.addresses import normalise, socket_name
 from postwarden_sidecar.net.descriptors import Descriptors
+from postwarden_sidecar.net.early_lane import EarlyLane, Newcomer
 from postwarden_sidecar.net.environment import Environment, Host
 from postwarden_sidecar.net.express import ExpressLane
 from postwarden_sidecar.net.known_lane import KnownLane
-from postwarden_sidecar.net.listener import listening_name
+from postwarden_sidecar.net.listener import Listener, described
 from postwarden_sidecar.net.loop import Loop, fail
 from postwarden_sidecar.net.metering import Meter
 from postwarden_sidecar.net.neighbours import Moved, Neighbours
@@ -31,6 +32,9 @@ from postwarden_sidecar.net.timeouts import Timeouts
 from postwarden_sidecar.net.transfer import Transfer
 
 ACCEPT_BATCH = 64  # clients taken in one turn; 64 drops take about 2 ms
+SWEEP_PACE = (
+    0.1  # seconds between two looks at which relays are over: each turn's would cost by how many there are
+)
 
 
 class Driver:
@@ -52,7 +56,7 @@ class Driver:
         self.deadline: float | None = None
         self.queued_at: float | None = None
         self._loop = loop
-        self._listeners = {index: listener}  # ours first, then those of workers that are out
+        self._listeners = {index: described(listener)}  # ours first, then those of workers that are out
         self._index = index
         self._descriptors = Descriptors(limit)
         self._meter = Meter(cells)
@@ -69,9 +73,11 @@ class Driver:
         )
         self._express = ExpressLane(self._environment)
         self._known = KnownLane(self._environment)
+        self._early = EarlyLane(self._environment, self._begin_late)
         self._session_ended = self._ended  # one bound method for all
         self._sessions: list[Session] = []  # each knows its place: a set takes ten times as much for each
         self._transfers: set[Transfer] = set()
+        self._sweep_at = 0.0
         self._accepting = False
         pause = self._environment.timeouts.accept_pause
         self._pause = AcceptPause(loop, pause, self._watch_listeners, host.accept_paused)
@@ -81,7 +87,8 @@ class Driver:
     @property
     def open_connections(self) -> int:
         """Clients in screening, dialogue or hand-off, and those handed over whose descriptor is here still."""
-        return len(self._sessions) + len(self._transfers) + self._known.open_connections
+        waiting = self._known.open_connections + self._early.open_connections
+        return len(self._sessions) + len(self._transfers) + waiting
 
     @property
     def descriptors(self) -> Descriptors:
@@ -102,13 +109,13 @@ class Driver:
         """Take the clients of a worker that is out, too. The socket is taken over."""
         self.accept_no_more(index)
         listener.setblocking(False)
-        self._listeners[index] = listener
+        self._listeners[index] = described(listener)
         self._watch_listeners()
 
     def accept_no_more(self, index: int) -> None:
         """That worker is back."""
         if index != self._index and (listener := self._listeners.pop(index, None)) is not None:
-            self._loop.close(listener)
+            self._loop.close(listener.owned)
 
     def drain(self, timeout: float, drained: Callable[[], None]) -> None:
         """Turn away new clients and those in our dialogue with 421; let relays go on for `timeout` seconds;
@@ -116,6 +123,7 @@ class Driver:
         first, self._drained = self._drained is None, drained
         self._loop.set_deadline(self, self._loop.now + timeout)
         if first:
+            self._early.shut_down()
             for session in list(self._sessions):
                 try:
                     session.shut_down()
@@ -128,21 +136,22 @@ class Driver:
     def handle_events(self, fd: int, events: int) -> None:
         """Clients wait."""
         for listener in list(self._listeners.values()):
-            if listener.fileno() == fd:
+            if listener.owned.fileno() == fd:
                 self._accept(listener)
 
     def _watch_listeners(self) -> None:
         mask = select.EPOLLIN if self._accepting and not self._pause.active else 0
         for listener in self._listeners.values():
-            self._loop.watch(listener.fileno(), self, mask)
+            self._loop.watch(listener.owned.fileno(), self, mask)
         self.neighbours.watch(not self._pause.active)
 
-    def _accept(self, listener: socket.socket) -> int:
+    def _accept(self, listener: Listener) -> int:
         """Take a batch; how many."""
-        family, kind, local = listener.family, listener.type, listening_name(listener)
+        owned, family, kind, local = listener
         wall = time.time()
         self._express.begin_batch(family, local, wall)
         self._known.begin_batch(family, local, wall)
+        self._early.begin_batch(family, local, wall)
         self._occupancy.look_around()
         turned_away = self._drained is not None
         for count in range(ACCEPT_BATCH):
@@ -150,7 +159,7 @@ class Driver:
                 return count
             try:
                 # accept() would make an object of the socket, at three times the price, before it is known whether one is needed.
-                descriptor, (address, port, *_) = listener._accept()  # type: ignore[attr-defined]  # typeshed leaves it out
+                descriptor, name = owned._accept()  # type: ignore[attr-defined]  # typeshed leaves it out
             except (BlockingIOError, InterruptedError):
                 return count
             except OSError as error:
@@ -158,26 +167,47 @@ class Driver:
                     continue
                 self._wait(f"accept: {error.strerror}")
                 return count
-            address = normalise(address)
+            address, port = normalise(name[0]), name[1]
             try:
                 if self._express.take(descriptor, address, port):
                     continue
-                if not turned_away and self._known.take(descriptor, address, port):
+                if not turned_away and (
+                    self._known.take(descriptor, address, port) or self._early.take(descriptor, address, port)
+                ):
                     continue
                 client = socket.socket(family, kind, 0, descriptor)
             except Exception:  # as in `_begin`
                 os.close(descriptor)
                 raise
-            self._descriptors.opened += 1
-            try:
-                client.setblocking(False)
-                name = local or socket_name(client)
-            except OSError:
-                self._descriptors.opened -= 1
-                client.close()
-                continue
-            self._begin(client, (address, port), name, wall)
+            self._take(client, (address, port), local, wall)
         return ACCEPT_BATCH
+
+    def _begin_late(self, newcomer: Newcomer, known: Mapping[str, float] | None) -> None:
+        """The lane of early talkers gives a client back: it gets its session now."""
+        client = socket.socket(newcomer.family, socket.SOCK_STREAM, 0, newcomer.descriptor)
+        self._take(
+            client, (newcomer.address, newcomer.port), newcomer.local, newcomer.wall, newcomer.began, known
+        )
+
+    def _take(
+        self,
+        client: socket.socket,
+        peer: tuple[str, int],
+        local: tuple[str, int] | None,
+        wall: float,
+        began: float | None = None,
+        known: Mapping[str, float] | None = None,
+    ) -> None:
+        """A client from our own listening sockets. local: None if its socket is to be asked."""
+        self._descriptors.opened += 1
+        try:
+            client.setblocking(False)
+            name = local or socket_name(client)
+        except OSError:
+            self._descriptors.opened -= 1
+            client.close()
+            return
+        self._begin(client, peer, name, wall, None, began, known)
 
     def _adopt(self, client: socket.socket, moved: Moved) -> None:
         """Another worker has read this client's PROXY header, and the client is ours."""
@@ -200,9 +230,15 @@ class Driver:
         local: tuple[str, int],
         wall: float,
         announced: Announced | None = None,
+        began: float | None = None,
+        known: Mapping[str, float] | None = None,
     ) -> None:
+        """began: None: now. known: as in Session.begin."""
+        now = self._loop.now if began is None else began
         try:
-            session = Session(self._environment, client, peer, local, wall, self._session_ended, announced)
+            session = Session(
+                self._environment, client, peer, local, wall, now, self._session_ended, announced
+            )
         except Exception:  # a defect of ours; the client tries again
             self._descriptors.opened -= 1
             client.close()
@@ -210,7 +246,7 @@ class Driver:
         session.place = len(self._sessions)
         self._sessions.append(session)
         try:
-            session.begin(draining=self._drained is not None)
+            session.begin(draining=self._drained is not None, known=known)
         except Exception:
             fail(session)
 
@@ -238,18 +274,19 @@ class Driver:
     # --- turns and end
 
     def _end_turn(self) -> None:
-        self._meter.beat(self._loop.now)
+        now = self._loop.now
+        self._meter.beat(now)
         self._express.renew()
         self._known.renew()
+        self._early.renew()
         rules = self._environment.host.context().rules
         self._occupancy.settle(None if rules is None else rules.limits)
-        if self._transfers:
+        if self._transfers and (now >= self._sweep_at or self._drained is not None):
+            self._sweep_at = now + SWEEP_PACE
             self._transfers = {transfer for transfer in self._transfers if not transfer.closed}
         if (
             self._drained is not None
-            and not self._sessions
-            and not self._transfers
-            and not self._known.open_connections
+            and not self.open_connections
             and not self._pause.active
             and not self._accept_all()
             and not self._pause.active
@@ -287,3 +324,4 @@ class Driver:
             transfer.close()
         self._transfers.clear()
         self._known.close()
+        self._early.close()

@@ -87,14 +87,16 @@ class KnownLane:
         local = self._local or self._name(descriptor)
         if local is None:
             return False
-        record = clients.record(known, address, port, *local, wall, route.handoff.value)
+        host, own_port = local
+        record = clients.record(known, address, port, host, own_port, wall, route.handoff.value)
         try:
             control = socket.SocketType(socket.AF_UNIX, _KIND)
         except OSError:
             return False
         try:
             control.connect(route.addresses[0].address)
-            whole = pass_descriptor(control, descriptor, encode_attributes(address, port, *local))
+            attributes = encode_attributes(address, port, host, own_port)
+            whole = pass_descriptor(control, descriptor, attributes)
         except OSError:
             whole = False
         if not whole:

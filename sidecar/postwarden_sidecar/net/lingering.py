@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
-from contextlib import suppress
+import termios
 
 LINGER_DISCARD = 64 * 1024  # bytes discarded before a close (design)
 _discarded = bytearray(LINGER_DISCARD)  # nobody reads it
+_NOTHING = bytes(4)  # an int
+
+
+def input_waits(client: socket.SocketType) -> bool:
+    """Whether bytes are there to be read. Asked for their number, and not by a read: its exception costs five times as much."""
+    return fcntl.ioctl(client.fileno(), termios.FIONREAD, _NOTHING) != _NOTHING
 
 
 def discard_input(client: socket.SocketType) -> None:
     """Take what waits now, LINGER_DISCARD at most. A short read is no proof that nothing more waits."""
-    with suppress(OSError):  # nothing more waits
-        left = LINGER_DISCARD
+    left = LINGER_DISCARD
+    try:
         while left > 0 and (count := client.recv_into(_discarded, left, socket.MSG_DONTWAIT)):
             left -= count
+            if not input_waits(client):
+                return
+    except OSError:  # nothing waits
+        return

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from postwarden_sidecar.net.addresses import host_port, socket_name
 
@@ -55,10 +56,21 @@ def listen(host: str, port: int, count: int, *, attach: Attach | None = None) ->
     return sockets
 
 
-def listening_name(listener: socket.socket) -> tuple[str, int] | None:
-    """What every client of this socket connects to; None if it listens on all addresses, so that each client's socket is to be asked."""
-    host, port = socket_name(listener)
-    return None if host in ("0.0.0.0", "::") else (host, port)
+class Listener(NamedTuple):
+    """A listening socket, and what its clients have in common: asked once, for it took 4 us of each batch. name: what every client
+    connects to; None if it listens on all addresses, so that each client's socket is to be asked."""
+
+    owned: socket.socket
+    family: int
+    kind: int
+    name: tuple[str, int] | None
+
+
+def described(owned: socket.socket) -> Listener:
+    """Of a socket that listens."""
+    host, port = socket_name(owned)
+    name = None if host in ("0.0.0.0", "::") else (host, port)
+    return Listener(owned, owned.family, owned.type, name)
 
 
 def _family(host: str) -> tuple[socket.AddressFamily, bool, str]:

@@ -27,7 +27,10 @@ class Occupancy:
         self._screening, self._upstream = page.column(SCREENING), page.column(UPSTREAM)
         self._decisions = page.column(STRESS)
         self._announce = announce
-        self._elsewhere = (0, 0)  # in screening, waiting for the upstream
+        # In other workers' hands and stress, as last looked at; only in the turn in which that was.
+        self._known = False
+        self._screening_elsewhere = 0
+        self._upstream_elsewhere = 0
         self._stressed = False
 
     def arrive(self, limits: Limits | None) -> Presence:
@@ -37,33 +40,33 @@ class Occupancy:
     def look_around(self) -> None:
         """Before a batch of clients: how full the others are. They go on meanwhile, for a millisecond or two."""
         cells = self.cells
-        self._elsewhere = (
-            sum(self._screening) - cells[_SCREENING],
-            sum(self._upstream) - cells[_UPSTREAM],
-        )
+        self._screening_elsewhere = sum(self._screening) - cells[_SCREENING]
+        self._upstream_elsewhere = sum(self._upstream) - cells[_UPSTREAM]
         self._stressed = self._stress
+        self._known = True
 
     def unmoved(self, limits: Limits, client: str) -> bool:
         """Whether a client of this batch that is gone at once meets no limit and begins no stress, so that it need not be counted."""
-        screening, upstream = self._elsewhere
         cells = self.cells
         if 0 < limits.connections_per_client <= self.clients.get(client, 0):
             return False
-        if 0 < limits.upstream <= upstream + cells[_UPSTREAM]:
+        if 0 < limits.upstream <= self._upstream_elsewhere + cells[_UPSTREAM]:
             return False
-        return self._stressed or not _begins(limits, screening + cells[_SCREENING] + 1)
+        return self._stressed or not _begins(limits, self._screening_elsewhere + cells[_SCREENING] + 1)
 
     def load(self, limits: Limits | None, client: str) -> Load:
-        """As it is now; stress may begin by that."""
-        screening = sum(self._screening)
-        stress = self._stress
-        if limits is not None and not stress and _begins(limits, screening):
-            stress = self._change(True, screening)
+        """As it is now, for a client of a batch as `look_around` saw the others; stress may begin by that."""
+        if not self._known:
+            self.look_around()
+            self._known = False
+        screening = self._screening_elsewhere + self.cells[_SCREENING]
+        if limits is not None and not self._stressed and _begins(limits, screening):
+            self._stressed = self._change(True, screening)
         return Load(
             self.clients.get(client, 1),
             screening,
-            sum(self._upstream),
-            stress,
+            self._upstream_elsewhere + self.cells[_UPSTREAM],
+            self._stressed,
             self.unoffered.to(client),
         )
 
@@ -87,6 +90,7 @@ class Occupancy:
 
     def settle(self, limits: Limits | None) -> None:
         """Once a turn: stress ends when enough connections have left, or when no limit is left to be near to."""
+        self._known = False
         if self._stress:
             screening = sum(self._screening)
             if limits is None or _ends(limits, screening):

@@ -44,13 +44,13 @@ _GONE = select.EPOLLHUP | select.EPOLLERR
 
 
 class Session:
-    """peer, local: the socket's addresses, normalised. ended(session, transfer): the session is over;
-    transfer has the socket now, if it is not None. announced: by a PROXY header that
+    """peer, local: the socket's addresses, normalised. wall, began: the moment of its arrival, epoch and CLOCK_MONOTONIC seconds.
+    ended(session, transfer): the session is over; transfer has the socket now, if it is not None. announced: by a PROXY header that
     another worker has read."""
 
     __slots__ = (
         "_began", "_client", "_context", "_dnsbl", "_draining", "_ended", "_engine", "_environment", "_handover", "_local",
-        "_over", "_presence", "_pumping", "_recorded", "_stage", "_target", "_transfer", "_wall", "_way", "deadline",
+        "_over", "_presence", "_pumping", "_recorded", "_route", "_stage", "_transfer", "_wall", "deadline",
         "place", "queued_at",
     )  # fmt: skip
 
@@ -61,6 +61,7 @@ class Session:
         peer: tuple[str, int],
         local: tuple[str, int],
         wall: float,
+        began: float,
         ended: Callable[[Session, Transfer | None], None],
         announced: Announced | None = None,
     ) -> None:
@@ -76,24 +77,30 @@ class Session:
         self._presence = environment.occupancy.arrive(None if context.rules is None else context.rules.limits)
         # Neither is a method of ours: engine and session would hold each other.
         load, elsewhere = self._presence, partial(environment.neighbours.give, client, peer, local)
-        now = environment.loop.now
-        self._engine = Connection(context, *peer, *local, now, wall, load, announced, elsewhere)
+        self._engine = Connection(context, *peer, *local, began, wall, load, announced, elsewhere)
         self._stage = ""
         self._transfer: Transfer | None = None
         self._handover: Handover | None = None  # kept between hand-overs that were only answered
+        self._route: Route | None = None  # of a hand-off
+        # Beside each other: compiled they share a word of each client that waits.
         self._draining = False
-        self._way = ""
-        self._target = ""
         self._pumping = False
         self._recorded = False
         self._over = False  # the socket is closed or the MTA's
         self._wall = wall
-        self._began = environment.loop.now
+        self._began = began
 
-    def begin(self, *, draining: bool) -> None:
-        """Take the first actions; draining: turn the client away."""
+    def begin(self, *, draining: bool, known: Mapping[str, float] | None = None) -> None:
+        """Take the first actions; draining: turn the client away. known: of the passes of the client's address, if they have been looked
+        up by now."""
+        engine, now = self._engine, self._environment.loop.now
         if draining:
-            self._engine.shut_down(self._environment.loop.now)
+            engine.shut_down(now)
+        elif known is not None and (first := engine.next_action()) is not None:
+            if isinstance(first, LookupPass) and first.key == engine.endpoints.client_address:
+                engine.receive_pass(known, now)
+            else:
+                self._carry_out(first)
         self._pump()
 
     def shut_down(self) -> None:
@@ -154,27 +161,27 @@ class Session:
             self._watch()
 
     def _carry_out(self, action: EngineAction) -> None:
-        match action:
-            case Send(data):
-                self._send(data)
-            case Close(linger):
-                if linger:
-                    self._client.discard_input()
-                self._release()
-            case Observe(record):
-                self._observe(record)
-            case LookupPass(key):
-                self._environment.host.lookup_pass(key, self._receive_pass)
-            case QueryDnsbl(address):
-                assert self._context.rules is not None  # without rules there are no lists to ask
-                host = self._environment.host
-                self._dnsbl = host.query_dnsbl(address, self._context.rules, self._receive_dnsbl)
-            case StorePass(key, expiries):
-                self._environment.host.store_pass(key, expiries)
-            case HandOff():
-                self._hand_off(action)
-            case HandOver():
-                self._hand_over(action)
+        # Not by `match`, which asks each class for its fields; the most frequent come first.
+        host = self._environment.host
+        if isinstance(action, Send):
+            self._send(action.data)
+        elif isinstance(action, Close):
+            if action.linger:
+                self._client.discard_input()
+            self._release()
+        elif isinstance(action, Observe):
+            self._observe(action.record)
+        elif isinstance(action, LookupPass):
+            host.lookup_pass(action.key, self._receive_pass)
+        elif isinstance(action, QueryDnsbl):
+            assert self._context.rules is not None  # without rules there are no lists to ask
+            self._dnsbl = host.query_dnsbl(action.address, self._context.rules, self._receive_dnsbl)
+        elif isinstance(action, StorePass):
+            host.store_pass(action.key, action.expiries)
+        elif isinstance(action, HandOff):
+            self._hand_off(action)
+        else:
+            self._hand_over(action)
 
     def _send(self, reply: bytes) -> None:
         engine, client = self._engine, self._client
@@ -191,14 +198,10 @@ class Session:
             self._lose()
 
     def _receive_pass(self, expiries: Mapping[str, float]) -> None:
-        self._tell(lambda: self._engine.receive_pass(expiries, self._environment.loop.now))
-
-    def _tell(self, receive: Callable[[], None]) -> None:
-        """An answer for the engine, from who serves other sessions, too."""
         if self._over:
             return
-        try:
-            receive()
+        try:  # it comes from who serves other sessions, too
+            self._engine.receive_pass(expiries, self._environment.loop.now)
             self._pump()
         except Exception:
             fail(self)
@@ -270,7 +273,7 @@ class Session:
     def _hand_off(self, action: HandOff) -> None:
         self._leave_dialog()
         route = self._environment.host.route()
-        self._target, self._way = route.target, route.handoff.value
+        self._route = route
         chosen = choose_transfer(
             self._environment, self._client.owned, action.endpoints, route, self, self._presence
         )
@@ -283,8 +286,10 @@ class Session:
     def handoff_done(self) -> None:
         """The socket is the hand-off's."""
         transfer, self._transfer = self._transfer, None
+        assert self._route is not None
+        way = self._route.handoff.value
         self._engine.receive_handoff(
-            HandoffOutcome.DONE, self._way, self._environment.loop.now, greeting_ended=True
+            HandoffOutcome.DONE, way, self._environment.loop.now, greeting_ended=True
         )
         self._give_away(transfer)
 
@@ -297,8 +302,9 @@ class Session:
         self, outcome: HandoffOutcome, detail: str, *, greeting_ended: bool, unsent: bytes
     ) -> None:
         """The socket is ours again."""
-        if outcome is HandoffOutcome.WRONG_ANSWER:
-            fault = UpstreamFault(outcome.value, detail, self._target, self._way)
+        route = self._route
+        if outcome is HandoffOutcome.WRONG_ANSWER and route is not None:
+            fault = UpstreamFault(outcome.value, detail, route.target, route.handoff.value)
             self._environment.host.upstream_fault(fault)
         self._transfer = None
         self._client.unsent = unsent

@@ -209,8 +209,8 @@ class AddressTable:
     def lookup(self, packed: bytes) -> tuple[int, int] | None:
         """(action, line) of the row that holds the address (4 or 16 bytes in network order), or None."""
         if len(packed) == 4:
-            return self._lookup4(int.from_bytes(packed, "big"))
-        return self._lookup6(int.from_bytes(packed, "big"))
+            return self._lookup4(int.from_bytes(packed, "big")) if self._firsts4 else None
+        return self._lookup6(int.from_bytes(packed, "big")) if self._firsts6 else None
 
     def _lookup4(self, address: int) -> tuple[int, int] | None:
         which = bisect_right(self._firsts4, address) - 1

@@ -10,8 +10,10 @@ import enum
 from dataclasses import dataclass, field
 
 from postwarden_sidecar.rules.intervals import AddressTable
+from postwarden_sidecar.rules.plain_members import plain_members
 
 
+@plain_members
 class Mode(enum.StrEnum):
     """Observe: every action acts as Ignore, and what would have been done is recorded."""
 
@@ -19,6 +21,7 @@ class Mode(enum.StrEnum):
     OBSERVE = "Observe"
 
 
+@plain_members
 class Action(enum.StrEnum):
     """What a failed test does (postscreen's ignore, enforce and drop)."""
 
@@ -27,6 +30,7 @@ class Action(enum.StrEnum):
     DROP = "Drop"
 
 
+@plain_members
 class AccessAction(enum.IntEnum):
     """What a line of an access list says; the numbers are those of the tables' action column on the wire."""
 
@@ -43,6 +47,7 @@ class LogFormat(enum.StrEnum):
     POSTSCREEN_LEGACY = "PostscreenLegacy"
 
 
+@plain_members
 class EnvelopeAddresses(enum.StrEnum):
     """What is shown of HELO name, sender and recipient in logs and traces."""
 
@@ -51,6 +56,7 @@ class EnvelopeAddresses(enum.StrEnum):
     OMITTED = "Omitted"
 
 
+@plain_members
 class Handoff(enum.StrEnum):
     """How a client is given to the MTA."""
 
@@ -128,6 +134,7 @@ class Dnsbl:
     sites: tuple[DnsblSite, ...] = ()
 
 
+@plain_members
 class Handover(enum.StrEnum):
     """What becomes of a client that passes the tests after the greeting: its session goes on with the MTA, or it is told to come back."""
 

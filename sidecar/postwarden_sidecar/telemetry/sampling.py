@@ -31,6 +31,7 @@ class _Bucket:
 
     def __init__(self, rate: Rate, now: float) -> None:
         self.rate = rate
+        self.share = rate.percent / 100
         self._tokens = rate.per_second
         self._filled = now
 
@@ -66,5 +67,5 @@ class Sampler:
 
     def sampled(self, verdict: Verdict) -> bool:
         """Whether this connection gets a trace."""
-        bucket = self._own.get(verdict.value, self._other)
-        return self._chance() * 100 < bucket.rate.percent and bucket.take(self._clock())
+        bucket = self._own.get(verdict._value_, self._other)
+        return self._chance() < bucket.share and bucket.take(self._clock())

@@ -158,8 +158,10 @@ class Worker:
     def record(self, record: Record) -> None:
         """Into the batch, which goes at the end of this turn, or RECORDS_PACE after the one before; what does not fit is dropped and
         counted."""
-        with suppress(ChannelClosed):  # the supervisor is gone, which the control pair says
+        try:
             self._records.send(record)
+        except ChannelClosed:  # the supervisor is gone, which the control pair says
+            return
 
     def learned(self, route: Route, ehlo: tuple[str, ...]) -> None:
         """A replay's EHLO renews what the proof's had learned, up to the next proof: here at once, elsewhere at a pace."""

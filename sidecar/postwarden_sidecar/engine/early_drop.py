@@ -1,0 +1,86 @@
+"""Early talkers that are dropped, decided without the objects of a connection: after who is on an access list they are most of what comes.
+
+Contract: whatever `EarlyDrops` says is what `connection.Connection` says of the same client under the same context, if no pass is known of
+it and it has spoken by the time that is known: this reply (teaser and refusal), this record, and a close after its input. Where that takes
+more (a PROXY header, an access list's word, a limit, an action other than Drop, mode Observe, no banner, an address where no pass is
+earned, passes by prefix, a reply that differs by client) it says nothing, and the engine is asked. The engine is its oracle in the tests.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+
+from postwarden_sidecar.checks import access, prefix, pregreet
+from postwarden_sidecar.checks.action import REPLIES
+from postwarden_sidecar.engine import footer, naming, outcome, replies
+from postwarden_sidecar.engine.actions import Load
+from postwarden_sidecar.engine.context import Context
+from postwarden_sidecar.engine.early import MAX_PREGREET
+from postwarden_sidecar.engine.record import MAX_TEXT, Event, EventKind, Record, TestResult
+from postwarden_sidecar.rules.settings import Action, Mode, Rules
+
+_CONNECTED = Event(EventKind.CONNECT, 0.0)
+
+
+class EarlyDrops:
+    """Of one context. reply: what a client hears that is dropped."""
+
+    __slots__ = ("_suspect", "_template", "reply", "rules")
+
+    def __init__(self, rules: Rules, banner: str, suspect: str) -> None:
+        """Made by `early_drops`."""
+        self.rules = rules
+        refusal = replies.dressed(REPLIES[pregreet.TEST][1], rules.session)
+        self.reply = replies.teaser(banner) + refusal
+        self._suspect = suspect
+        self._template = outcome.dropped(rules, pregreet.TEST)
+
+    def may_drop(self, address: str, packed: bytes) -> bool:
+        """Whether the client, whose passes are kept by its address, may be dropped here. address, packed: as in Facts."""
+        rules = self.rules
+        cache = rules.cache
+        return (
+            address != self._suspect
+            and rules.proxy_trusted.lookup(packed) is None
+            and access.find(rules.access, packed) is None
+            and prefix.key(address, packed, cache.prefix_ipv4, cache.prefix_ipv6) == address
+        )
+
+    def limited(self, load: Load) -> bool:
+        """Whether a client that finds this load meets a limit."""
+        limits = self.rules.limits
+        return (
+            0 < limits.connections_per_client < load.client
+            or 0 < limits.upstream <= load.upstream
+            or 0 < limits.screening <= load.screening
+        )
+
+    def record(
+        self, said: bytes, address: str, port: int, local: tuple[str, int], wall: float, after: float
+    ) -> Record:
+        """The record of a client that has said this. wall: epoch seconds of its arrival; after: seconds from then until it was known
+        that it has no pass."""
+        text = said[:MAX_TEXT].decode("latin-1")
+        record = copy(self._template)
+        record.started, record.duration = wall, after
+        record.reason = pregreet.failure(address, 0.0)
+        record.client_address = record.peer_address = address
+        record.client_port = record.peer_port = port
+        record.server_address, record.server_port = local
+        record.tests = [TestResult(pregreet.TEST, "fail", Action.DROP, after, after)]
+        record.events = [
+            _CONNECTED,
+            Event(EventKind.PREGREET, after, text, min(len(said), MAX_PREGREET)),
+            Event(EventKind.DISCONNECT, after),
+        ]
+        return record
+
+
+def early_drops(context: Context) -> EarlyDrops | None:
+    """Of a context; None where nobody is dropped for what it says before the greeting, or not without more."""
+    rules, banner = context.rules, naming.known_banner(context)
+    if rules is None or rules.mode is not Mode.ENFORCE or rules.pregreet.action is not Action.DROP:
+        return None
+    if not banner or not pregreet.enabled(rules) or rules.pass_addresses is not None:
+        return None
+    return None if footer.differs(rules.session) else EarlyDrops(rules, banner, context.suspect)
