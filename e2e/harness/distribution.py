@@ -37,4 +37,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFolderSc
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """The tests wait more than half of their time, those in the cluster for its pods nearly all of it."""
-    return len(os.sched_getaffinity(0)) + 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
