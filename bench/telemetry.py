@@ -153,10 +153,11 @@ def main(blocks: int, rounds: int, connections: int) -> None:
     grown: dict[str, float] = {}
     with ExitStack() as running:
         endpoints = start_endpoints(running)
-        flags = start_surroundings(running)
+        # An operator each: to one, both would be the same pod, whose newer stream replaces the older.
+        flags, others = start_surroundings(running), start_surroundings(running)
         for _ in range(blocks):
             for kind, url in endpoints.items():
-                with started(flags, url) as one, started(flags, "") as base:
+                with started(flags, url) as one, started(others, "") as base:
                     time.sleep(SETTLED)
                     before = resident(one)
                     measured.setdefault(kind, []).append(measure(one, base, rounds, connections, chance))
