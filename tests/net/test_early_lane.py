@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 from net.bench import Bench, Client, MemoryHost, make_rules
+from net.test_express import sessions as sessions
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.ipc.page import CELLS, SCREENING, UPSTREAM
-from postwarden_sidecar.net import driver, session
 from postwarden_sidecar.rules.settings import Action, Limits
 
 DROP = make_rules(action=Action.DROP)
@@ -19,20 +19,6 @@ COUNTED = ("connections/", "tests/", "active/", SCREENING, UPSTREAM)
 REFUSAL = b"521 5.5.1 Protocol error\r\n"
 
 Answer = Callable[[Mapping[str, float]], None]
-
-
-@pytest.fixture
-def sessions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The addresses of clients that got a session."""
-    begun: list[str] = []
-
-    class Noted(session.Session):
-        def __init__(self, environment, client, peer, *rest):  # type: ignore[no-untyped-def]
-            begun.append(peer[0])
-            super().__init__(environment, client, peer, *rest)
-
-    monkeypatch.setattr(driver, "Session", Noted)
-    return begun
 
 
 @contextmanager
@@ -44,6 +30,7 @@ def slow_store(bench: Bench) -> Iterator[Callable[[int], None]]:
 
     def answer(count: int) -> None:
         bench.wait_for(lambda: len(asked) >= count)
+        bench.await_turn()  # in another turn than the question: the loop reads its clock once a turn
 
         def tell() -> None:
             for key, receive in asked:
