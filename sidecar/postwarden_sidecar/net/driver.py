@@ -12,6 +12,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from postwarden_sidecar.engine.proxy_header import Announced
 from postwarden_sidecar.ipc.messages import Moved
@@ -23,6 +24,7 @@ from postwarden_sidecar.net.early_lane import EarlyLane, Newcomer
 from postwarden_sidecar.net.environment import Environment, Host
 from postwarden_sidecar.net.express import ExpressLane
 from postwarden_sidecar.net.known_lane import KnownLane
+from postwarden_sidecar.net.lane import Lane
 from postwarden_sidecar.net.listener import Listener, described
 from postwarden_sidecar.net.loop import Loop, fail
 from postwarden_sidecar.net.metering import Meter
@@ -75,6 +77,7 @@ class Driver:
         self._express = ExpressLane(self._environment)
         self._known = KnownLane(self._environment)
         self._early = EarlyLane(self._environment, self._begin_late)
+        self._lanes: tuple[Lane[Any], ...] = (self._express, self._known, self._early)
         self._session_ended = self._ended  # one bound method for all
         self._sessions: list[Session] = []  # each knows its place: a set takes ten times as much for each
         self._transfers: set[Transfer] = set()
@@ -150,9 +153,8 @@ class Driver:
         """Take a batch; how many."""
         owned, family, kind, local = listener
         wall = time.time()
-        self._express.begin_batch(family, local, wall)
-        self._known.begin_batch(family, local, wall)
-        self._early.begin_batch(family, local, wall)
+        for lane in self._lanes:
+            lane.begin_batch(family, local, wall)
         self._occupancy.look_around()
         turned_away = self._drained is not None
         for count in range(ACCEPT_BATCH):
@@ -277,9 +279,8 @@ class Driver:
     def _end_turn(self) -> None:
         now = self._loop.now
         self._meter.beat(now)
-        self._express.renew()
-        self._known.renew()
-        self._early.renew()
+        for lane in self._lanes:
+            lane.renew()
         rules = self._environment.host.context().rules
         self._occupancy.settle(None if rules is None else rules.limits)
         if self._transfers and (now >= self._sweep_at or self._drained is not None):

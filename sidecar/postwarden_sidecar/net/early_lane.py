@@ -14,12 +14,12 @@ import traceback
 from collections.abc import Callable, Mapping
 
 from postwarden_sidecar.checks import prefix
-from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.early_drop import EarlyDrops, early_drops
 from postwarden_sidecar.net.addresses import pack, socket_name
 from postwarden_sidecar.net.client_socket import MAX_INPUT
 from postwarden_sidecar.net.environment import Environment
 from postwarden_sidecar.net.fault_record import fault_record
+from postwarden_sidecar.net.lane import Lane
 from postwarden_sidecar.net.last_reply import say_last
 from postwarden_sidecar.net.lingering import discard_input, input_waits
 from postwarden_sidecar.net.occupancy import Presence
@@ -66,18 +66,12 @@ class Newcomer:
 Begin = Callable[[Newcomer, Mapping[str, float] | None], None]
 
 
-class EarlyLane:
-    """One a worker. `begin_batch`, then `take` for each client of the batch. begin: who gives a client a session; the descriptor is
-    counted no more then, nor the client."""
+class EarlyLane(Lane[EarlyDrops]):
+    """begin: who gives a client a session; the descriptor is counted no more then, nor the client."""
 
     def __init__(self, environment: Environment, begin: Begin) -> None:
-        self._environment = environment
+        super().__init__(environment, early_drops)
         self._begin = begin
-        self._context: Context | None = None
-        self._drops: EarlyDrops | None = None
-        self._family = 0
-        self._local: tuple[str, int] | None = None
-        self._wall = 0.0
         self._asking: set[Newcomer] = set()
 
     @property
@@ -85,21 +79,9 @@ class EarlyLane:
         """Clients whose passes are being looked up."""
         return len(self._asking)
 
-    def begin_batch(self, family: int, local: tuple[str, int] | None, wall: float) -> None:
-        """As the express lane's."""
-        self._family, self._local, self._wall = family, local, wall
-        self.renew()
-
-    def renew(self) -> None:
-        """As the express lane's."""
-        context = self._environment.host.context()
-        if context is not self._context:
-            self._context = context
-            self._drops = early_drops(context)
-
     def take(self, descriptor: int, address: str, port: int) -> bool:
         """Whether the client, and its descriptor, is the lane's for now. address: normalised."""
-        drops = self._drops
+        drops = self._decider
         if drops is None:
             return False
         packed = pack(address)
@@ -159,8 +141,7 @@ class EarlyLane:
         client.close()
         after = environment.loop.now - newcomer.began
         record = drops.record(said, newcomer.address, newcomer.port, local, newcomer.wall, after)
-        environment.meter.count(record)
-        environment.host.record(record)
+        self._observe(record)
         return True
 
     def _give(self, newcomer: Newcomer, known: Mapping[str, float] | None) -> None:
@@ -184,8 +165,7 @@ class EarlyLane:
         peer = newcomer.address, newcomer.port
         lasted = self._environment.loop.now - newcomer.began
         record = fault_record(peer, newcomer.local or ("", 0), newcomer.wall, lasted)
-        self._environment.meter.count(record)
-        self._environment.host.record(record)
+        self._observe(record)
 
     def shut_down(self) -> None:
         """The worker drains: all get a session, that turns them away."""

@@ -10,40 +10,22 @@ from __future__ import annotations
 import socket
 
 from postwarden_sidecar.checks import prefix
-from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.denial import Denials, denials
 from postwarden_sidecar.net.addresses import pack, socket_name
 from postwarden_sidecar.net.environment import Environment
+from postwarden_sidecar.net.lane import Lane
 from postwarden_sidecar.net.last_reply import say_last
 
 
-class ExpressLane:
-    """One a worker. `begin_batch`, then `take` for each client of the batch."""
+class ExpressLane(Lane[Denials]):
+    """See Lane."""
 
     def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-        self._context: Context | None = None
-        self._denials: Denials | None = None
-        self._family = 0
-        self._local: tuple[str, int] | None = None
-        self._wall = 0.0
-
-    def begin_batch(self, family: int, local: tuple[str, int] | None, wall: float) -> None:
-        """Clients are about to be accepted, from a socket of this family. local: what they connect to; None if theirs are to be asked.
-        wall: epoch seconds."""
-        self._family, self._local, self._wall = family, local, wall
-        self.renew()
-
-    def renew(self) -> None:
-        """Decide by what is in force now; what was before, and its access lists, are let go, whether clients come or not."""
-        context = self._environment.host.context()
-        if context is not self._context:
-            self._context = context
-            self._denials = denials(context)
+        super().__init__(environment, denials)
 
     def take(self, descriptor: int, address: str, port: int) -> bool:
         """Whether the client was dropped; then its descriptor is closed. address: normalised."""
-        denied = self._denials
+        denied = self._decider
         if denied is None:
             return False
         packed = pack(address)
@@ -73,6 +55,5 @@ class ExpressLane:
             pass  # it was reset: that changes nothing of the verdict
         client.close()
         record = denied.record(place, address, port, local[0], local[1], self._wall)
-        environment.meter.count(record)
-        environment.host.record(record)
+        self._observe(record)
         return True

@@ -15,11 +15,11 @@ import socket
 from typing import NamedTuple
 
 from postwarden_sidecar.checks import prefix
-from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.known import KnownClients, known_clients
 from postwarden_sidecar.handoff.smtpd_pass import encode_attributes
 from postwarden_sidecar.net.addresses import pack, socket_name
 from postwarden_sidecar.net.environment import Environment
+from postwarden_sidecar.net.lane import Lane
 from postwarden_sidecar.net.loop import fail
 from postwarden_sidecar.net.smtpd_control import pass_descriptor
 from postwarden_sidecar.rules.settings import Handoff
@@ -35,18 +35,13 @@ class _Passed(NamedTuple):
     until: float
 
 
-class KnownLane:
-    """One a worker. `begin_batch`, then `take` for each client of the batch."""
+class KnownLane(Lane[KnownClients]):
+    """See Lane."""
 
     def __init__(self, environment: Environment) -> None:
+        super().__init__(environment, known_clients)
         self.deadline: float | None = None
         self.queued_at: float | None = None
-        self._environment = environment
-        self._context: Context | None = None
-        self._clients: KnownClients | None = None
-        self._family = 0
-        self._local: tuple[str, int] | None = None
-        self._wall = 0.0
         self._passed: dict[int, _Passed] = {}  # by control socket, the oldest first
 
     @property
@@ -54,21 +49,9 @@ class KnownLane:
         """Clients whose descriptor is here still."""
         return len(self._passed)
 
-    def begin_batch(self, family: int, local: tuple[str, int] | None, wall: float) -> None:
-        """See ExpressLane."""
-        self._family, self._local, self._wall = family, local, wall
-        self.renew()
-
-    def renew(self) -> None:
-        """See ExpressLane."""
-        context = self._environment.host.context()
-        if context is not self._context:
-            self._context = context
-            self._clients = known_clients(context)
-
     def take(self, descriptor: int, address: str, port: int) -> bool:
         """Whether smtpd has the client; then its descriptor is closed in time. address: normalised."""
-        clients, environment, wall = self._clients, self._environment, self._wall
+        clients, environment, wall = self._decider, self._environment, self._wall
         if clients is None:
             return False
         known = environment.host.remembered(address)
@@ -104,8 +87,7 @@ class KnownLane:
             return False
         self._keep(control, descriptor, key)
         try:
-            environment.meter.count(record)
-            environment.host.record(record)
+            self._observe(record)
         except Exception:  # a defect of ours; smtpd has the client
             fail(self)
         return True
