@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from net.bench import SHORT, TIMEOUT, Bench, make_rules
 from net.scripted_mta import Conversation, Script, ScriptedMta, serve_mail
+from net.test_descriptors_run_out import Watching
 from net.test_express import sessions as sessions
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.page import UPSTREAM
@@ -164,6 +165,22 @@ def test_a_client_that_smtpd_does_not_take_is_let_go_in_time_and_told_nothing(tm
         assert (record.verdict, record.handoff) == ("pass_old", "Pass")
         it.await_idle()
         assert it.driver.descriptors.opened == 0
+
+
+def test_a_control_socket_that_cannot_be_watched_is_closed_in_time_and_smtpd_has_the_client(
+    sessions: list[str], tmp_path: Path
+) -> None:
+    with ScriptedMta(take, tmp_path / "smtpd") as mta, bench(mta.target) as it:
+        Watching(it).fail_at(1)
+        with it.connect() as client:
+            assert client.hear_reply() == GREETING
+            client.say(b"QUIT\r\n")
+            client.hear_all()
+        (record,) = it.host.records()
+        assert (record.verdict, record.handoff) == ("pass_old", "Pass")
+        it.await_idle()
+        assert it.driver.descriptors.opened == 0
+    assert not sessions
 
 
 def test_a_drain_waits_for_smtpd_and_turns_new_clients_away(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import select
 import socket
+from contextlib import suppress
 from typing import NamedTuple
 
 from postwarden_sidecar.checks import prefix
@@ -106,7 +107,9 @@ class KnownLane(Lane[KnownClients]):
         environment = self._environment
         loop = environment.loop
         until = loop.now + environment.timeouts.pass_control
-        loop.watch(control.fileno(), self, select.EPOLLRDHUP)
+        # No memory, or too many are watched (epoll_ctl(2)): smtpd has the client all the same, and the deadline closes what is ours.
+        with suppress(OSError):
+            loop.watch(control.fileno(), self, select.EPOLLRDHUP)
         self._passed[control.detach()] = _Passed(descriptor, key, until)
         if self.deadline is None:
             loop.set_deadline(self, until)
