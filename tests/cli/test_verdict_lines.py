@@ -12,7 +12,7 @@ from postwarden_cli.verdict_lines import SHOWN_POD, json_line, short, text_line
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.telemetry import logs
 from postwarden_sidecar.telemetry.pretty import pretty_line
-from strategies import records
+from record_strategies import records
 from telemetry.samples import record
 
 anything = st.recursive(

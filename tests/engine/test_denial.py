@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from postwarden_sidecar.checks.facts import Facts
 from postwarden_sidecar.engine.actions import Close, EngineAction, Observe, Send
+from postwarden_sidecar.engine.alike import whole
 from postwarden_sidecar.engine.connection import Connection
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.denial import denials
+from postwarden_sidecar.engine.record import Visit
 from postwarden_sidecar.rules.settings import Action, EnvelopeAddresses, Mode, Rules, Session
 from strategies import packed_addresses, rules
 
@@ -34,7 +36,7 @@ def short_word(context: Context, address: str) -> list[EngineAction] | None:
     place = None if denied is None else denied.find(address, Facts(address).packed)
     if denied is None or place is None:
         return None
-    record = denied.record(place, address, 4711, LOCAL, 25, WALL)
+    record = whole(denied.template, Visit(WALL, address, 4711, LOCAL, 25, place))
     return [Send(denied.reply), Observe(record), Close(linger=False)]
 
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from postwarden_sidecar.checks import passes
 from postwarden_sidecar.checks.facts import Facts
 from postwarden_sidecar.engine.actions import EngineAction, HandOff, HandoffOutcome, LookupPass, Observe
+from postwarden_sidecar.engine.alike import whole
 from postwarden_sidecar.engine.connection import Connection
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.known import known_clients
-from postwarden_sidecar.engine.record import Record
+from postwarden_sidecar.engine.record import Record, Visit
 from postwarden_sidecar.rules.settings import Cache, EnvelopeAddresses, Mode, Rules
 from strategies import packed_addresses, rules
 
@@ -49,7 +50,7 @@ def short_record(context: Context, address: str, known: Mapping[str, float]) -> 
     clients = known_clients(context)
     if clients is None or not clients.lets_in(address, Facts(address).packed, known, WALL):
         return None
-    return clients.record(known, address, 4711, LOCAL, 25, WALL, "Pass")
+    return whole(clients.template(known, "Pass"), Visit(WALL, address, 4711, LOCAL, 25))
 
 
 _expiries = st.sampled_from([passes.NEVER, passes.NOT_ENABLED, WALL - 1, WALL, WALL + 60, WALL + 1e9])

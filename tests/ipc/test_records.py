@@ -5,21 +5,41 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from postwarden_sidecar.engine.record import MAX_TEXT, Event, EventKind, Record, TestResult, Verdict
+from postwarden_sidecar.engine.alike import all_whole
+from postwarden_sidecar.engine.record import (
+    MAX_TEXT,
+    Alike,
+    Event,
+    EventKind,
+    Record,
+    Recorded,
+    TestResult,
+    Verdict,
+    Visit,
+)
 from postwarden_sidecar.ipc.messages import MAX_MESSAGE
 from postwarden_sidecar.ipc.page import CELLS, RECORDS_DROPPED, Page
 from postwarden_sidecar.ipc.pair import ChannelClosed, ChannelFault, make_pair
-from postwarden_sidecar.ipc.records import MAX_RECORD, RecordSender, decode_batch, encode, receive_batch
-from strategies import records
+from postwarden_sidecar.ipc.records import (
+    MAX_RECORD,
+    MAX_VISIT,
+    RecordSender,
+    decode_batch,
+    encode,
+    receive_batch,
+)
+from record_strategies import groups, records
 
 
 def decode(packet: bytes) -> Record:
-    (record,) = decode_batch(b"\x91" + packet)
+    (record,) = decode_batch(b"\x92\x91" + packet + b"\x90")
+    assert isinstance(record, Record)
     return record
 
 
@@ -79,8 +99,8 @@ def test_the_worst_contents_still_fit() -> None:
     assert kept.events_lost + len(kept.events) == 1000
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[RecordSender, socket.socket, memoryview]]:
+@contextmanager
+def page_and_pair() -> Iterator[tuple[RecordSender, socket.socket, memoryview]]:
     near, far = make_pair()
     page = Page.create()
     cells = page.slot(0)
@@ -91,6 +111,12 @@ def pair() -> Iterator[tuple[RecordSender, socket.socket, memoryview]]:
     cells.release()
     page.close()
     os.close(page.descriptor)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[RecordSender, socket.socket, memoryview]]:
+    with page_and_pair() as made:
+        yield made
 
 
 def test_records_of_one_turn_arrive_in_one_packet(
@@ -118,7 +144,7 @@ def test_a_reader_that_sleeps_costs_records_that_are_counted_and_no_wait(
     assert 0 < dropped < sent
     got: list[Record] = []
     while (batch := receive_batch(far)) is not None or sender.pending:
-        got += batch or []
+        got += all_whole(batch or [])
         sender.flush()
     assert [int(record.reason.split()[0]) for record in got] == list(range(sent - dropped))
 
@@ -146,7 +172,91 @@ def test_a_dead_reader_is_told(pair: tuple[RecordSender, socket.socket, memoryvi
         sender.flush()
 
 
-@pytest.mark.parametrize("packet", [b"\xc1", b"\x91\x80", b"\x91", b"\xa2\xff\xff"])
+def visits(count: int, place: str = "spec.access.rules[0], line 7") -> list[Visit]:
+    return [Visit(1.0 + number, "192.0.2.1", number, "192.0.2.9", 25, place) for number in range(count)]
+
+
+@given(st.lists(records() | groups(), max_size=5))
+def test_what_has_a_template_in_common_arrives_as_whole_as_what_has_not(recorded: list[Recorded]) -> None:
+    with page_and_pair() as (sender, far, _):
+        for each in recorded:
+            if isinstance(each, Alike):
+                for visit in each.visits:
+                    sender.send_alike(each.template, visit)
+            else:
+                sender.send(each)
+        sender.flush()
+        got: list[Record] = []
+        while (batch := receive_batch(far)) is not None:
+            got += all_whole(batch)
+    sent = [decode(encode(record)) for record in all_whole(recorded)]
+    assert sorted(map(repr, got)) == sorted(map(repr, sent))
+
+
+def test_visits_of_one_turn_arrive_as_one_group_for_each_template(
+    pair: tuple[RecordSender, socket.socket, memoryview],
+) -> None:
+    sender, far, _ = pair
+    first, second = plain_record(" is one"), plain_record(" is one")
+    for visit in visits(20):
+        sender.send_alike(first, visit)
+        sender.send_alike(second, visit)
+    sender.flush()
+    assert receive_batch(far) == [Alike(first, visits(20)), Alike(second, visits(20))]
+    assert not sender.pending
+
+
+def test_full_batches_of_visits_are_sent_and_none_is_lost(
+    pair: tuple[RecordSender, socket.socket, memoryview],
+) -> None:
+    sender, far, _ = pair
+    template, packets = plain_record(" is rejected by "), []
+    for visit in visits(3000):
+        sender.send_alike(template, visit)
+    sender.flush()
+    while (batch := receive_batch(far)) is not None:
+        packets.append(batch)
+    assert len(packets) > 2
+    assert [visit for (group,) in packets if isinstance(group, Alike) for visit in group.visits] == visits(
+        3000
+    )
+
+
+def test_a_reader_that_sleeps_costs_visits_that_are_counted(
+    pair: tuple[RecordSender, socket.socket, memoryview],
+) -> None:
+    sender, far, cells = pair
+    template, sent = plain_record(" is rejected by "), 60_000
+    for visit in visits(sent):
+        sender.send_alike(template, visit)
+    dropped = cells[CELLS[RECORDS_DROPPED]]
+    assert 0 < dropped < sent
+    got: list[Record] = []
+    while (batch := receive_batch(far)) is not None or sender.pending:
+        got += all_whole(batch or [])
+        sender.flush()
+    assert [record.client_port for record in got] == list(range(sent - dropped))
+
+
+def test_a_place_of_any_length_comes_through(pair: tuple[RecordSender, socket.socket, memoryview]) -> None:
+    sender, far, _ = pair
+    template = plain_record(" is rejected by ")
+    for place in ("x" * MAX_VISIT, "x" * 5000, "short"):
+        for visit in visits(1, place):
+            sender.send_alike(template, visit)
+    sender.flush()
+    got = [
+        record.reason.removeprefix("192.0.2.1 is rejected by ")
+        for record in all_whole(receive_batch(far) or [])
+    ]
+    assert got[0] == "x" * MAX_VISIT
+    assert got[1].startswith("x" * 100)
+    assert got[2] == "short"
+
+
+@pytest.mark.parametrize(
+    "packet", [b"\xc1", b"\x91\x80", b"\x91", b"\x92\x90", b"\x92\x90\x91\x80", b"\x92\xa2\xff\xff\x90"]
+)
 def test_what_is_no_batch_is_a_fault(packet: bytes) -> None:
     with pytest.raises(ChannelFault):
         decode_batch(packet)

@@ -10,8 +10,9 @@ from dataclasses import replace
 from types import TracebackType
 
 from postwarden_sidecar.engine.actions import DnsblAnswer
+from postwarden_sidecar.engine.alike import whole
 from postwarden_sidecar.engine.context import Context
-from postwarden_sidecar.engine.record import Record
+from postwarden_sidecar.engine.record import Record, Visit
 from postwarden_sidecar.ipc.messages import UpstreamFault, UpstreamInForce
 from postwarden_sidecar.ipc.page import CELLS, SCREENING, STAGES, UPSTREAM, Page, active
 from postwarden_sidecar.net.driver import Driver
@@ -117,6 +118,9 @@ class MemoryHost:
         with self._recorded:
             self._records.append(record)
             self._recorded.notify_all()
+
+    def record_alike(self, template: Record, visit: Visit) -> None:
+        self.record(whole(template, visit))
 
     def learned(self, route: Route, ehlo: tuple[str, ...]) -> None:
         self.offered = ehlo

@@ -17,6 +17,7 @@ import pytest
 from net.bench import TIMEOUT, Client, make_rules
 from net.handover_scripts import HELLO, MAIL, RCPT, Steps, ask, deep_rules, greet, taken
 from net.scripted_mta import ScriptedMta, serve_mail
+from postwarden_sidecar.engine.alike import all_whole
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.ipc.channel import Channel, Message
 from postwarden_sidecar.ipc.messages import (
@@ -117,8 +118,7 @@ class Supervised:
     def records(self, count: int) -> list[Record]:
         while len(self._records) < count:
             assert select.select([self._records_end], [], [], TIMEOUT)[0], "no record comes"
-            batch = receive_batch(self._records_end) or []
-            self._records += batch
+            self._records += all_whole(receive_batch(self._records_end) or [])
             self.batches += 1
         return self._records
 

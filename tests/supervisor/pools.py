@@ -7,7 +7,8 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Sequence
 
-from postwarden_sidecar.engine.record import Record, Verdict
+from postwarden_sidecar.engine.alike import all_whole
+from postwarden_sidecar.engine.record import Record, Recorded, Verdict
 from postwarden_sidecar.ipc.messages import UpstreamInForce
 from postwarden_sidecar.ipc.page import CELLS, Page, connections
 from postwarden_sidecar.net.listener import listen
@@ -42,8 +43,8 @@ class Pool:
             on_steering=self.steering_problems.append,
         )
 
-    def _recorded(self, records: Sequence[Record]) -> None:
-        self.records += records
+    def _recorded(self, records: Sequence[Recorded]) -> None:
+        self.records += all_whole(records)
 
     def dropped(self) -> list[int]:
         """By each worker, since the pool began."""

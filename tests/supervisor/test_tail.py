@@ -20,7 +20,7 @@ from postwarden_sidecar.supervisor.tail import (
     Tail,
     TooManyReaders,
 )
-from strategies import records
+from record_strategies import records
 from telemetry.samples import passed, record
 
 

@@ -17,7 +17,8 @@ from controlclient.snapshots import add_rule, snapshot
 from eventually import until
 from postwarden_sidecar.controlclient.decode import decode
 from postwarden_sidecar.controlclient.stream import NotApplied
-from postwarden_sidecar.engine.record import Record
+from postwarden_sidecar.engine.alike import all_whole
+from postwarden_sidecar.engine.record import Record, Recorded
 from postwarden_sidecar.ipc.messages import AcceptPaused, PassAnswer, ToSupervisor, UpstreamInForce
 from postwarden_sidecar.ipc.page import CELLS, Page, active
 from postwarden_sidecar.net.listener import listen
@@ -53,8 +54,8 @@ class Pool:
             on_fault=lambda fault: None,
         )
 
-    def _recorded(self, records: Sequence[Record]) -> None:
-        self.records += records
+    def _recorded(self, records: Sequence[Recorded]) -> None:
+        self.records += all_whole(records)
 
     async def greeting(self) -> bytes:
         reader, writer = await asyncio.open_connection(*self.listeners[0].getsockname())
@@ -196,7 +197,7 @@ async def test_an_answer_for_a_worker_that_has_ended_meanwhile_is_nobodys() -> N
 
         def received(self, worker: WorkerProcess, message: ToSupervisor) -> None: ...
 
-        def recorded(self, records: Sequence[Record]) -> None: ...
+        def recorded(self, records: Sequence[Recorded]) -> None: ...
 
         def ended(self, worker: WorkerProcess, status: int) -> None:
             self.over.set()

@@ -26,7 +26,7 @@ from postwarden_sidecar.ipc import records as wire
 from postwarden_sidecar.rules.settings import Action, EnvelopeAddresses, Protocol, ProtocolTest, Session
 from postwarden_sidecar.supervisor.tail import Filter, Tail
 from postwarden_sidecar.telemetry import logs, postscreen, pretty, privacy, spans
-from strategies import records
+from record_strategies import records
 
 LONGEST_LINE = 16 * 1024  # bytes: container runtimes cut longer lines in two
 LONGEST_TEXT = 4000  # characters of one attribute: our longest text, each character as `\u202e`
@@ -77,7 +77,8 @@ def recorded(early: bytes, said: list[bytes], envelope: EnvelopeAddresses) -> Re
 
 def of_a_worker(record: Record) -> Record:
     """As the supervisor gets it: what is too much is cut."""
-    (found,) = wire.decode_batch(b"\xdc\x00\x01" + wire.encode(record))
+    (found,) = wire.decode_batch(b"\x92\x91" + wire.encode(record) + b"\x90")
+    assert isinstance(found, Record)
     return found
 
 

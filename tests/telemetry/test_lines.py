@@ -15,7 +15,7 @@ from postwarden_sidecar.telemetry.attributes import attributes
 from postwarden_sidecar.telemetry.escape import printable
 from postwarden_sidecar.telemetry.logs import details, json_line, rfc3339
 from postwarden_sidecar.telemetry.pretty import pretty_line
-from strategies import records
+from record_strategies import records
 from telemetry.samples import passed, record
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from msgspec import structs
 from postwarden_sidecar.engine.record import Event, EventKind, Record
 from postwarden_sidecar.telemetry.postscreen import delay, lines
-from strategies import records
+from record_strategies import records
 from telemetry.samples import record
 
 LINE = re.compile(

@@ -9,7 +9,7 @@ from msgspec import structs
 from opentelemetry.trace import SpanKind
 from postwarden_sidecar.engine.record import Lookup, Record, TestResult
 from postwarden_sidecar.telemetry.spans import ROOT, count, outline
-from strategies import records
+from record_strategies import records
 from telemetry.samples import passed, record
 
 offsets = st.one_of(st.just(-1.0), st.floats(0, 1000))

@@ -43,23 +43,32 @@ def log_record(
     moment: int,
     observed: int,
     trace: SpanContext | None,
+    more: bytes = b"",
 ) -> bytes:
-    """A LogRecord. moment, observed: nanoseconds of the epoch. Texts hold no lone surrogates."""
+    """A LogRecord. moment, observed: nanoseconds of the epoch. more: attributes that are encoded already. Texts hold no lone surrogates."""
     parts = [
         _TIMES.pack(_TIME, moment, _OBSERVED, observed),
         _head(severity.value, severity_text, event_name),
         _field(_BODY, _field(_STRING, body.encode())),
+        encoded(attributes),
+        more,
     ]
+    if trace is not None:
+        parts.append(_field(_TRACE_ID, trace.trace_id.to_bytes(16, "big")))
+        parts.append(_field(_SPAN_ID, trace.span_id.to_bytes(8, "big")))
+        parts.append(_FLAG_BITS.pack(_FLAGS, trace.trace_flags))
+    return b"".join(parts)
+
+
+def encoded(attributes: Mapping[str, Value]) -> bytes:
+    """Attributes as a LogRecord has them. Texts hold no lone surrogates."""
+    parts: list[bytes] = []
     for key, value in attributes.items():
         if isinstance(value, str):
             content, tag = value.encode(), _STRING
         else:
             content, tag = _varint(value & _UNSIGNED), _INT
         parts += (_attribute_head(key, tag, len(content)), content)
-    if trace is not None:
-        parts.append(_field(_TRACE_ID, trace.trace_id.to_bytes(16, "big")))
-        parts.append(_field(_SPAN_ID, trace.span_id.to_bytes(8, "big")))
-        parts.append(_FLAG_BITS.pack(_FLAGS, trace.trace_flags))
     return b"".join(parts)
 
 

@@ -8,15 +8,15 @@ earned, passes by prefix, a reply that differs by client) it says nothing, and t
 
 from __future__ import annotations
 
-from copy import copy
-
-from postwarden_sidecar.checks import access, prefix, pregreet
+from postwarden_sidecar.checks import pregreet
 from postwarden_sidecar.checks.action import REPLIES
 from postwarden_sidecar.engine import footer, naming, outcome, replies
 from postwarden_sidecar.engine.actions import Load
+from postwarden_sidecar.engine.alike import whole
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.early import MAX_PREGREET
-from postwarden_sidecar.engine.record import MAX_TEXT, Event, EventKind, Record, TestResult
+from postwarden_sidecar.engine.ordinary import is_ordinary
+from postwarden_sidecar.engine.record import MAX_TEXT, Event, EventKind, Record, TestResult, Visit
 from postwarden_sidecar.rules.settings import Action, Mode, Rules
 
 _CONNECTED = Event(EventKind.CONNECT, 0.0)
@@ -34,17 +34,11 @@ class EarlyDrops:
         self.reply = replies.teaser(banner) + refusal
         self._suspect = suspect
         self._template = outcome.dropped(rules, pregreet.TEST)
+        self._template.reason = pregreet.failure("", 0.0)
 
     def may_drop(self, address: str, packed: bytes) -> bool:
         """Whether the client, whose passes are kept by its address, may be dropped here. address, packed: as in Facts."""
-        rules = self.rules
-        cache = rules.cache
-        return (
-            address != self._suspect
-            and rules.proxy_trusted.lookup(packed) is None
-            and access.find(rules.access, packed) is None
-            and prefix.key(address, packed, cache.prefix_ipv4, cache.prefix_ipv6) == address
-        )
+        return is_ordinary(self.rules, self._suspect, address, packed)
 
     def limited(self, load: Load) -> bool:
         """Whether a client that finds this load meets a limit."""
@@ -61,12 +55,8 @@ class EarlyDrops:
         """The record of a client that has said this. wall: epoch seconds of its arrival; after: seconds from then until it was known
         that it has no pass."""
         text = said[:MAX_TEXT].decode("latin-1")
-        record = copy(self._template)
-        record.started, record.duration = wall, after
-        record.reason = pregreet.failure(address, 0.0)
-        record.client_address = record.peer_address = address
-        record.client_port = record.peer_port = port
-        record.server_address, record.server_port = local
+        record = whole(self._template, Visit(wall, address, port, *local))
+        record.duration = after
         record.tests = [TestResult(pregreet.TEST, "fail", Action.DROP, after, after)]
         record.events = [
             _CONNECTED,

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from postwarden_sidecar.checks import access, passes, prefix
+from postwarden_sidecar.checks import passes
 from postwarden_sidecar.engine import outcome
 from postwarden_sidecar.engine.context import Context
+from postwarden_sidecar.engine.ordinary import is_ordinary
 from postwarden_sidecar.engine.record import Event, EventKind, Record, Verdict
 from postwarden_sidecar.rules.settings import Rules
 
@@ -23,51 +24,44 @@ _EVENTS = (Event(EventKind.CONNECT, 0.0), Event(EventKind.PASS_OLD, 0.0))
 class KnownClients:
     """Of one context."""
 
-    __slots__ = ("_envelope", "_suspect", "rules")
+    __slots__ = ("_suspect", "_templates", "rules")
 
     def __init__(self, rules: Rules, suspect: str) -> None:
         """Made by `known_clients`."""
         self.rules = rules
         self._suspect = suspect
-        self._envelope = outcome.envelope(rules)
+        # By the test that is named and the way of the hand-off: there are a few.
+        self._templates: dict[tuple[str, str], Record] = {}
 
     def lets_in(self, address: str, packed: bytes, known: Mapping[str, float], wall: float) -> bool:
         """Whether the client is to be handed off at once; False: the engine is to be asked. address, packed: as in Facts. known: its
         passes, as `Connection.receive_pass` would get them. wall: epoch seconds."""
         rules = self.rules
-        if not known or passes.due(rules, known, wall) or address == self._suspect:
-            return False
-        cache = rules.cache
-        if prefix.key(address, packed, cache.prefix_ipv4, cache.prefix_ipv6) != address:
-            return False
-        return rules.proxy_trusted.lookup(packed) is None and access.find(rules.access, packed) is None
+        return (
+            bool(known)
+            and not passes.due(rules, known, wall)
+            and is_ordinary(rules, self._suspect, address, packed)
+        )
 
-    def record(
-        self,
-        known: Mapping[str, float],
-        address: str,
-        port: int,
-        local_address: str,
-        local_port: int,
-        wall: float,
-        handoff: str,
-    ) -> Record:
-        """The record of a client that was let in. handoff: as `Connection.receive_handoff` would get it. wall: epoch seconds."""
+    def template(self, known: Mapping[str, float], handoff: str) -> Record:
+        """Of the record of a client that was let in. handoff: as `Connection.receive_handoff` would get it."""
+        test = outcome.first_passed(known)
+        template = self._templates.get((test, handoff))
+        if template is None:
+            template = self._templates[test, handoff] = self._template(test, handoff)
+        return template
+
+    def _template(self, test: str, handoff: str) -> Record:
         policy = self.rules.policy
-        envelope, envelope_key = self._envelope
+        envelope, envelope_key = outcome.envelope(self.rules)
         return Record(
-            wall,
+            0.0,
             0.0,
             Verdict.PASS_OLD,
-            passes.passed_before(address),
-            address,
-            port,
-            local_address,
-            local_port,
-            address,
-            port,
+            passes.passed_before(""),
+            *("", 0, "", 0, "", 0),  # who
             False,
-            test=outcome.first_passed(known),
+            test=test,
             policy_namespace=policy.namespace,
             policy_name=policy.name,
             policy_revision=policy.revision,

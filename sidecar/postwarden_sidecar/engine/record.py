@@ -138,3 +138,25 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     lookups: list[Lookup] = []
     envelope: str = ""
     envelope_key: str = ""
+
+
+class Visit(msgspec.Struct, array_like=True, gc=False):
+    """Who and when, of a connection whose record is the same as others' (`engine.alike`). started: epoch seconds. address: normalised, of
+    a client without a proxy. place: where the row stands that decided, which is the detail of the one test; "": no row did."""
+
+    started: float
+    address: str
+    port: int
+    server_address: str
+    server_port: int
+    place: str = ""
+
+
+class Alike(msgspec.Struct, array_like=True, gc=False):
+    """Visits that have a record in common."""
+
+    template: Record
+    visits: list[Visit]
+
+
+Recorded = Record | Alike

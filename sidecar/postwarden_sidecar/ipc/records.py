@@ -2,23 +2,36 @@
 32 KiB a packet.
 
 Screening never waits for telemetry: what does not fit the socket is dropped and counted in the page.
-MessagePack by msgspec: a record is an array (`engine.record`), a batch an array put together from encoded records.
+MessagePack by msgspec: a record is an array (`engine.record`). A batch is two arrays put together from encoded parts: records, and groups
+of a template with what has it in common (`engine.alike`): a quarter of the bytes, and of the work on both sides.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Sized
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from postwarden_sidecar.engine.record import MAX_TEXT, Event, Lookup, Record, TestResult
+from postwarden_sidecar.engine.alike import whole
+from postwarden_sidecar.engine.record import (
+    MAX_TEXT,
+    Alike,
+    Event,
+    Lookup,
+    Record,
+    Recorded,
+    TestResult,
+    Visit,
+)
 from postwarden_sidecar.ipc.messages import MAX_MESSAGE
 from postwarden_sidecar.ipc.page import CELLS, RECORDS_DROPPED
 from postwarden_sidecar.ipc.pair import ChannelFault, prepare, receive_packet, send_packet
 
 MAX_RECORD = 4 * 1024  # bytes (design)
+MAX_VISIT = 512  # bytes; one whose place takes more goes as a record, that is cut
 MAX_TESTS = 12  # results of tests kept in a record that is too large; there are fewer tests than that
 MAX_LOOKUPS = 8  # the same of look-ups, of 32 at most: at 100 bytes each they leave room for how the connection began and ended
 # Bytes that wait in the pair for a supervisor that gets no CPU for a while: some 200 ms of a flood. With the 64 KiB of the control pair,
@@ -29,7 +42,9 @@ _HEADER = 3  # bytes of a MessagePack array's header: 0xdc and its length in 16 
 _SHORT_TEXTS = (MAX_TEXT, 100, 50, 25, 12)
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[Record])
+_decoder = msgspec.msgpack.Decoder(tuple[list[Record], list[Alike]])
+_PAIR = b"\x92"  # MessagePack's head of an array of two
+_EMPTY = len(_PAIR) + 2 * _HEADER  # bytes of a batch of nothing
 
 _Part = TypeVar("_Part", Record, Event, TestResult)
 
@@ -98,19 +113,31 @@ def _keep_ends(events: list[Event], room: int) -> list[Event]:
     return first + last[::-1]
 
 
-def decode_batch(packet: bytes) -> list[Record]:
-    """The records of a packet. Raises ChannelFault if it is no batch."""
+def decode_batch(packet: bytes) -> list[Recorded]:
+    """What a packet has. Raises ChannelFault if it is no batch."""
     try:
-        return _decoder.decode(packet)
+        records, alike = _decoder.decode(packet)
+        return [*records, *alike]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ChannelFault(f"no batch of records: {error}") from error
 
 
-def receive_batch(end: socket.socket) -> list[Record] | None:
-    """The supervisor's side: the next packet's records; None if none waits. Raises ChannelClosed,
+def receive_batch(end: socket.socket) -> list[Recorded] | None:
+    """The supervisor's side: what the next packet has; None if none waits. Raises ChannelClosed,
     ChannelFault."""
     received = receive_packet(end)
     return None if received is None else decode_batch(received[0])
+
+
+class _Group:
+    """Visits on their way. template is kept, so that its id is nobody else's meanwhile."""
+
+    __slots__ = ("head", "template", "visits")
+
+    def __init__(self, template: Record) -> None:
+        self.template = template
+        self.head = _PAIR + encode(template)
+        self.visits: list[bytes] = []
 
 
 class RecordSender:
@@ -121,8 +148,9 @@ class RecordSender:
         prepare(end, BUFFER)
         self._end = end
         self._cells = cells
-        self._batch: list[bytes] = []
-        self._size = _HEADER
+        self._records: list[bytes] = []
+        self._groups: dict[int, _Group] = {}  # by the template's id
+        self._size = _EMPTY
 
     def fileno(self) -> int:
         """For the event loop: the end of the pair shows as a hang-up."""
@@ -131,29 +159,65 @@ class RecordSender:
     @property
     def pending(self) -> bool:
         """Records wait; the next `flush` tries again."""
-        return bool(self._batch)
+        return self._size > _EMPTY
 
     def send(self, record: Record) -> None:
         """Take a record into the batch; a full batch is flushed first. If the socket takes none, this record
         is dropped and counted. Raises ChannelClosed."""
         packet = encode(record)
-        if self._size + len(packet) > MAX_MESSAGE:
-            self.flush()
-            if self._batch:
-                self._cells[CELLS[RECORDS_DROPPED]] += 1
+        if self._make_room(len(packet)):
+            self._records.append(packet)
+            self._size += len(packet)
+
+    def send_alike(self, template: Record, visit: Visit) -> None:
+        """The same of a visit."""
+        packet = _encoder.encode(visit)
+        if len(packet) > MAX_VISIT:
+            self.send(whole(template, visit))
+            return
+        group = self._groups.get(id(template))
+        if group is None or self._size + len(packet) > MAX_MESSAGE:
+            group = self._begin_group(template, len(packet))
+            if group is None:
                 return
-        self._batch.append(packet)
+        group.visits.append(packet)
         self._size += len(packet)
+
+    def _begin_group(self, template: Record, size: int) -> _Group | None:
+        """A group with room for size bytes; None: whoever they are of was dropped and counted."""
+        group = _Group(template)
+        head = len(group.head) + _HEADER
+        if not self._make_room(head + size):
+            return None
+        self._groups[id(template)] = group
+        self._size += head
+        return group
+
+    def _make_room(self, size: int) -> bool:
+        if self._size + size > MAX_MESSAGE:
+            self.flush()
+            if self.pending:
+                self._cells[CELLS[RECORDS_DROPPED]] += 1
+                return False
+        return True
 
     def flush(self) -> None:
         """Send the batch, if there is one and the socket takes it. Raises ChannelClosed."""
-        if not self._batch:
+        if not self.pending:
             return
-        header = b"\xdc" + len(self._batch).to_bytes(2, "big")
-        if send_packet(self._end, header + b"".join(self._batch)):
-            self._batch.clear()
-            self._size = _HEADER
+        parts = [_PAIR, _array(self._records), *self._records, _array(self._groups)]
+        for group in self._groups.values():
+            parts += (group.head, _array(group.visits), *group.visits)
+        if send_packet(self._end, b"".join(parts)):
+            self._records.clear()
+            self._groups.clear()
+            self._size = _EMPTY
 
     def close(self) -> None:
         """Close the end; what waits is lost."""
         self._end.close()
+
+
+def _array(parts: Sized) -> bytes:
+    """MessagePack's head of an array of these."""
+    return b"\xdc" + len(parts).to_bytes(2, "big")

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from postwarden_sidecar.engine.actions import DnsblAnswer
 from postwarden_sidecar.engine.context import Context
-from postwarden_sidecar.engine.record import Record
+from postwarden_sidecar.engine.record import Record, Visit
 from postwarden_sidecar.ipc.messages import UpstreamFault
 from postwarden_sidecar.net.descriptors import Descriptors
 from postwarden_sidecar.net.loop import Loop
@@ -51,6 +51,9 @@ class Host(Protocol):
 
     def record(self, record: Record) -> None:
         """A connection has its verdict."""
+
+    def record_alike(self, template: Record, visit: Visit) -> None:
+        """A connection has its verdict, and shares its record (`engine.alike`)."""
 
     def learned(self, route: Route, ehlo: tuple[str, ...]) -> None:
         """What the MTA at the route's end offers now, of what our dialogue may offer: clients that come are offered that."""

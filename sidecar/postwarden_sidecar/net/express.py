@@ -11,6 +11,7 @@ import socket
 
 from postwarden_sidecar.checks import prefix
 from postwarden_sidecar.engine.denial import Denials, denials
+from postwarden_sidecar.engine.record import Visit
 from postwarden_sidecar.net.addresses import pack, socket_name
 from postwarden_sidecar.net.environment import Environment
 from postwarden_sidecar.net.lane import Lane
@@ -54,6 +55,5 @@ class ExpressLane(Lane[Denials]):
         except OSError:
             pass  # it was reset: that changes nothing of the verdict
         client.close()
-        record = denied.record(place, address, port, local[0], local[1], self._wall)
-        self._observe(record)
+        self._observe_alike(denied.template, Visit(self._wall, address, port, local[0], local[1], place))
         return True

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from postwarden_sidecar.checks import prefix
 from postwarden_sidecar.engine.known import KnownClients, known_clients
+from postwarden_sidecar.engine.record import Visit
 from postwarden_sidecar.handoff.smtpd_pass import encode_attributes
 from postwarden_sidecar.net.addresses import pack, socket_name
 from postwarden_sidecar.net.environment import Environment
@@ -72,7 +73,7 @@ class KnownLane(Lane[KnownClients]):
         if local is None:
             return False
         host, own_port = local
-        record = clients.record(known, address, port, host, own_port, wall, route.handoff.value)
+        template = clients.template(known, route.handoff.value)
         try:
             control = socket.SocketType(socket.AF_UNIX, _KIND)
         except OSError:
@@ -88,7 +89,7 @@ class KnownLane(Lane[KnownClients]):
             return False
         self._keep(control, descriptor, key)
         try:
-            self._observe(record)
+            self._observe_alike(template, Visit(wall, address, port, host, own_port))
         except Exception:  # a defect of ours; smtpd has the client
             fail(self)
         return True

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from postwarden_sidecar.engine.context import Context
-from postwarden_sidecar.engine.record import Record
+from postwarden_sidecar.engine.record import Record, Visit
 from postwarden_sidecar.net.environment import Environment
 
 Decider = TypeVar("Decider")
@@ -27,6 +27,8 @@ class Lane(Generic[Decider]):
         self._family = 0
         self._local: tuple[str, int] | None = None
         self._wall = 0.0
+        self._template: Record | None = None
+        self._uncounted = 0  # visits of the template
 
     def begin_batch(self, family: int, local: tuple[str, int] | None, wall: float) -> None:
         """Clients are about to be accepted, from a socket of this family. local: what they connect to; None if theirs are to be asked.
@@ -35,7 +37,9 @@ class Lane(Generic[Decider]):
         self.renew()
 
     def renew(self) -> None:
-        """Decide by what is in force now; what was before, and its access lists, are let go, whether clients come or not."""
+        """Decide by what is in force now; what was before, and its access lists, are let go, whether clients come or not. Also, count what
+        was observed: at the end of each turn."""
+        self._count()
         context = self._environment.host.context()
         if context is not self._context:
             self._context = context
@@ -45,3 +49,16 @@ class Lane(Generic[Decider]):
         """A client has its verdict."""
         self._environment.meter.count(record)
         self._environment.host.record(record)
+
+    def _observe_alike(self, template: Record, visit: Visit) -> None:
+        """The same of a visit. It is counted with others of this turn: half a microsecond for each, else."""
+        if template is not self._template:
+            self._count()
+            self._template = template
+        self._uncounted += 1
+        self._environment.host.record_alike(template, visit)
+
+    def _count(self) -> None:
+        if self._template is not None and self._uncounted:
+            self._environment.meter.count(self._template, self._uncounted)
+        self._template, self._uncounted = None, 0

@@ -55,12 +55,12 @@ class Meter:
             if after:
                 self._cells[_ACTIVE[after]] += 1
 
-    def count(self, record: Record) -> None:
-        """A connection has its verdict."""
+    def count(self, record: Record, times: int = 1) -> None:
+        """A connection has its verdict, or so many have the same."""
         cells, verdict, duration = self._cells, record.verdict, record.duration
-        cells[_CONNECTIONS[verdict]] += 1
-        cells[_BUCKETS[verdict][bisect_left(DURATION_BOUNDS, duration)]] += 1
+        cells[_CONNECTIONS[verdict]] += times
+        cells[_BUCKETS[verdict][bisect_left(DURATION_BOUNDS, duration)]] += times
         if duration > 0:
-            cells[_SUMS[verdict]] += int(duration * 1_000_000)
+            cells[_SUMS[verdict]] += times * int(duration * 1_000_000)
         for result in record.tests:
-            cells[_TESTS[result.test, result.outcome, result.action]] += 1
+            cells[_TESTS[result.test, result.outcome, result.action]] += times

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from postwarden_sidecar.controlclient.client import ControlClient
-from postwarden_sidecar.engine.record import Record
+from postwarden_sidecar.engine.record import Recorded
 from postwarden_sidecar.ipc.messages import Suspect
 from postwarden_sidecar.supervisor.suspicion import Suspicion, gateways
 from postwarden_sidecar.supervisor.workers import Workers
@@ -33,7 +33,7 @@ class LostAddress:
         self._workers = workers
         self._client = client
 
-    def observe(self, records: Sequence[Record]) -> None:
+    def observe(self, records: Sequence[Recorded]) -> None:
         """Connections have ended."""
         suspicion = self._suspicion
         if not suspicion.observe(records, time.monotonic()):

@@ -15,7 +15,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, BinaryIO
 
 from postwarden_sidecar.controlclient.client import UPSTREAM_EXPOSED, ControlClient
-from postwarden_sidecar.engine.record import Record, Verdict
+from postwarden_sidecar.engine import alike
+from postwarden_sidecar.engine.record import Record, Recorded, Verdict
 from postwarden_sidecar.handoff.proof import PROVED, ProofResult
 from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
 from postwarden_sidecar.ipc.page import Page
@@ -88,7 +89,7 @@ class Supervisor:
         self._workers: Workers | None = None
         self._upstreams: Upstreams | None = None
         self._dnsbl: DnsblHealth | None = None
-        self._seen: Callable[[Sequence[Record]], None] = lambda records: None
+        self._seen: Callable[[Sequence[Recorded]], None] = lambda records: None
         self._rules: AppliedRules | None = None
         self._client: ControlClient | None = None
         self._endpoints: Endpoints | None = None
@@ -325,16 +326,17 @@ class Supervisor:
         if self._on_applied is not None:
             self._on_applied(None if rules is None else rules.policy)
 
-    def _recorded(self, records: Sequence[Record]) -> None:
+    def _recorded(self, records: Sequence[Recorded]) -> None:
         assert self._upstreams is not None
         assert self._telemetry is not None
         self._seen(records)
-        if any(record.handoff and record.verdict not in _NOT_HANDED_OVER for record in records):
+        said = [alike.said(each) for each in records]
+        if any(record.handoff and record.verdict not in _NOT_HANDED_OVER for record in said):
             self._upstreams.handed_over()
         self._telemetry.observe(records)
         self._tail.observe(records)
         if self._on_records is not None:
-            self._on_records(records)
+            self._on_records(alike.all_whole(records))
 
     def _asked_for_pass(self, worker: WorkerProcess, message: PassQuery | PassStored) -> None:
         if isinstance(message, PassQuery):

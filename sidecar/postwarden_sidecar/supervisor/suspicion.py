@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 
-from postwarden_sidecar.engine.record import Record, Verdict
+from postwarden_sidecar.engine import alike
+from postwarden_sidecar.engine.record import Recorded, Verdict
 
 BUCKET = 60.0  # seconds
 WINDOW = 10  # buckets that are looked at
@@ -42,27 +43,31 @@ class Suspicion:
         self._buckets: deque[tuple[float, Counter[str]]] = deque()
         self._names: dict[str, set[str]] = {}
 
-    def observe(self, records: Iterable[Record], now: float) -> bool:
+    def observe(self, records: Iterable[Recorded], now: float) -> bool:
         """Connections have ended. now: CLOCK_MONOTONIC seconds. Returns whether `address` has changed."""
         if not self._buckets or now >= self._buckets[-1][0] + BUCKET:
             self._buckets.append((now, Counter()))
-        counts, nodes, counted = self._buckets[-1][1], self._nodes, 0
+        counts = self._buckets[-1][1]
         for record in records:
-            address = record.client_address
-            verdict = record.verdict
-            if verdict in _UNCOUNTED:
-                continue
+            said = alike.said(record)
+            self._count(counts, said.verdict, alike.addresses(record), said.helo)
+        while self._buckets[0][0] <= now - WINDOW * BUCKET:
+            self._buckets.popleft()
+        return self._decide()
+
+    def _count(self, counts: Counter[str], verdict: Verdict, addresses: Sequence[str], name: str) -> None:
+        if verdict in _UNCOUNTED:
+            return
+        nodes, counted = self._nodes, 0
+        for address in addresses:
             if verdict is Verdict.ALLOWLISTED and address not in nodes:
                 continue
             counted += 1
             private = address.startswith(_LIKE_PRIVATE) and _private(address)
-            if address in nodes or (private and self._named(address, record.helo)):
+            if address in nodes or (private and self._named(address, name)):
                 counts[address] += 1
         if counted:
             counts[""] += counted  # all
-        while self._buckets[0][0] <= now - WINDOW * BUCKET:
-            self._buckets.popleft()
-        return self._decide()
 
     def _named(self, address: str, name: str) -> bool:
         """Note a client's name; whether there is room for its address."""

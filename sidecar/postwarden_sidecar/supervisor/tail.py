@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import msgspec
 
 from postwarden_sidecar.checks import access, passes
-from postwarden_sidecar.engine.record import Record, Verdict
+from postwarden_sidecar.engine.alike import all_whole
+from postwarden_sidecar.engine.record import Record, Recorded, Verdict
 from postwarden_sidecar.telemetry import logs, privacy
 
 MAX_READERS = 8  # a person or two, and a program; each may hold QUEUE_LIMIT records
@@ -136,8 +137,11 @@ class Tail:
     def __init__(self) -> None:
         self._readers: list[Reader] = []
 
-    def observe(self, records: Sequence[Record]) -> None:
+    def observe(self, recorded: Sequence[Recorded]) -> None:
         """Connections have ended."""
+        if not self._readers:
+            return
+        records = all_whole(recorded)
         for reader in self._readers:
             reader.offer(records)
 

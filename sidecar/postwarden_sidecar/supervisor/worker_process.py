@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from postwarden_sidecar.engine.record import Record
+from postwarden_sidecar.engine.record import Recorded
 from postwarden_sidecar.ipc.channel import Channel, ChannelFull, Message
 from postwarden_sidecar.ipc.messages import ToSupervisor, ToWorker
 from postwarden_sidecar.ipc.page import Page
@@ -35,7 +35,7 @@ class WorkerEvents(Protocol):
     def received(self, worker: WorkerProcess, message: ToSupervisor) -> None:
         """A control message."""
 
-    def recorded(self, records: Sequence[Record]) -> None:
+    def recorded(self, records: Sequence[Recorded]) -> None:
         """Records of connections."""
 
     def ended(self, worker: WorkerProcess, status: int) -> None:

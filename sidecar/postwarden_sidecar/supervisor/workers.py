@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from postwarden_sidecar.controlclient.stream import NotApplied
-from postwarden_sidecar.engine.record import Record
+from postwarden_sidecar.engine.record import Recorded
 from postwarden_sidecar.ipc.messages import (
     AcceptPaused,
     Applied,
@@ -87,7 +87,7 @@ class Workers:
         listeners: Sequence[socket.socket],
         page: Page,
         *,
-        on_records: Callable[[Sequence[Record]], None],
+        on_records: Callable[[Sequence[Recorded]], None],
         on_pass: Callable[[WorkerProcess, PassQuery | PassStored], None],
         on_fault: Callable[[UpstreamFault], None],
         on_stress: Callable[[bool, int], None] = lambda on, connections: None,
@@ -273,7 +273,7 @@ class Workers:
             self._warn_of_pause_at = now + PACE
             _log.warning("clients wait to be accepted by worker %d: %s", worker.index, why)
 
-    def recorded(self, records: Sequence[Record]) -> None:
+    def recorded(self, records: Sequence[Recorded]) -> None:
         """See WorkerEvents."""
         self._on_records(records)
 

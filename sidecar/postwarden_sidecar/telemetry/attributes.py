@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from postwarden_sidecar.engine.record import Record, Verdict
+from postwarden_sidecar.engine import alike
+from postwarden_sidecar.engine.record import Record, Verdict, Visit
 from postwarden_sidecar.telemetry.escape import MAX_REASON, printable
 
 Value = str | int
@@ -104,3 +105,17 @@ def attributes(record: Record) -> dict[str, Value]:
         if value is not None:
             found[attribute.key] = value
     return found
+
+
+def of_visit(template: Record, visit: Visit) -> dict[str, Value]:
+    """Those of `attributes` of the visit's record that may differ from another visit's of the template."""
+    address, port = printable(visit.address), visit.port
+    return {
+        "client.address": address,
+        "client.port": port,
+        "server.address": printable(visit.server_address),
+        "server.port": visit.server_port,
+        "network.peer.address": address,
+        "network.peer.port": port,
+        "postwarden.reason": printable(alike.reason(template, visit), MAX_REASON),
+    }

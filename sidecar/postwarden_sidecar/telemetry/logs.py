@@ -16,7 +16,8 @@ from math import floor
 import msgspec
 from msgspec import UNSET, UnsetType, field
 
-from postwarden_sidecar.engine.record import Event, Lookup, Record, TestResult, Verdict
+from postwarden_sidecar.engine.alike import reason
+from postwarden_sidecar.engine.record import Event, Lookup, Record, TestResult, Verdict, Visit
 from postwarden_sidecar.telemetry.attributes import ERROR_OTHER, PROTOCOL, TRANSPORT, dnsbl_score
 from postwarden_sidecar.telemetry.escape import MAX_REASON, all_printable, printable
 
@@ -87,6 +88,35 @@ class _Line(msgspec.Struct, omit_defaults=True, gc=False):
 
 def json_line(record: Record, trace_id: str = "", span_id: str = "") -> bytes:
     """The line, with no line end. trace_id, span_id: lower-case hex, or empty."""
+    return _ENCODER.encode(_line(record, trace_id, span_id))
+
+
+class AlikeLines:
+    """Lines of visits that have a template in common: what differs is put into one and the same line."""
+
+    def __init__(self, template: Record) -> None:
+        self._template = template
+        self._line = _line(template, "", "")
+        self._started = -1.0
+
+    def line(self, visit: Visit, trace_id: str = "", span_id: str = "") -> bytes:
+        """As `json_line` of the visit's record."""
+        line = self._line
+        if visit.started != self._started:  # those of one turn have come at the same moment
+            self._started, line.time = visit.started, rfc3339(visit.started)
+        line.trace_id, line.span_id = trace_id or UNSET, span_id or UNSET
+        line.client_address = line.peer_address = printable(visit.address)
+        line.client_port = line.peer_port = visit.port
+        line.server_address, line.server_port = printable(visit.server_address), visit.server_port
+        line.reason = printable(reason(self._template, visit), MAX_REASON)
+        if visit.place:
+            place = printable(visit.place)
+            for test in line.tests:
+                test.detail = place
+        return _ENCODER.encode(line)
+
+
+def _line(record: Record, trace_id: str, span_id: str) -> _Line:
     client, server, peer, test, action, would, handoff, policy, namespace, revision = all_printable(
         (
             record.client_address,
@@ -103,7 +133,7 @@ def json_line(record: Record, trace_id: str = "", span_id: str = "") -> bytes:
     )
     verdict, duration, lookups = record.verdict, record.duration, record.lookups
     helo, sender, recipient = record.helo, record.sender, record.recipient
-    line = _Line(
+    return _Line(
         rfc3339(record.started),
         duration and _seconds(duration),
         trace_id or UNSET,
@@ -135,7 +165,6 @@ def json_line(record: Record, trace_id: str = "", span_id: str = "") -> bytes:
         [_event(event) for event in record.events],
         record.events_lost,
     )
-    return _ENCODER.encode(line)
 
 
 def stress_line(moment: float, on: bool, connections: int) -> bytes:

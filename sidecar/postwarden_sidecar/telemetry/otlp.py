@@ -27,15 +27,16 @@ from opentelemetry.trace import (
 from postwarden.telemetry import exporters
 from postwarden.telemetry.endpoint import Endpoint, Signal
 from postwarden.telemetry.export import Export
-from postwarden.telemetry.log_wire import LogFrame, log_record
+from postwarden.telemetry.log_wire import LogFrame, encoded, log_record
 from postwarden.telemetry.otlp_metrics import INTERVAL
 from postwarden.telemetry.outlet import Outlet
 from postwarden.telemetry.readings import Reading
 from postwarden.telemetry.traceparent import parse
 
-from postwarden_sidecar.engine.record import Record, Verdict
+from postwarden_sidecar.engine.alike import whole
+from postwarden_sidecar.engine.record import Record, Verdict, Visit
 from postwarden_sidecar.telemetry import spans
-from postwarden_sidecar.telemetry.attributes import attributes
+from postwarden_sidecar.telemetry.attributes import Value, attributes, of_visit
 from postwarden_sidecar.telemetry.policy_push import PolicyPush
 
 SCOPE = "postwarden_sidecar.telemetry"
@@ -112,22 +113,12 @@ class Otlp:
     def log(self, record: Record, trace: SpanContext | None) -> None:
         """Queue one log record, joined to its trace if there is one."""
         if self._logs.admit(1):
-            self._logs.queue(partial(self._log, record, trace, time.time_ns()), 1)
+            self._logs.queue(partial(logs_of, record, trace, time.time_ns()), 1)
 
-    def _log(self, record: Record, trace: SpanContext | None, observed: int) -> Sequence[bytes]:
-        said = attributes(record)
-        number, text = _SEVERITY.get(record.verdict, (SeverityNumber.INFO, "INFO"))
-        made = log_record(
-            said,
-            body=str(said.get("postwarden.reason", "")),
-            severity=number,
-            severity_text=text,
-            event_name=EVENT_NAME,
-            moment=round((record.started + record.duration) * 1e9),
-            observed=observed,
-            trace=trace,
-        )
-        return (made,)
+    def log_alike(self, template: Record, visits: Sequence[tuple[Visit, SpanContext | None]]) -> None:
+        """The same of visits, each with its trace; none of them, if not all have room."""
+        if self._logs.admit(len(visits)):
+            self._logs.queue(partial(logs_alike, template, visits, time.time_ns()), len(visits))
 
     def dropped(self) -> dict[str, int]:
         """Spans and log records that were lost, by signal."""
@@ -136,3 +127,48 @@ class Otlp:
     def close(self, timeout: float) -> None:
         """See Export.close."""
         self._export.close(timeout)
+
+
+def logs_of(record: Record, trace: SpanContext | None, observed: int) -> Sequence[bytes]:
+    """A connection's log records, of which it has one. observed: nanoseconds of the epoch."""
+    return (_log_record(record, record.started, attributes(record), trace, observed),)
+
+
+def logs_alike(
+    template: Record, visits: Sequence[tuple[Visit, SpanContext | None]], observed: int
+) -> Sequence[bytes]:
+    """The same of visits that have a template in common, of which there is one at least: what they have in common is encoded once."""
+    differing = of_visit(template, visits[0][0])
+    common = encoded(
+        {
+            key: value
+            for key, value in attributes(whole(template, visits[0][0])).items()
+            if key not in differing
+        }
+    )
+    return [
+        _log_record(template, visit.started, of_visit(template, visit), trace, observed, common)
+        for visit, trace in visits
+    ]
+
+
+def _log_record(
+    record: Record,
+    started: float,
+    said: Mapping[str, Value],
+    trace: SpanContext | None,
+    observed: int,
+    more: bytes = b"",
+) -> bytes:
+    number, text = _SEVERITY.get(record.verdict, (SeverityNumber.INFO, "INFO"))
+    return log_record(
+        said,
+        body=str(said.get("postwarden.reason", "")),
+        severity=number,
+        severity_text=text,
+        event_name=EVENT_NAME,
+        moment=round((started + record.duration) * 1e9),
+        observed=observed,
+        trace=trace,
+        more=more,
+    )

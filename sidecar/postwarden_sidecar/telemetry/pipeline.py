@@ -24,7 +24,8 @@ from postwarden.telemetry.otlp_metrics import INTERVAL
 from postwarden.telemetry.readings import Reading
 from postwarden.telemetry.resource import resource as resource_of
 
-from postwarden_sidecar.engine.record import Record, Verdict
+from postwarden_sidecar.engine import alike
+from postwarden_sidecar.engine.record import Alike, Record, Recorded, Verdict
 from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.rules.settings import LogFormat, PolicyRef, SampleRate
 from postwarden_sidecar.telemetry import logs, metrics, postscreen, pretty, privacy
@@ -102,20 +103,20 @@ class Telemetry:
 
         self._waiting = 0
         self._lock = threading.Lock()
-        self._queue: queue.SimpleQueue[tuple[LineFormat, Sequence[Record] | Stress | PolicyPush] | None] = (
+        self._queue: queue.SimpleQueue[tuple[LineFormat, Sequence[Recorded] | Stress | PolicyPush] | None] = (
             queue.SimpleQueue()
         )
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="postwarden-telemetry", daemon=True)
         self._thread.start()
 
-    def observe(self, records: Sequence[Record]) -> None:
+    def observe(self, records: Sequence[Recorded]) -> None:
         """Take records that came from workers. Returns at once; never raises."""
         with self._lock:
             room = 0 if self._closed else QUEUE_LIMIT - self._waiting
-            taken = records[:room]
-            self._waiting += len(taken)
-            self._lost["record"] += len(records) - len(taken)
+            taken, connections = alike.first(records, room), alike.count(records)
+            self._waiting += min(connections, room)
+            self._lost["record"] += max(connections - room, 0)
         if taken:
             self._queue.put((self._format, taken))
 
@@ -183,23 +184,54 @@ class Telemetry:
                     self._otlp.policy(records)
                 continue
             lines: list[bytes] = []
-            for record in records:
-                try:
-                    lines += self._render(privacy.shown(record), log_format)
-                except Exception as error:  # one odd record must not end telemetry
-                    self._lose("record", 1, f"a record can't be shown: {error!r}")
+            for each in records:
+                if (
+                    isinstance(each, Alike)
+                    and log_format == LogFormat.JSON
+                    and privacy.shows_all(each.template)
+                ):
+                    lines += self._lines_alike(each)
+                else:
+                    lines += self._lines(alike.all_whole((each,)), log_format)
             self._write(lines)
             with self._lock:
-                self._waiting -= len(records)
+                self._waiting -= alike.count(records)
+
+    def _lines(self, records: Sequence[Record], log_format: LineFormat) -> list[bytes]:
+        lines: list[bytes] = []
+        for record in records:
+            try:
+                lines += self._render(privacy.shown(record), log_format)
+            except Exception as error:  # one odd record must not end telemetry
+                self._lose("record", 1, f"a record can't be shown: {error!r}")
+        return lines
+
+    def _lines_alike(self, group: Alike) -> list[bytes]:
+        """The same in JSON, where all may be shown."""
+        template, lines, exported = group.template, [], []
+        rendered = logs.AlikeLines(template)
+        for visit in group.visits:
+            try:
+                trace = None
+                if self._otlp is not None:
+                    if sampled := self._sampler.sampled(template.verdict):
+                        trace = self._otlp.trace(alike.whole(template, visit))
+                    if sampled or template.verdict is not Verdict.DROPPED:
+                        exported.append((visit, trace))
+                if self._stream is not None:
+                    lines.append(rendered.line(visit, *_ids(trace)))
+            except Exception as error:  # as above
+                self._lose("record", 1, f"a record can't be shown: {error!r}")
+        if exported and self._otlp is not None:
+            self._otlp.log_alike(template, exported)
+        return lines
 
     def _render(self, record: Record, log_format: LineFormat) -> list[bytes]:
         trace = self._export(record) if self._otlp is not None else None
         if self._stream is None:
             return []
         if log_format == LogFormat.JSON:
-            if trace is None:
-                return [logs.json_line(record)]
-            return [logs.json_line(record, format_trace_id(trace.trace_id), format_span_id(trace.span_id))]
+            return [logs.json_line(record, *_ids(trace))]
         if log_format == "pretty":
             return [pretty.pretty_line(record, colour=self._colour).encode()]
         legacy = log_format == LogFormat.POSTSCREEN_LEGACY
@@ -238,3 +270,8 @@ class Telemetry:
         if signal not in self._complained:
             self._complained.add(signal)
             _LOGGER.warning("%s; further ones are only counted, in postwarden.telemetry.dropped", why)
+
+
+def _ids(trace: SpanContext | None) -> tuple[str, str]:
+    """Of trace and span, as lines have them."""
+    return ("", "") if trace is None else (format_trace_id(trace.trace_id), format_span_id(trace.span_id))

@@ -39,9 +39,14 @@ _COMMAND = re.compile(
 _ADDRESS = re.compile(r"<[^<>]*>|[^\s<>]*@[^\s<>]*")  # in a reply of the MTA
 
 
+def shows_all(record: Record) -> bool:
+    """Whether all of it may be shown."""
+    return not record.envelope or record.envelope == EnvelopeAddresses.FULL
+
+
 def shown(record: Record) -> Record:
     """The record with what may be shown of it; the same one where all may."""
-    if not record.envelope or record.envelope == EnvelopeAddresses.FULL:
+    if shows_all(record):
         return record
     hide: Callable[[str], str] = lambda text: ""  # noqa: E731
     if record.envelope == EnvelopeAddresses.HASHED:

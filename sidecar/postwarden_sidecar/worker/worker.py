@@ -17,7 +17,7 @@ import msgspec
 
 from postwarden_sidecar.engine.actions import DnsblAnswer
 from postwarden_sidecar.engine.context import Context
-from postwarden_sidecar.engine.record import Record
+from postwarden_sidecar.engine.record import Record, Visit
 from postwarden_sidecar.ipc.channel import Channel, ChannelFull, Message
 from postwarden_sidecar.ipc.messages import (
     AcceptAlso,
@@ -161,6 +161,13 @@ class Worker:
         try:
             self._records.send(record)
         except ChannelClosed:  # the supervisor is gone, which the control pair says
+            return
+
+    def record_alike(self, template: Record, visit: Visit) -> None:
+        """As `record`."""
+        try:
+            self._records.send_alike(template, visit)
+        except ChannelClosed:
             return
 
     def learned(self, route: Route, ehlo: tuple[str, ...]) -> None:
