@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, UnsetType, field
 
 from postwarden_sidecar.engine.alike import reason
-from postwarden_sidecar.engine.record import Event, Lookup, Record, TestResult, Verdict, Visit
+from postwarden_sidecar.engine.record import MAX_TEXT, Event, Lookup, Record, TestResult, Verdict, Visit
 from postwarden_sidecar.telemetry.attributes import ERROR_OTHER, PROTOCOL, TRANSPORT, dnsbl_score
 from postwarden_sidecar.telemetry.escape import MAX_REASON, all_printable, printable
 
@@ -102,15 +102,19 @@ class AlikeLines:
     def line(self, visit: Visit, trace_id: str = "", span_id: str = "") -> bytes:
         """As `json_line` of the visit's record."""
         line = self._line
+        said = reason(self._template, visit)
+        line.reason = printable(said, MAX_REASON)
+        if line.reason is said and len(said) <= MAX_TEXT:  # nothing was escaped, and both are in it
+            address, place = visit.address, visit.place
+        else:
+            address, place = printable(visit.address), printable(visit.place)
         if visit.started != self._started:  # those of one turn have come at the same moment
             self._started, line.time = visit.started, rfc3339(visit.started)
         line.trace_id, line.span_id = trace_id or UNSET, span_id or UNSET
-        line.client_address = line.peer_address = printable(visit.address)
+        line.client_address = line.peer_address = address
         line.client_port = line.peer_port = visit.port
         line.server_address, line.server_port = printable(visit.server_address), visit.server_port
-        line.reason = printable(reason(self._template, visit), MAX_REASON)
-        if visit.place:
-            place = printable(visit.place)
+        if place:
             for test in line.tests:
                 test.detail = place
         return _ENCODER.encode(line)

@@ -56,9 +56,9 @@ from postwarden_sidecar.worker.passes import Passes
 
 # Seconds between two tellings of what a replay learned: an MTA that offers by client is not to keep all workers and the disk busy.
 LEARNED_PACE = 30.0
-# Seconds between two packets of records. One costs worker, kernel and supervisor some 100 us whatever is in it, a record a tenth of that
-# (docs/performance.md). A client that comes alone is told of at once, and no person sees 20 ms.
-RECORDS_PACE = 0.02
+# Seconds between two packets of records. One costs worker, kernel and supervisor some 300 us whatever is in it, a record a hundredth of
+# that (docs/performance.md). A client that comes alone is told of at once, and no person sees 50 ms.
+RECORDS_PACE = 0.05
 ORPHAN_DRAIN = 20.0  # seconds that relays may go on once the supervisor is gone (--drain-timeout's default)
 
 
