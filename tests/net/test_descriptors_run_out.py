@@ -14,6 +14,8 @@ import pytest
 from net.bench import Bench
 from net.handover_scripts import GREETING, HANDOFFS, MAIL, OK, RCPT, ask, deep_rules, greet, opened, taken
 from net.scripted_mta import Conversation, Script, ScriptedMta
+from postwarden_sidecar.net.known_lane import KnownLane
+from postwarden_sidecar.net.loop import Loop
 from postwarden_sidecar.net.timeouts import Timeouts
 
 Shortage = Callable[[Bench], AbstractContextManager[None]]
@@ -102,14 +104,14 @@ def test_without_a_socketpair_smtpd_is_left_alone(tmp_path: Path, monkeypatch: p
 
 
 class Watching:
-    """Stands in for a loop's epoll. fails_at: the epoll_ctl(2) that the kernel has no memory for, of those that add a descriptor."""
+    """Stands in for the epoll of a loop, or of a lane. fails_at: the epoll_ctl(2) that the kernel has no memory for, of those that add a
+    descriptor."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, owner: Loop | KnownLane) -> None:
         self.fails_at = 0
         self._added = 0
-        self._loop = bench.driver._loop
-        self._epoll = self._loop._epoll
-        self._loop._epoll = self  # type: ignore[assignment]
+        self._epoll = owner._epoll
+        owner._epoll = self  # type: ignore[assignment]
 
     def fail_at(self, number: int) -> None:
         self._added, self.fails_at = 0, number
@@ -136,7 +138,7 @@ def test_a_handed_over_client_that_cannot_be_watched_is_answered_at_once(
         ) as mta,
         Bench(mta.target, handoff, timeouts=Timeouts(connect_unix=0.2)) as bench,
     ):
-        watching = Watching(bench)
+        watching = Watching(bench.loop)
         for number in (1, 2):
             watching.fail_at(number)
             with bench.connect() as client:
@@ -160,7 +162,7 @@ def test_a_hand_over_that_cannot_be_watched_is_answered_and_tried_again(
         ScriptedMta(lambda conversation: next(scripts)(conversation), tmp_path / "mta") as mta,
         Bench(mta.target, handoff, deep_rules(), timeouts=Timeouts()) as bench,
     ):
-        watching = Watching(bench)
+        watching = Watching(bench.loop)
         with bench.connect() as client:
             greet(client)
             assert ask(client, MAIL)[:3] == OK[:3]
@@ -173,7 +175,7 @@ def test_a_hand_over_that_cannot_be_watched_is_answered_and_tried_again(
 def test_a_client_that_cannot_be_watched_any_more_is_let_go() -> None:
     """It would wait for ever: nobody would tell what it says."""
     with Bench(rules=deep_rules()) as bench:
-        watching = Watching(bench)
+        watching = Watching(bench.loop)
         watching.fail_at(1)
         with bench.connect() as client:
             assert client.hear_all() == b"220-mx.example ESMTP\r\n"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from net.test_descriptors_run_out import Watching
 from net.test_express import sessions as sessions
 from postwarden_sidecar.engine.record import Record
 from postwarden_sidecar.ipc.page import UPSTREAM
+from postwarden_sidecar.net.known_lane import RELEASE_PACE
 from postwarden_sidecar.net.listener import listen
 from postwarden_sidecar.rules.settings import Limits
 
@@ -167,20 +168,46 @@ def test_a_client_that_smtpd_does_not_take_is_let_go_in_time_and_told_nothing(tm
         assert it.driver.descriptors.opened == 0
 
 
+@pytest.mark.parametrize("whose", ["the lane", "the loop"])
 def test_a_control_socket_that_cannot_be_watched_is_closed_in_time_and_smtpd_has_the_client(
-    sessions: list[str], tmp_path: Path
+    whose: str, sessions: list[str], tmp_path: Path
 ) -> None:
+    """And so has it the next one, which can."""
     with ScriptedMta(take, tmp_path / "smtpd") as mta, bench(mta.target) as it:
-        Watching(it).fail_at(1)
-        with it.connect() as client:
+        Watching(it.loop if whose == "the loop" else it.driver._known).fail_at(1)
+        for number in (1, 2):
+            with it.connect() as client:
+                assert client.hear_reply() == GREETING
+                client.say(b"QUIT\r\n")
+                client.hear_all()
+            record = it.host.records(number)[-1]
+            assert (record.verdict, record.handoff) == ("pass_old", "Pass")
+            it.await_idle()
+            assert it.driver.descriptors.opened == 0
+    assert not sessions
+
+
+def test_clients_that_smtpd_takes_one_after_the_other_are_released_in_turns_of_many(tmp_path: Path) -> None:
+    with ScriptedMta(take, tmp_path / "smtpd") as mta, bench(mta.target) as it:
+        began = time.monotonic()
+        released: list[int] = []
+        it.driver._known.handle_events = _counted(it.driver._known.handle_events, released)  # type: ignore[method-assign]
+        clients = [it.connect() for _ in range(50)]
+        for client in clients:
             assert client.hear_reply() == GREETING
             client.say(b"QUIT\r\n")
             client.hear_all()
-        (record,) = it.host.records()
-        assert (record.verdict, record.handoff) == ("pass_old", "Pass")
+            client.socket.close()
         it.await_idle()
-        assert it.driver.descriptors.opened == 0
-    assert not sessions
+        assert len(released) <= 1 + (time.monotonic() - began) / RELEASE_PACE
+
+
+def _counted(call: Callable[[int, int], None], calls: list[int]) -> Callable[[int, int], None]:
+    def counted(fd: int, events: int) -> None:
+        calls.append(events)
+        call(fd, events)
+
+    return counted
 
 
 def test_a_drain_waits_for_smtpd_and_turns_new_clients_away(

@@ -80,7 +80,7 @@ def test_what_an_ignored_early_talker_said_reaches_the_mta() -> None:
 def test_a_listed_client_is_dropped_with_one_line_and_counted() -> None:
     with Bench(rules=make_rules(listed=LISTED, reject=Action.DROP)) as bench, bench.connect() as client:
         assert client.hear_all() == b"521 5.3.2 Service currently unavailable\r\n"
-        bench.host.records()
+        bench.await_turn()
         counted = [connections(record.verdict) for record in bench.host.records()]
         counted.append(results("access", "fail", "Drop"))
         assert [bench.cells[CELLS[name]] for name in counted] == [1, 1]

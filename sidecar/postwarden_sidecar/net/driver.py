@@ -17,6 +17,7 @@ from typing import Any
 from postwarden_sidecar.engine.proxy_header import Announced
 from postwarden_sidecar.ipc.messages import Moved
 from postwarden_sidecar.ipc.page import Page
+from postwarden_sidecar.net.accept_pace import AcceptPace
 from postwarden_sidecar.net.accept_pause import CLIENT_GONE, AcceptPause
 from postwarden_sidecar.net.addresses import normalise, socket_name
 from postwarden_sidecar.net.descriptors import Descriptors
@@ -85,6 +86,7 @@ class Driver:
         self._accepting = False
         pause = self._environment.timeouts.accept_pause
         self._pause = AcceptPause(loop, pause, self._watch_listeners, host.accept_paused)
+        self._pace = AcceptPace(loop, self._accept_all, self._watch_listeners)
         self._drained: Callable[[], None] | None = None
         loop.each_turn.append(self._end_turn)
 
@@ -125,6 +127,7 @@ class Driver:
         """Turn away new clients and those in our dialogue with 421; let relays go on for `timeout` seconds;
         then call drained, once. Called again it sets a new end."""
         first, self._drained = self._drained is None, drained
+        self._pace.end()
         self._loop.set_deadline(self, self._loop.now + timeout)
         if first:
             self._early.shut_down()
@@ -144,13 +147,20 @@ class Driver:
                 self._accept(listener)
 
     def _watch_listeners(self) -> None:
-        mask = select.EPOLLIN if self._accepting and not self._pause.active else 0
+        waited_for = self._accepting and not self._pause.active and not self._pace.active
+        mask = select.EPOLLIN if waited_for else 0
         for listener in self._listeners.values():
             self._loop.watch(listener.owned.fileno(), self, mask)
         self.neighbours.watch(not self._pause.active)
 
     def _accept(self, listener: Listener) -> int:
         """Take a batch; how many."""
+        taken = self._accept_batch(listener)
+        if self._drained is None and not self._pause.active:
+            self._pace.took(taken)
+        return taken
+
+    def _accept_batch(self, listener: Listener) -> int:
         owned, family, kind, local = listener
         wall = time.time()
         for lane in self._lanes:
@@ -262,6 +272,7 @@ class Driver:
 
     def _wait(self, why: str) -> None:
         """Clients wait in the listening socket's queue until there is room."""
+        self._pace.end()
         self._pause.begin(why)
         self._watch_listeners()
 
@@ -280,6 +291,7 @@ class Driver:
         now = self._loop.now
         self._meter.beat(now)
         for lane in self._lanes:
+            lane.settle()
             lane.renew()
         rules = self._environment.host.context().rules
         self._occupancy.settle(None if rules is None else rules.limits)
@@ -315,6 +327,7 @@ class Driver:
         """End everything at once. Our own listening socket stays open."""
         self._loop.set_deadline(self, None)
         self._pause.end()
+        self._pace.end()
         self._accepting = False
         self._watch_listeners()
         for index in list(self._listeners):
@@ -325,5 +338,7 @@ class Driver:
         for transfer in self._transfers:
             transfer.close()
         self._transfers.clear()
+        for lane in self._lanes:
+            lane.settle()
         self._known.close()
         self._early.close()

@@ -5,7 +5,9 @@ What is decided and recorded is `engine.known`'s, and the hand-off is `pass_clie
 in, meets a limit, or finds smtpd's queue full or smtpd away is `session`'s: it has been told nothing, and nothing was sent.
 
 As there, nothing is written to the client once smtpd has it, and both descriptors stay open until smtpd closes the control socket. Its end
-is all that is watched for: smtpd says nothing. Clients are descriptors here and no objects, for nothing is ever read from them.
+is all that is watched for: smtpd says nothing. Nobody waits for us to see it, so these ends have an epoll of their own, that the loop looks
+at a few times in a while: a turn for each end would cost as much as what is done in it. Clients are descriptors here and no objects, for
+nothing is ever read from them.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from postwarden_sidecar.net.loop import fail
 from postwarden_sidecar.net.smtpd_control import pass_descriptor
 from postwarden_sidecar.rules.settings import Handoff
 
+RELEASE_PACE = 0.005  # seconds between two turns that release clients. One that has left meanwhile sees its end so much later
+_MAX_RELEASED = 256  # of one turn
 _KIND = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 
 
@@ -45,6 +49,8 @@ class KnownLane(Lane[KnownClients]):
         self.deadline: float | None = None
         self.queued_at: float | None = None
         self._passed: dict[int, _Passed] = {}  # by control socket, the oldest first
+        self._epoll = select.epoll()
+        self._watched = False
 
     @property
     def open_connections(self) -> int:
@@ -106,33 +112,43 @@ class KnownLane(Lane[KnownClients]):
 
     def _keep(self, control: socket.SocketType, descriptor: int, key: str) -> None:
         environment = self._environment
-        loop = environment.loop
-        until = loop.now + environment.timeouts.pass_control
+        until = environment.loop.now + environment.timeouts.pass_control
         # No memory, or too many are watched (epoll_ctl(2)): smtpd has the client all the same, and the deadline closes what is ours.
         with suppress(OSError):
-            loop.watch(control.fileno(), self, select.EPOLLRDHUP)
+            self._epoll.register(control.fileno(), select.EPOLLRDHUP)
         self._passed[control.detach()] = _Passed(descriptor, key, until)
         if self.deadline is None:
-            loop.set_deadline(self, until)
+            self._watch(True)
+            environment.loop.set_deadline(self, until)
         environment.descriptors.opened += 2
         environment.occupancy.pass_on(key)
         environment.meter.move("", "handoff")
 
     def handle_events(self, fd: int, events: int) -> None:
-        """smtpd has closed the control socket: it has the client."""
-        self._release(fd)
-        if not self._passed:
-            self._environment.loop.set_deadline(self, None)
+        """smtpd has closed control sockets: it has those clients. The next turn for others comes at the pace."""
+        for ended, _ in self._epoll.poll(0, _MAX_RELEASED):
+            self._release(ended)
+        self._watch(False)
+        loop = self._environment.loop
+        loop.set_deadline(self, loop.now + RELEASE_PACE if self._passed else None)
 
     def handle_deadline(self) -> None:
-        """smtpd did not take the oldest in time; such a client sees FIN or smtpd, whichever has it."""
+        """The pace, or smtpd did not take the oldest in time; such a client sees FIN or smtpd, whichever has it."""
         loop = self._environment.loop
         while self._passed:
             fd, oldest = next(iter(self._passed.items()))
             if oldest.until > loop.now:
+                self._watch(True)
                 loop.set_deadline(self, oldest.until)
                 return
             self._release(fd)
+
+    def _watch(self, on: bool) -> None:
+        """Let the loop see that control sockets have ended, or not before the pace."""
+        if on is not self._watched:
+            with suppress(OSError):  # as in `_keep`; the next client tries again
+                self._environment.loop.watch(self._epoll.fileno(), self, select.EPOLLIN if on else 0)
+                self._watched = on
 
     def fail(self) -> None:
         """A defect with one client; the others are smtpd's, and their descriptors go as before."""
@@ -141,7 +157,10 @@ class KnownLane(Lane[KnownClients]):
         """Close all descriptors."""
         for fd in list(self._passed):
             self._release(fd)
-        self._environment.loop.set_deadline(self, None)
+        if not self._epoll.closed:
+            self._watch(False)
+            self._environment.loop.set_deadline(self, None)
+            self._epoll.close()
 
     def _release(self, fd: int) -> None:
         passed = self._passed.pop(fd, None)

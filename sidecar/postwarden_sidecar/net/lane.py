@@ -37,13 +37,17 @@ class Lane(Generic[Decider]):
         self.renew()
 
     def renew(self) -> None:
-        """Decide by what is in force now; what was before, and its access lists, are let go, whether clients come or not. Also, count what
-        was observed: at the end of each turn."""
-        self._count()
+        """Decide by what is in force now; what was before, and its access lists, are let go, whether clients come or not."""
         context = self._environment.host.context()
         if context is not self._context:
             self._context = context
             self._decider = self._make_decider(context)
+
+    def settle(self) -> None:
+        """Count what was observed; to be called at the end of each turn, and at the very end."""
+        if self._template is not None and self._uncounted:
+            self._environment.meter.count(self._template, self._uncounted)
+        self._template, self._uncounted = None, 0
 
     def _observe(self, record: Record) -> None:
         """A client has its verdict."""
@@ -53,12 +57,7 @@ class Lane(Generic[Decider]):
     def _observe_alike(self, template: Record, visit: Visit) -> None:
         """The same of a visit. It is counted with others of this turn: half a microsecond for each, else."""
         if template is not self._template:
-            self._count()
+            self.settle()
             self._template = template
         self._uncounted += 1
         self._environment.host.record_alike(template, visit)
-
-    def _count(self) -> None:
-        if self._template is not None and self._uncounted:
-            self._environment.meter.count(self._template, self._uncounted)
-        self._template, self._uncounted = None, 0
