@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from net.bench import SHORT, TIMEOUT, Bench, make_rules
@@ -202,7 +203,7 @@ def test_clients_that_smtpd_takes_one_after_the_other_are_released_in_turns_of_m
         assert len(released) <= 1 + (time.monotonic() - began) / RELEASE_PACE
 
 
-def _counted(call: Callable[[int, int], None], calls: list[int]) -> Callable[[int, int], None]:
+def _counted(call: Callable[[int, int], None], calls: list[int]) -> Any:
     def counted(fd: int, events: int) -> None:
         calls.append(events)
         call(fd, events)
