@@ -1,4 +1,5 @@
-"""Whole mails of known clients: relayed to Postfix with PROXY v2, beside the same Postfix without anything before it.
+"""Whole mails of known clients: relayed to Postfix with PROXY v2, beside the same Postfix without anything before it, and with HAProxy
+before it, which does nothing but relay.
 
 Mail is thrown away behind the queue (discard(8)), for what a delivery costs is not the question. All processes share the machine's cores.
 """
@@ -6,6 +7,7 @@ Mail is thrown away behind the queue (discard(8)), for what a delivery costs is 
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from harness.postfix import Postfix
 from harness.postfix_configuration import Handoff
@@ -16,6 +18,7 @@ from bench.control_group import ControlGroup
 from bench.figures.figure import Figure, Said
 from bench.load_generator import FIRST_SOURCE, Load
 from bench.measure import measure
+from bench.systems import haproxy
 from bench.systems.pod import pod, policy
 from bench.systems.system import Running
 
@@ -83,6 +86,17 @@ class Relay:
             yield Running(started.address, started.group, {"mta": behind})
 
 
+class HAProxyRelay:
+    """HAProxy before it."""
+
+    name = "haproxy"
+
+    @contextmanager
+    def start(self, case: Case) -> Iterator[Running]:
+        with _postfix("proxy") as (postfix, behind), haproxy.relay(postfix.address) as started:
+            yield replace(started, others={"mta": behind})
+
+
 def study(rounds: int, scale: float, said: Said) -> Sequence[Figure]:
     """See Study."""
     figures = []
@@ -95,18 +109,24 @@ def study(rounds: int, scale: float, said: Said) -> Sequence[Figure]:
             warm_up=Load("mail", SENDERS * 2, SENDERS, sources=SOURCES, argument=str(length)),
             visit=Load("greeted", 100, 100, sources=SOURCES),
             replies=frozenset({"220", "221", "250", "354"}),
-            systems=(Smtpd.name, Relay.name),
+            systems=(Smtpd.name, Relay.name, HAProxyRelay.name),
             spec=SPEC,
         )
-        found = measure(case, [Smtpd(), Relay()], rounds, scale=scale, said=said)
+        found = measure(case, [Smtpd(), Relay(), HAProxyRelay()], rounds, scale=scale, said=said)
         speed = {
             name: statistics.median(each.per_second for each in samples) for name, samples in found.items()
         }
-        each_mail = statistics.median(sample.cpu_seconds / sample.connections for sample in found[Relay.name])
+        each_mail = {
+            name: statistics.median(sample.cpu_seconds / sample.connections for sample in samples) * 1e3
+            for name, samples in found.items()
+        }
         figures += [
             Figure(f"{size}: smtpd alone", speed[Smtpd.name], "mails a second"),
             Figure(f"{size}: relayed", speed[Relay.name], "mails a second"),
             Figure(f"{size}: ratio", speed[Relay.name] / speed[Smtpd.name], "", at_least=0.9),
-            Figure(f"{size}: the sidecar's CPU", each_mail * 1e3, "ms a mail"),
+            Figure(f"{size}: ratio of HAProxy", speed[HAProxyRelay.name] / speed[Smtpd.name], ""),
+            Figure(f"{size}: the sidecar's CPU", each_mail[Relay.name], "ms a mail"),
+            Figure(f"{size}: HAProxy's CPU", each_mail[HAProxyRelay.name], "ms a mail"),
+            Figure(f"{size}: smtpd's CPU, alone", each_mail[Smtpd.name], "ms a mail"),
         ]
     return figures

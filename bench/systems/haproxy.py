@@ -22,7 +22,7 @@ from bench.networks import networks
 from bench.systems.listening import listens
 from bench.systems.system import Running
 
-CONFIGURATION = """\
+COMMON = """\
 global
   {threads}
   maxconn 8000
@@ -36,10 +36,17 @@ defaults
   timeout server 60s
 frontend smtp
   bind 127.0.0.1:{port}
+"""
+REJECTING = """\
   acl listed src -f {networks}
   tcp-request content reject if listed
   default_backend nobody
 backend nobody
+"""
+RELAYING = """\
+  default_backend mta
+backend mta
+  server mta {target} send-proxy-v2
 """
 
 
@@ -52,29 +59,39 @@ class HAProxy:
 
     @contextmanager
     def start(self, case: Case) -> Iterator[Running]:
-        root = debian_root("haproxy", ["haproxy"])
-        loader = next((root / "usr/lib").glob("*-linux-gnu/ld-linux*.so.*"))
-        port = free_port("127.0.0.1", None)
-        with (
-            tempfile.TemporaryDirectory(prefix="postwarden-bench-") as name,
-            ControlGroup(self.name) as group,
-        ):
-            folder = Path(name)
-            (folder / "networks").write_text("\n".join(networks()) + "\n")
-            (folder / "haproxy.cfg").write_text(
-                CONFIGURATION.format(threads=self._threads, port=port, networks=folder / "networks")
+        with tempfile.TemporaryDirectory(prefix="postwarden-bench-") as folder:
+            listed = Path(folder) / "networks"
+            listed.write_text("\n".join(networks()) + "\n")
+            with _started(self.name, self._threads, REJECTING.format(networks=listed)) as running:
+                yield running
+
+
+@contextmanager
+def relay(target: str) -> Iterator[Running]:
+    """It relays to HOST:PORT, with a PROXY header of version 2."""
+    with _started("haproxy", "", RELAYING.format(target=target)) as running:
+        yield running
+
+
+@contextmanager
+def _started(name: str, threads: str, rest: str) -> Iterator[Running]:
+    root = debian_root("haproxy", ["haproxy"])
+    loader = next((root / "usr/lib").glob("*-linux-gnu/ld-linux*.so.*"))
+    port = free_port("127.0.0.1", None)
+    with tempfile.TemporaryDirectory(prefix="postwarden-bench-") as directory, ControlGroup(name) as group:
+        folder = Path(directory)
+        (folder / "haproxy.cfg").write_text(COMMON.format(threads=threads, port=port) + rest)
+        command = [*DIES_WITH_US, str(loader), "--library-path", str(loader.parent)]
+        command += [str(root / "usr/sbin/haproxy"), "-db", "-f", str(folder / "haproxy.cfg")]
+        with (folder / "log").open("wb") as log, group.joined():
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            poll(
+                lambda: listens(port),
+                START_TIMEOUT,
+                lambda: f"HAProxy does not listen:\n{(folder / 'log').read_text()}",
             )
-            command = [*DIES_WITH_US, str(loader), "--library-path", str(loader.parent)]
-            command += [str(root / "usr/sbin/haproxy"), "-db", "-f", str(folder / "haproxy.cfg")]
-            with (folder / "log").open("wb") as log, group.joined():
-                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-            try:
-                poll(
-                    lambda: listens(port),
-                    START_TIMEOUT,
-                    lambda: f"HAProxy does not listen:\n{(folder / 'log').read_text()}",
-                )
-                yield Running(f"127.0.0.1:{port}", group, log=folder / "log")
-            finally:
-                process.kill()
-                process.wait()
+            yield Running(f"127.0.0.1:{port}", group, log=folder / "log")
+        finally:
+            process.kill()
+            process.wait()
