@@ -15,6 +15,7 @@ from postwarden_sidecar.engine.actions import Load
 from postwarden_sidecar.engine.alike import whole
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.early import MAX_PREGREET
+from postwarden_sidecar.engine.limits import screening_busy, too_many, upstream_busy
 from postwarden_sidecar.engine.ordinary import is_ordinary
 from postwarden_sidecar.engine.record import MAX_TEXT, Event, EventKind, Record, TestResult, Visit
 from postwarden_sidecar.rules.settings import Action, Mode, Rules
@@ -43,11 +44,7 @@ class EarlyDrops:
     def limited(self, load: Load) -> bool:
         """Whether a client that finds this load meets a limit."""
         limits = self.rules.limits
-        return (
-            0 < limits.connections_per_client < load.client
-            or 0 < limits.upstream <= load.upstream
-            or 0 < limits.screening <= load.screening
-        )
+        return too_many(limits, load) or upstream_busy(limits, load) or screening_busy(limits, load)
 
     def record(
         self, said: bytes, address: str, port: int, local: tuple[str, int], wall: float, after: float

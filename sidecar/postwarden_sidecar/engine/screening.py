@@ -16,6 +16,7 @@ from postwarden_sidecar.engine.actions import IDLE, DnsblAnswer, Endpoints, Load
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.early import EarlyTests
 from postwarden_sidecar.engine.journal import Journal
+from postwarden_sidecar.engine.limits import screening_busy, too_many, upstream_busy
 from postwarden_sidecar.engine.record import EventKind, Verdict
 from postwarden_sidecar.rules.plain_members import plain_members
 from postwarden_sidecar.rules.settings import AccessAction, Action, Handover, Mode, Rules, Session
@@ -142,12 +143,12 @@ class Screening:
         """The limits that hold for everybody. Under Observe they only are recorded."""
         limits, load = rules.limits, self.load
         acts = rules.mode is not Mode.OBSERVE
-        if 0 < limits.connections_per_client < load.client and not self.suspect:
+        if too_many(limits, load) and not self.suspect:
             self._journal.event(EventKind.TOO_MANY_CONNECTIONS, now)
             if acts:
                 reason = f"{self.facts.address} has more than {limits.connections_per_client} connections"
                 return self._turn_away(replies.TOO_MANY, reason)
-        if 0 < limits.upstream <= load.upstream:
+        if upstream_busy(limits, load):
             self._journal.event(EventKind.SERVER_PORTS_BUSY, now)
             if acts:
                 reason = f"{load.upstream} clients wait for the upstream's greeting"
@@ -218,7 +219,7 @@ class Screening:
         if earns is not None and earns.lookup(normalise(server_address)[1]) is None:
             self._journal.event(EventKind.VETO, now)
             self.vetoed = True
-        if 0 < rules.limits.screening <= self.load.screening:
+        if screening_busy(rules.limits, self.load):
             self._journal.event(EventKind.SCREENING_PORTS_BUSY, now)
             return self._turn_away(
                 replies.SCREENING_BUSY, f"{self.load.screening} connections are being screened"
