@@ -58,16 +58,3 @@ def test_the_first_of_many_are_the_first_of_their_records(recorded: list[Recorde
     records = alike.all_whole(recorded)
     assert alike.count(recorded) == len(records)
     assert alike.all_whole(alike.first(recorded, most)) == records[:most]
-
-
-@given(st.lists(records() | groups(), max_size=4))
-def test_what_is_asked_of_all_is_that_of_their_records(recorded: list[Recorded]) -> None:
-    asked = [
-        (alike.said(each).verdict, alike.said(each).helo, alike.said(each).handoff, address)
-        for each in recorded
-        for address in alike.addresses(each)
-    ]
-    records = alike.all_whole(recorded)
-    assert asked == [
-        (record.verdict, record.helo, record.handoff, record.client_address) for record in records
-    ]

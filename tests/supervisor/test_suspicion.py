@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from postwarden_sidecar.engine.record import Record, Verdict
+from postwarden_sidecar.engine.record import Alike, Record, Verdict, Visit
 from postwarden_sidecar.supervisor.suspicion import BUCKET, FEWEST, MANY_NAMES, WINDOW, Suspicion, gateways
 
 NODE, PROXY, PUBLIC = "10.0.0.1", "192.168.9.9", "203.0.113.5"
@@ -46,6 +46,18 @@ def test_a_private_address_is_a_proxys_if_it_speaks_for_many(suspicion: Suspicio
 @pytest.mark.parametrize("address", [PUBLIC, "127.0.0.1", "::1", "2001:db8::1", "198.51.100.7"])
 def test_a_client_of_the_internet_or_of_this_machine_is_none(suspicion: Suspicion, address: str) -> None:
     assert not suspicion.observe(records(address, 5000, names=500), 0.0)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.DROPPED, Verdict.PASS_OLD, Verdict.ALLOWLISTED])
+@pytest.mark.parametrize("address", [NODE, PROXY, PUBLIC])
+def test_clients_whose_record_is_the_same_count_one_by_one(verdict: Verdict, address: str) -> None:
+    found = []
+    for together in (False, True):
+        suspicion, observed = Suspicion({NODE}), records(address, FEWEST, names=0, verdict=verdict)
+        visits = [Visit(each.started, address, 4000, "192.0.2.25", 25) for each in observed]
+        suspicion.observe([Alike(observed[0], visits)] if together else observed, 0.0)
+        found.append((suspicion.address, suspicion.detail))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("verdict", [Verdict.HANGUP, Verdict.ERROR])

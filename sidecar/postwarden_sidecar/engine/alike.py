@@ -36,13 +36,6 @@ def said(recorded: Recorded) -> Record:
     return recorded.template if isinstance(recorded, Alike) else recorded
 
 
-def addresses(recorded: Recorded) -> list[str]:
-    """Of the clients."""
-    if isinstance(recorded, Alike):
-        return [visit.address for visit in recorded.visits]
-    return [recorded.client_address]
-
-
 def all_whole(recorded: Iterable[Recorded]) -> list[Record]:
     """A record of each connection."""
     records: list[Record] = []
@@ -61,8 +54,6 @@ def count(recorded: Sequence[Recorded]) -> int:
 
 def first(recorded: Sequence[Recorded], most: int) -> Sequence[Recorded]:
     """Of so many connections at most."""
-    if count(recorded) <= most:
-        return recorded
     kept: list[Recorded] = []
     for each in recorded:
         if most <= 0:

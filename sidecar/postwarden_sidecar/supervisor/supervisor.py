@@ -330,8 +330,7 @@ class Supervisor:
         assert self._upstreams is not None
         assert self._telemetry is not None
         self._seen(records)
-        said = [alike.said(each) for each in records]
-        if any(record.handoff and record.verdict not in _NOT_HANDED_OVER for record in said):
+        if any(said.handoff and said.verdict not in _NOT_HANDED_OVER for said in map(alike.said, records)):
             self._upstreams.handed_over()
         self._telemetry.observe(records)
         self._tail.observe(records)

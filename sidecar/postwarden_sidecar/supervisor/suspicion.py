@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 
-from postwarden_sidecar.engine import alike
-from postwarden_sidecar.engine.record import Recorded, Verdict
+from postwarden_sidecar.engine.record import Alike, Recorded, Verdict
 
 BUCKET = 60.0  # seconds
 WINDOW = 10  # buckets that are looked at
@@ -47,19 +46,10 @@ class Suspicion:
         """Connections have ended. now: CLOCK_MONOTONIC seconds. Returns whether `address` has changed."""
         if not self._buckets or now >= self._buckets[-1][0] + BUCKET:
             self._buckets.append((now, Counter()))
-        counts = self._buckets[-1][1]
-        for record in records:
-            said = alike.said(record)
-            self._count(counts, said.verdict, alike.addresses(record), said.helo)
-        while self._buckets[0][0] <= now - WINDOW * BUCKET:
-            self._buckets.popleft()
-        return self._decide()
-
-    def _count(self, counts: Counter[str], verdict: Verdict, addresses: Sequence[str], name: str) -> None:
-        if verdict in _UNCOUNTED:
-            return
-        nodes, counted = self._nodes, 0
-        for address in addresses:
+        counts, nodes, counted = self._buckets[-1][1], self._nodes, 0
+        for verdict, address, name in _connections(records):
+            if verdict in _UNCOUNTED:
+                continue
             if verdict is Verdict.ALLOWLISTED and address not in nodes:
                 continue
             counted += 1
@@ -68,6 +58,9 @@ class Suspicion:
                 counts[address] += 1
         if counted:
             counts[""] += counted  # all
+        while self._buckets[0][0] <= now - WINDOW * BUCKET:
+            self._buckets.popleft()
+        return self._decide()
 
     def _named(self, address: str, name: str) -> bool:
         """Note a client's name; whether there is room for its address."""
@@ -100,6 +93,17 @@ class Suspicion:
         elif counts[before] < NO_MORE * total:
             self.address = self.detail = ""
         return self.address != before
+
+
+def _connections(recorded: Iterable[Recorded]) -> Iterator[tuple[Verdict, str, str]]:
+    """Verdict, client's address and name in HELO of each."""
+    for each in recorded:
+        if isinstance(each, Alike):
+            verdict, name = each.template.verdict, each.template.helo
+            for visit in each.visits:
+                yield verdict, visit.address, name
+        else:
+            yield each.verdict, each.client_address, each.helo
 
 
 @lru_cache(4096)

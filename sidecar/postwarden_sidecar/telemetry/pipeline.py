@@ -114,11 +114,13 @@ class Telemetry:
         """Take records that came from workers. Returns at once; never raises."""
         with self._lock:
             room = 0 if self._closed else QUEUE_LIMIT - self._waiting
-            taken, connections = alike.first(records, room), alike.count(records)
-            self._waiting += min(connections, room)
-            self._lost["record"] += max(connections - room, 0)
-        if taken:
-            self._queue.put((self._format, taken))
+            connections = alike.count(records)
+            if connections > room:
+                self._lost["record"] += connections - room
+                records, connections = alike.first(records, room), room
+            self._waiting += connections
+        if connections:
+            self._queue.put((self._format, records))
 
     def stress(self, on: bool, connections: int) -> None:
         """Stress mode began or ended, with so many connections in our hands. Returns at once; never raises."""
@@ -183,16 +185,10 @@ class Telemetry:
                 if self._otlp is not None:
                     self._otlp.policy(records)
                 continue
-            lines: list[bytes] = []
+            lines = self._lines([each for each in records if isinstance(each, Record)], log_format)
             for each in records:
-                if (
-                    isinstance(each, Alike)
-                    and log_format == LogFormat.JSON
-                    and privacy.shows_all(each.template)
-                ):
-                    lines += self._lines_alike(each)
-                else:
-                    lines += self._lines(alike.all_whole((each,)), log_format)
+                if isinstance(each, Alike):
+                    lines += self._lines_alike(each, log_format)
             self._write(lines)
             with self._lock:
                 self._waiting -= alike.count(records)
@@ -206,9 +202,10 @@ class Telemetry:
                 self._lose("record", 1, f"a record can't be shown: {error!r}")
         return lines
 
-    def _lines_alike(self, group: Alike) -> list[bytes]:
-        """The same in JSON, where all may be shown."""
+    def _lines_alike(self, group: Alike, log_format: LineFormat) -> list[bytes]:
         template, lines, exported = group.template, [], []
+        if log_format != LogFormat.JSON or not privacy.shows_all(template):
+            return self._lines(alike.all_whole([group]), log_format)
         rendered = logs.AlikeLines(template)
         for visit in group.visits:
             try:
