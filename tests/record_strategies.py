@@ -56,12 +56,27 @@ def records(draw: st.DrawFn, texts: st.SearchStrategy[str] = _latin1, max_items:
 def groups(draw: st.DrawFn, texts: st.SearchStrategy[str] = _latin1) -> Alike:
     """As lanes make them: who and when are empty in the template, and either all visits have a place or none."""
     template = draw(records(texts))
-    template.started, template.proxied = 0.0, False
+    template.started, template.duration, template.proxied = 0.0, 0.0, False
+    for result in template.tests:
+        result.start = result.end = 0.0
+    for event in template.events:
+        event.offset = 0.0
     template.client_address = template.peer_address = template.server_address = ""
     template.client_port = template.peer_port = template.server_port = 0
-    placed = draw(st.booleans())
+    placed, said = draw(st.booleans()), len(template.events) > 1 and draw(st.booleans())
     if placed:
         template.tests = template.tests[:1]
     some, port = texts.filter(bool), st.integers(0, 65535)
-    visits = st.builds(Visit, st.floats(0, 4e9), some, port, texts, port, some if placed else st.just(""))
+    visits = st.builds(
+        Visit,
+        st.floats(0, 4e9),
+        some,
+        port,
+        texts,
+        port,
+        some if placed else st.just(""),
+        st.just(0.0) | st.floats(0, 1000),
+        texts if said else st.just(""),
+        st.integers(1, 5000) if said else st.just(0),
+    )
     return Alike(template, draw(st.lists(visits, min_size=1, max_size=5)))

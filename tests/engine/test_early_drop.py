@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from postwarden_sidecar.checks.facts import Facts
 from postwarden_sidecar.engine.actions import IDLE, Close, Load, LookupPass, Observe, QueryDnsbl, Send
+from postwarden_sidecar.engine.alike import whole
 from postwarden_sidecar.engine.connection import Connection
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.early_drop import early_drops
@@ -60,7 +61,8 @@ def short_word(context: Context, address: str, said: bytes, load: Load = IDLE) -
     drops = early_drops(context)
     if drops is None or not drops.may_drop(address, Facts(address).packed) or drops.limited(load):
         return None
-    record = drops.record(said, address, 4711, (LOCAL, 25), WALL, ANSWER - ARRIVAL)
+    visit = drops.visit(said, address, 4711, (LOCAL, 25), WALL, ANSWER - ARRIVAL)
+    record = whole(drops.template, visit)
     return drops.reply, record, True
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from copy import copy
 
-from postwarden_sidecar.engine.record import Alike, Record, Recorded, TestResult, Visit
+from postwarden_sidecar.engine.record import Alike, Event, Record, Recorded, TestResult, Visit
 
 
 def reason(template: Record, visit: Visit) -> str:
@@ -19,15 +19,20 @@ def reason(template: Record, visit: Visit) -> str:
 
 
 def whole(template: Record, visit: Visit) -> Record:
-    """The visit's record. Events are the template's own."""
+    """The visit's record. Tests and events may be the template's own."""
     record = copy(template)
     record.started = visit.started
     record.reason = reason(template, visit)
     record.client_address = record.peer_address = visit.address
     record.client_port = record.peer_port = visit.port
     record.server_address, record.server_port = visit.server_address, visit.server_port
-    if visit.place:
-        record.tests = [_decided(result, visit.place) for result in template.tests]
+    if visit.place or visit.after:
+        record.tests = [_decided(result, visit) for result in template.tests]
+    if visit.after or visit.size:
+        record.duration = visit.after
+        record.events = template.events[:1] + [_later(event, visit) for event in template.events[1:]]
+        if visit.size:
+            record.events[1].text, record.events[1].count = visit.said, visit.size
     return record
 
 
@@ -67,7 +72,14 @@ def first(recorded: Sequence[Recorded], most: int) -> Sequence[Recorded]:
     return kept
 
 
-def _decided(result: TestResult, place: str) -> TestResult:
+def _decided(result: TestResult, visit: Visit) -> TestResult:
     decided = copy(result)
-    decided.detail = place
+    decided.start = decided.end = visit.after
+    decided.detail = visit.place or result.detail
     return decided
+
+
+def _later(event: Event, visit: Visit) -> Event:
+    later = copy(event)
+    later.offset = visit.after
+    return later

@@ -12,21 +12,20 @@ from postwarden_sidecar.checks import pregreet
 from postwarden_sidecar.checks.action import REPLIES
 from postwarden_sidecar.engine import footer, naming, outcome, replies
 from postwarden_sidecar.engine.actions import Load
-from postwarden_sidecar.engine.alike import whole
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.early import MAX_PREGREET
 from postwarden_sidecar.engine.limits import screening_busy, too_many, upstream_busy
 from postwarden_sidecar.engine.ordinary import is_ordinary
-from postwarden_sidecar.engine.record import MAX_TEXT, Event, EventKind, Record, TestResult, Visit
+from postwarden_sidecar.engine.record import MAX_TEXT, Event, EventKind, TestResult, Visit
 from postwarden_sidecar.rules.settings import Action, Mode, Rules
 
-_CONNECTED = Event(EventKind.CONNECT, 0.0)
+_EVENTS = (EventKind.CONNECT, EventKind.PREGREET, EventKind.DISCONNECT)
 
 
 class EarlyDrops:
-    """Of one context. reply: what a client hears that is dropped."""
+    """Of one context. reply: what a client hears that is dropped. template: of its record, of the `visit`."""
 
-    __slots__ = ("_suspect", "_template", "reply", "rules")
+    __slots__ = ("_suspect", "reply", "rules", "template")
 
     def __init__(self, rules: Rules, banner: str, suspect: str) -> None:
         """Made by `early_drops`."""
@@ -34,8 +33,10 @@ class EarlyDrops:
         refusal = replies.dressed(REPLIES[pregreet.TEST][1], rules.session)
         self.reply = replies.teaser(banner) + refusal
         self._suspect = suspect
-        self._template = outcome.dropped(rules, pregreet.TEST)
-        self._template.reason = pregreet.failure("", 0.0)
+        self.template = outcome.dropped(rules, pregreet.TEST)
+        self.template.reason = pregreet.failure("", 0.0)
+        self.template.tests = [TestResult(pregreet.TEST, "fail", Action.DROP)]
+        self.template.events = [Event(kind, 0.0) for kind in _EVENTS]
 
     def may_drop(self, address: str, packed: bytes) -> bool:
         """Whether the client, whose passes are kept by its address, may be dropped here. address, packed: as in Facts."""
@@ -46,21 +47,13 @@ class EarlyDrops:
         limits = self.rules.limits
         return too_many(limits, load) or upstream_busy(limits, load) or screening_busy(limits, load)
 
-    def record(
+    def visit(
         self, said: bytes, address: str, port: int, local: tuple[str, int], wall: float, after: float
-    ) -> Record:
-        """The record of a client that has said this. wall: epoch seconds of its arrival; after: seconds from then until it was known
-        that it has no pass."""
+    ) -> Visit:
+        """Of a client that has said this. wall: epoch seconds of its arrival; after: seconds from then until it was known that it has no
+        pass."""
         text = said[:MAX_TEXT].decode("latin-1")
-        record = whole(self._template, Visit(wall, address, port, *local))
-        record.duration = after
-        record.tests = [TestResult(pregreet.TEST, "fail", Action.DROP, after, after)]
-        record.events = [
-            _CONNECTED,
-            Event(EventKind.PREGREET, after, text, min(len(said), MAX_PREGREET)),
-            Event(EventKind.DISCONNECT, after),
-        ]
-        return record
+        return Visit(wall, address, port, local[0], local[1], "", after, text, min(len(said), MAX_PREGREET))
 
 
 def early_drops(context: Context) -> EarlyDrops | None:

@@ -142,7 +142,9 @@ class Record(msgspec.Struct, array_like=True, gc=False):
 
 class Visit(msgspec.Struct, array_like=True, gc=False):
     """Who and when, of a connection whose record is the same as others' (`engine.alike`). started: epoch seconds. address: normalised, of
-    a client without a proxy. place: where the row stands that decided, which is the detail of the one test; "": no row did."""
+    a client without a proxy. place: where the row stands that decided, which is the detail of the one test; "": no row did. after: seconds
+    from its beginning to its end, and to all tests and events but the first. said, size: the second event's text and count. Visits of one
+    template have all of them a place, or said something, or none has."""
 
     started: float
     address: str
@@ -150,6 +152,9 @@ class Visit(msgspec.Struct, array_like=True, gc=False):
     server_address: str
     server_port: int
     place: str = ""
+    after: float = 0.0
+    said: str = ""
+    size: int = 0
 
 
 class Alike(msgspec.Struct, array_like=True, gc=False):

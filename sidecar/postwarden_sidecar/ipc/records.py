@@ -31,7 +31,7 @@ from postwarden_sidecar.ipc.page import CELLS, RECORDS_DROPPED
 from postwarden_sidecar.ipc.pair import ChannelFault, prepare, receive_packet, send_packet
 
 MAX_RECORD = 4 * 1024  # bytes (design)
-MAX_VISIT = 512  # bytes; one whose place takes more goes as a record, that is cut
+MAX_VISIT = 768  # bytes; one whose place takes more goes as a record, that is cut
 MAX_TESTS = 12  # results of tests kept in a record that is too large; there are fewer tests than that
 MAX_LOOKUPS = 8  # the same of look-ups, of 32 at most: at 100 bytes each they leave room for how the connection began and ended
 # Bytes that wait in the pair for a supervisor that gets no CPU for a while: some 200 ms of a flood. With the 64 KiB of the control pair,

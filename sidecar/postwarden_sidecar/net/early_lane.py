@@ -140,8 +140,8 @@ class EarlyLane(Lane[EarlyDrops]):
         _say(client, drops.reply)
         client.close()
         after = environment.loop.now - newcomer.began
-        record = drops.record(said, newcomer.address, newcomer.port, local, newcomer.wall, after)
-        self._observe(record)
+        visit = drops.visit(said, newcomer.address, newcomer.port, local, newcomer.wall, after)
+        self._observe_alike(drops.template, visit)
         return True
 
     def _give(self, newcomer: Newcomer, known: Mapping[str, float] | None) -> None:

@@ -28,7 +28,8 @@ class Lane(Generic[Decider]):
         self._local: tuple[str, int] | None = None
         self._wall = 0.0
         self._template: Record | None = None
-        self._uncounted = 0  # visits of the template
+        self._after = 0.0
+        self._uncounted = 0  # visits of the template that took so long
 
     def begin_batch(self, family: int, local: tuple[str, int] | None, wall: float) -> None:
         """Clients are about to be accepted, from a socket of this family. local: what they connect to; None if theirs are to be asked.
@@ -45,19 +46,19 @@ class Lane(Generic[Decider]):
 
     def settle(self) -> None:
         """Count what was observed; to be called at the end of each turn, and at the very end."""
-        if self._template is not None and self._uncounted:
-            self._environment.meter.count(self._template, self._uncounted)
+        if self._template is not None:
+            self._environment.meter.count(self._template, self._after, self._uncounted)
         self._template, self._uncounted = None, 0
 
     def _observe(self, record: Record) -> None:
         """A client has its verdict."""
-        self._environment.meter.count(record)
+        self._environment.meter.count(record, record.duration)
         self._environment.host.record(record)
 
     def _observe_alike(self, template: Record, visit: Visit) -> None:
         """The same of a visit. It is counted with others of this turn: half a microsecond for each, else."""
-        if template is not self._template:
+        if template is not self._template or visit.after != self._after:
             self.settle()
-            self._template = template
+            self._template, self._after = template, visit.after
         self._uncounted += 1
         self._environment.host.record_alike(template, visit)

@@ -55,9 +55,9 @@ class Meter:
             if after:
                 self._cells[_ACTIVE[after]] += 1
 
-    def count(self, record: Record, times: int = 1) -> None:
-        """A connection has its verdict, or so many have the same."""
-        cells, verdict, duration = self._cells, record.verdict, record.duration
+    def count(self, record: Record, duration: float, times: int = 1) -> None:
+        """A connection has its verdict after so many seconds, or several have the same."""
+        cells, verdict = self._cells, record.verdict
         cells[_CONNECTIONS[verdict]] += times
         cells[_BUCKETS[verdict][bisect_left(DURATION_BOUNDS, duration)]] += times
         if duration > 0:

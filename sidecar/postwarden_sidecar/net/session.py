@@ -224,7 +224,7 @@ class Session:
 
     def _observe(self, record: Record) -> None:
         self._recorded = True
-        self._environment.meter.count(record)
+        self._environment.meter.count(record, record.duration)
         self._environment.host.record(record)
 
     def _take_last_actions(self) -> None:

@@ -97,7 +97,7 @@ class AlikeLines:
     def __init__(self, template: Record) -> None:
         self._template = template
         self._line = _line(template, "", "")
-        self._started = -1.0
+        self._started, self._after = -1.0, 0.0
 
     def line(self, visit: Visit, trace_id: str = "", span_id: str = "") -> bytes:
         """As `json_line` of the visit's record."""
@@ -117,7 +117,20 @@ class AlikeLines:
         if place:
             for test in line.tests:
                 test.detail = place
+        if visit.after != self._after:
+            self._set_after(visit.after)
+        if visit.size:
+            event = line.events[1]
+            event.text, event.count = printable(visit.said), visit.size
         return _ENCODER.encode(line)
+
+    def _set_after(self, after: float) -> None:
+        line, self._after = self._line, after
+        line.duration = seconds = _seconds(after)
+        for test in line.tests:
+            test.start = test.end = seconds
+        for event in line.events[1:]:
+            event.offset = seconds
 
 
 def _line(record: Record, trace_id: str, span_id: str) -> _Line:

@@ -131,7 +131,7 @@ class Otlp:
 
 def logs_of(record: Record, trace: SpanContext | None, observed: int) -> Sequence[bytes]:
     """A connection's log records, of which it has one. observed: nanoseconds of the epoch."""
-    return (_log_record(record, record.started, attributes(record), trace, observed),)
+    return (_log_record(record, record.started + record.duration, attributes(record), trace, observed),)
 
 
 def logs_alike(
@@ -147,14 +147,14 @@ def logs_alike(
         }
     )
     return [
-        _log_record(template, visit.started, of_visit(template, visit), trace, observed, common)
+        _log_record(template, visit.started + visit.after, of_visit(template, visit), trace, observed, common)
         for visit, trace in visits
     ]
 
 
 def _log_record(
     record: Record,
-    started: float,
+    ended: float,
     said: Mapping[str, Value],
     trace: SpanContext | None,
     observed: int,
@@ -167,7 +167,7 @@ def _log_record(
         severity=number,
         severity_text=text,
         event_name=EVENT_NAME,
-        moment=round((started + record.duration) * 1e9),
+        moment=round(ended * 1e9),
         observed=observed,
         trace=trace,
         more=more,
