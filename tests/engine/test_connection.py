@@ -6,7 +6,8 @@ import pytest
 from engine.recorded_player import log_words
 from engine.scene import HOST, POLICY, WALL, Scene, Wire, make_context, make_rules
 from postwarden_sidecar.checks.deep import TESTS as DEEP_TESTS
-from postwarden_sidecar.engine.actions import Close, Interest, StorePass
+from postwarden_sidecar.engine.actions import Close, Interest, LookupPass, StorePass
+from postwarden_sidecar.engine.connection import Connection
 from postwarden_sidecar.engine.record import EventKind, Record, Verdict
 from postwarden_sidecar.rules.settings import Action, Mode
 
@@ -106,6 +107,13 @@ def test_an_enforced_reject_without_a_greeting_test_is_greeted_at_once() -> None
 
 
 # --- the greeting test
+
+
+def test_nobody_waits_longer_because_its_passes_were_looked_up() -> None:
+    engine = Connection(make_context(make_rules(wait=6.0)), CLIENT, 4711, "192.0.2.25", 25, 100.0, WALL)
+    assert isinstance(engine.next_action(), LookupPass)
+    engine.receive_pass({}, 100.004)
+    assert engine.next_deadline() == pytest.approx(106.0)
 
 
 def test_who_waits_passes_and_is_remembered() -> None:

@@ -299,14 +299,15 @@ class Connection:
         elif rules is None or step is Step.TURN_AWAY:
             self._turn_away(self._dressed(screening.busy), now)
         elif step is Step.WAIT:
-            early, deadline = screening.begin_early(rules, now)
-            banner = naming.known_banner(self._context)
-            if banner and early.listens:
+            early, wait = screening.begin_early(rules, now)
+            # It counts from the question for passes: how long that took is our affair.
+            asked = self._deadline - LOOKUP_LIMIT if self._state == _LOOKUP and self._deadline else now
+            if (banner := naming.known_banner(self._context)) and early.listens:
                 self._send(replies.teaser(banner))
                 self._greeting_open = True
             if early.asks:
                 self._actions += (QueryDnsbl(screening.facts.address),)
-            self._enter(_WAIT, Interest.PEEK if early.listens else Interest.HANGUP, deadline)
+            self._enter(_WAIT, Interest.PEEK if early.listens else Interest.HANGUP, asked + wait)
         else:
             self._open_dialog(rules, now)
 

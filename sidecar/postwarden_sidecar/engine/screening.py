@@ -242,13 +242,13 @@ class Screening:
     # Early tests
 
     def begin_early(self, rules: Rules, now: float) -> tuple[EarlyTests, float]:
-        """The wait begins: from now on the client is to keep silent, if the greeting test is due. Returns when the wait
-        ends, too."""
+        """The wait begins: from now on the client is to keep silent, if the greeting test is due. Returns how long
+        the wait is, in seconds, too."""
         stressed = self.load.stress and rules.stress_wait is not None
         self.load = _uncounted(self.load.stress, self.load.unoffered)
         wait = rules.stress_wait if stressed and rules.stress_wait is not None else rules.pregreet.wait
         self.early = EarlyTests(rules, self.facts, self._journal, self.due, now, earns=not self.vetoed)
-        return self.early, now + wait
+        return self.early, wait
 
     def spoke(self, rules: Rules, data: bytes, now: float) -> Step | None:
         """The client spoke before the greeting was complete. None: the wait goes on."""
