@@ -26,8 +26,12 @@ class Descriptors:
         hand-overs instead."""
         self.limit = limit
         self.opened = 0
-        self._before = sum(1 for _ in os.scandir("/proc/self/fd"))
         self._for_clients = min(FOR_CLIENTS, limit // 4)
+        self.look()
+
+    def look(self) -> None:
+        """See what is open now besides `opened`: to be called once all is made that stays open."""
+        self._before = sum(1 for _ in os.scandir("/proc/self/fd")) - self.opened
 
     @property
     def free(self) -> int:

@@ -88,6 +88,7 @@ class Driver:
         self._pause = AcceptPause(loop, pause, self._watch_listeners, host.accept_paused)
         self._pace = AcceptPace(loop, self._accept_all, self._watch_listeners)
         self._drained: Callable[[], None] | None = None
+        self._descriptors.look()  # the lanes have some of their own
         loop.each_turn.append(self._end_turn)
 
     @property
