@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from postwarden_sidecar.net.loop import Loop
 
-FLOOD = 2000.0  # clients a second: at 30 us each 6 % of a core; a busy mail server has some hundred
-WANTED = 8  # clients of a turn, whose share of it is a tenth of what each costs then. At FLOOD that makes 4 ms between two turns
+FLOOD = 1000.0  # clients a second; a busy mail server has some hundred
+WANTED = 8  # clients of a turn, whose share of it is a tenth of what each costs then
+LONGEST = 0.004  # seconds between two turns, so that nobody waits for what a person or a sender could notice
 WINDOW = 0.1  # seconds over which clients are counted
 
 
@@ -31,7 +32,7 @@ class Rate:
         passed = now - self._since
         if passed >= WINDOW:
             rate = self._clients / passed
-            self.seconds = WANTED / rate if rate >= FLOOD else 0.0
+            self.seconds = min(WANTED / rate, LONGEST) if rate >= FLOOD else 0.0
             self._since, self._clients = now, 0
 
 
