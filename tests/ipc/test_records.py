@@ -119,6 +119,15 @@ def pair() -> Iterator[tuple[RecordSender, socket.socket, memoryview]]:
         yield made
 
 
+def all_received(sender: RecordSender, far: socket.socket) -> list[Record]:
+    """By a reader that reads at last."""
+    got: list[Record] = []
+    while (batch := receive_batch(far)) is not None or sender.pending:
+        got += all_whole(batch or [])
+        sender.flush()
+    return got
+
+
 def test_records_of_one_turn_arrive_in_one_packet(
     pair: tuple[RecordSender, socket.socket, memoryview],
 ) -> None:
@@ -142,10 +151,7 @@ def test_a_reader_that_sleeps_costs_records_that_are_counted_and_no_wait(
     sender.flush()
     dropped = cells[CELLS[RECORDS_DROPPED]]
     assert 0 < dropped < sent
-    got: list[Record] = []
-    while (batch := receive_batch(far)) is not None or sender.pending:
-        got += all_whole(batch or [])
-        sender.flush()
+    got = all_received(sender, far)
     assert [int(record.reason.split()[0]) for record in got] == list(range(sent - dropped))
 
 
@@ -186,9 +192,7 @@ def test_what_has_a_template_in_common_arrives_as_whole_as_what_has_not(recorded
             else:
                 sender.send(each)
         sender.flush()
-        got: list[Record] = []
-        while (batch := receive_batch(far)) is not None:
-            got += all_whole(batch)
+        got = all_received(sender, far)
     sent = [decode(encode(record)) for record in all_whole(recorded)]
     assert sorted(map(repr, got)) == sorted(map(repr, sent))
 
@@ -231,10 +235,7 @@ def test_a_reader_that_sleeps_costs_visits_that_are_counted(
         sender.send_alike(template, visit)
     dropped = cells[CELLS[RECORDS_DROPPED]]
     assert 0 < dropped < sent
-    got: list[Record] = []
-    while (batch := receive_batch(far)) is not None or sender.pending:
-        got += all_whole(batch or [])
-        sender.flush()
+    got = all_received(sender, far)
     assert [record.client_port for record in got] == list(range(sent - dropped))
 
 

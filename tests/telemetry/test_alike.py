@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import threading
 from typing import Any
 
@@ -17,10 +16,12 @@ from postwarden_sidecar.engine.record import Alike, Recorded, TestResult, Verdic
 from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.rules.settings import EnvelopeAddresses
 from postwarden_sidecar.telemetry import logs, otlp
-from postwarden_sidecar.telemetry.pipeline import QUEUE_LIMIT, LineFormat, Telemetry
+from postwarden_sidecar.telemetry.pipeline import QUEUE_LIMIT, LineFormat
 from record_strategies import groups
 from telemetry.collector import http_collector, plain
 from telemetry.samples import STARTED, record
+from telemetry.test_otlp import exported
+from telemetry.test_pipeline import telemetry
 
 _ids = st.sampled_from([("", ""), ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331")])
 
@@ -73,9 +74,7 @@ async def test_all_is_logged_and_shown_as_of_whole_records(
 
     async def written(*recorded: Recorded) -> bytes:
         stream = io.BytesIO()
-        found = Telemetry(
-            page=page, log_format=log_format, log_stream=stream, hostname="mx", pid=1, environ={}
-        )
+        found = telemetry(page, stream, log_format=log_format)
         found.observe(recorded)
         await found.close()
         return stream.getvalue()
@@ -86,22 +85,11 @@ async def test_all_is_logged_and_shown_as_of_whole_records(
 
 
 async def test_each_has_its_log_record_and_its_trace_and_drops_as_sampled(page: Page) -> None:
-    stream = io.BytesIO()
+    groups = visits(Verdict.PASS_OLD, 20, ""), visits(Verdict.DROPPED, 300)
     with http_collector() as collector:
-        found = Telemetry(
-            page=page,
-            log_format="JSON",
-            log_stream=stream,
-            hostname="mx",
-            pid=1,
-            otlp_endpoint=collector.url,
-            environ={},
-        )
-        found.observe([visits(Verdict.PASS_OLD, 20, ""), visits(Verdict.DROPPED, 300), record()])
-        await found.close(10.0)
+        lines = await exported(collector, page, *groups, record())
         spans = [span for span in collector.spans() if not span.parent_span_id]
         sent = collector.log_records()
-    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert len(lines) == 321
     traced = {line["trace_id"]: line["client.address"] for line in lines if "trace_id" in line}
     assert {span.trace_id.hex(): plain(span.attributes)["client.address"] for span in spans} == traced
@@ -126,7 +114,7 @@ class _Held(io.BytesIO):
 
 async def test_what_finds_no_room_is_counted_one_by_one(page: Page) -> None:
     stream = _Held()
-    found = Telemetry(page=page, log_format="JSON", log_stream=stream, hostname="mx", pid=1, environ={})
+    found = telemetry(page, stream)
     for _ in range(30):
         found.observe([visits(Verdict.DROPPED, 300)])
     lost = 9000 - QUEUE_LIMIT

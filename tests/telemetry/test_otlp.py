@@ -18,7 +18,7 @@ from controlclient.authority import Authority
 from eventually import until
 from opentelemetry.proto.logs.v1.logs_pb2 import SeverityNumber
 from postwarden.telemetry.endpoint import OtlpProtocol
-from postwarden_sidecar.engine.record import Event, EventKind, Record, Verdict
+from postwarden_sidecar.engine.record import Event, EventKind, Recorded, Verdict
 from postwarden_sidecar.ipc import page as cells
 from postwarden_sidecar.ipc.page import CELLS, Page
 from postwarden_sidecar.telemetry.pipeline import Telemetry
@@ -33,7 +33,7 @@ def collector(request: pytest.FixtureRequest) -> Iterator[Collector]:
 
 
 async def exported(
-    collector: Collector, page: Page, *records: Record, environ: dict[str, str] | None = None
+    collector: Collector, page: Page, *records: Recorded, environ: dict[str, str] | None = None
 ) -> list[dict[str, object]]:
     """Observe the records and close; the JSON lines."""
     stream = io.BytesIO()

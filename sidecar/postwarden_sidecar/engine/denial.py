@@ -12,7 +12,7 @@ from postwarden_sidecar.checks import access
 from postwarden_sidecar.checks.action import REPLIES
 from postwarden_sidecar.engine import footer, outcome, replies
 from postwarden_sidecar.engine.context import Context
-from postwarden_sidecar.engine.record import Event, EventKind, TestResult
+from postwarden_sidecar.engine.record import EventKind
 from postwarden_sidecar.rules.settings import AccessAction, Action, Mode, Rules
 
 # All happens in the moment of accept.
@@ -29,10 +29,7 @@ class Denials:
         self.rules = rules
         self.reply = replies.dressed(REPLIES[access.TEST][1], rules.session)
         self._suspect = suspect
-        self.template = outcome.dropped(rules, access.TEST)
-        self.template.reason = access.denial("", "")
-        self.template.tests = [TestResult(access.TEST, "fail", Action.DROP)]
-        self.template.events = [Event(kind, 0.0) for kind in _EVENTS]
+        self.template = outcome.dropped(rules, access.TEST, access.denial("", ""), _EVENTS)
 
     def find(self, address: str, packed: bytes) -> str | None:
         """Where the row stands that denies the client; None: the engine is to be asked. address, packed: as in Facts."""

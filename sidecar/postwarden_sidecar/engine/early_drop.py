@@ -16,7 +16,7 @@ from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.early import MAX_PREGREET
 from postwarden_sidecar.engine.limits import screening_busy, too_many, upstream_busy
 from postwarden_sidecar.engine.ordinary import is_ordinary
-from postwarden_sidecar.engine.record import MAX_TEXT, Event, EventKind, TestResult, Visit
+from postwarden_sidecar.engine.record import MAX_TEXT, EventKind, Visit
 from postwarden_sidecar.rules.settings import Action, Mode, Rules
 
 _EVENTS = (EventKind.CONNECT, EventKind.PREGREET, EventKind.DISCONNECT)
@@ -33,10 +33,7 @@ class EarlyDrops:
         refusal = replies.dressed(REPLIES[pregreet.TEST][1], rules.session)
         self.reply = replies.teaser(banner) + refusal
         self._suspect = suspect
-        self.template = outcome.dropped(rules, pregreet.TEST)
-        self.template.reason = pregreet.failure("", 0.0)
-        self.template.tests = [TestResult(pregreet.TEST, "fail", Action.DROP)]
-        self.template.events = [Event(kind, 0.0) for kind in _EVENTS]
+        self.template = outcome.dropped(rules, pregreet.TEST, pregreet.failure("", 0.0), _EVENTS)
 
     def may_drop(self, address: str, packed: bytes) -> bool:
         """Whether the client, whose passes are kept by its address, may be dropped here. address, packed: as in Facts."""

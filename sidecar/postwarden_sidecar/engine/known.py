@@ -14,11 +14,11 @@ from postwarden_sidecar.checks import passes
 from postwarden_sidecar.engine import outcome
 from postwarden_sidecar.engine.context import Context
 from postwarden_sidecar.engine.ordinary import is_ordinary
-from postwarden_sidecar.engine.record import Event, EventKind, Record, Verdict
+from postwarden_sidecar.engine.record import EventKind, Record, Verdict
 from postwarden_sidecar.rules.settings import Rules
 
-# All happens in the moment of accept. Nobody changes an event.
-_EVENTS = (Event(EventKind.CONNECT, 0.0), Event(EventKind.PASS_OLD, 0.0))
+# All happens in the moment of accept.
+_EVENTS = (EventKind.CONNECT, EventKind.PASS_OLD)
 
 
 class KnownClients:
@@ -48,29 +48,11 @@ class KnownClients:
         test = outcome.first_passed(known)
         template = self._templates.get((test, handoff))
         if template is None:
-            template = self._templates[test, handoff] = self._template(test, handoff)
+            reason = passes.passed_before("")
+            template = outcome.template(self.rules, Verdict.PASS_OLD, test, reason, _EVENTS)
+            template.handoff, template.handoff_start = handoff, 0.0
+            self._templates[test, handoff] = template
         return template
-
-    def _template(self, test: str, handoff: str) -> Record:
-        policy = self.rules.policy
-        envelope, envelope_key = outcome.envelope(self.rules)
-        return Record(
-            0.0,
-            0.0,
-            Verdict.PASS_OLD,
-            passes.passed_before(""),
-            *("", 0, "", 0, "", 0),  # who
-            False,
-            test=test,
-            policy_namespace=policy.namespace,
-            policy_name=policy.name,
-            policy_revision=policy.revision,
-            handoff=handoff,
-            handoff_start=0.0,
-            events=list(_EVENTS),
-            envelope=envelope,
-            envelope_key=envelope_key,
-        )
 
 
 def known_clients(context: Context) -> KnownClients | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from postwarden_sidecar.checks import access, dnsbl, pregreet
 from postwarden_sidecar.checks.deep import TESTS as DEEP_TESTS
 from postwarden_sidecar.engine.actions import Endpoints
 from postwarden_sidecar.engine.conversation import Conversation
 from postwarden_sidecar.engine.journal import Journal
-from postwarden_sidecar.engine.record import Record, Verdict
+from postwarden_sidecar.engine.record import Event, EventKind, Record, TestResult, Verdict
 from postwarden_sidecar.engine.screening import Screening
 from postwarden_sidecar.rules.settings import Action, EnvelopeAddresses, Mode, Rules
 
@@ -43,24 +43,33 @@ def final_record(
     return record
 
 
-def dropped(rules: Rules, test: str) -> Record:
-    """The record of whoever a test drops, as far as it is the same for all: to be copied and completed."""
+def template(rules: Rules, verdict: Verdict, test: str, reason: str, events: Iterable[EventKind]) -> Record:
+    """Of records that are the same but for who and when (`engine.alike`). reason: without the client's address."""
     policy = rules.policy
     shown, key = envelope(rules)
     return Record(
         0.0,
         0.0,
-        Verdict.DROPPED,
-        *("", "", 0, "", 0, "", 0),  # why, and who
+        verdict,
+        reason,
+        *("", 0, "", 0, "", 0),  # who
         False,
         test=test,
-        action=Action.DROP,
         policy_namespace=policy.namespace,
         policy_name=policy.name,
         policy_revision=policy.revision,
+        events=[Event(kind, 0.0) for kind in events],
         envelope=shown,
         envelope_key=key,
     )
+
+
+def dropped(rules: Rules, test: str, reason: str, events: Iterable[EventKind]) -> Record:
+    """The same of whoever a test drops."""
+    record = template(rules, Verdict.DROPPED, test, reason, events)
+    record.action = Action.DROP
+    record.tests = [TestResult(test, "fail", Action.DROP)]
+    return record
 
 
 def envelope(rules: Rules) -> tuple[str, str]:

@@ -211,9 +211,10 @@ class Telemetry:
             try:
                 trace = None
                 if self._otlp is not None:
-                    if sampled := self._sampler.sampled(template.verdict):
+                    traced, logged = self._signals(template.verdict)
+                    if traced:
                         trace = self._otlp.trace(alike.whole(template, visit))
-                    if sampled or template.verdict is not Verdict.DROPPED:
+                    if logged:
                         exported.append((visit, trace))
                 if self._stream is not None:
                     lines.append(rendered.line(visit, *_ids(trace)))
@@ -244,12 +245,16 @@ class Telemetry:
 
     def _export(self, record: Record) -> SpanContext | None:
         assert self._otlp is not None
-        sampled = self._sampler.sampled(record.verdict)
-        if not sampled and record.verdict is Verdict.DROPPED:
-            return None
-        trace = self._otlp.trace(record) if sampled else None
-        self._otlp.log(record, trace)
+        traced, logged = self._signals(record.verdict)
+        trace = self._otlp.trace(record) if traced else None
+        if logged:
+            self._otlp.log(record, trace)
         return trace
+
+    def _signals(self, verdict: Verdict) -> tuple[bool, bool]:
+        """Whether a connection is to have a trace, and a log record: who was dropped has none without the other."""
+        traced = self._sampler.sampled(verdict)
+        return traced, traced or verdict is not Verdict.DROPPED
 
     def _write(self, lines: Sequence[bytes]) -> None:
         if not lines or self._stream is None:
