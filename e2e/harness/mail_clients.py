@@ -164,13 +164,13 @@ class Flow:
 
     @property
     def accepted(self) -> list[str]:
-        """The subjects of all mails that were taken."""
-        return [each["subject"] for each in self.tries if each["reply"].startswith("250")]
+        """The subjects of all mails that were accepted."""
+        return [each["subject"] for each in self.tries if each["accepted"]]
 
     @property
     def others(self) -> list[dict[str, Any]]:
         """The tries that ended otherwise."""
-        return [each for each in self.tries if not each["reply"].startswith("250")]
+        return [each for each in self.tries if not each["accepted"]]
 
     def arrived(self, within: float = ARRIVED_WITHIN) -> None:
         """Every mail that was accepted is in the mailbox, once. Raises AssertionError."""

@@ -34,7 +34,8 @@ _ENTRY = f"""#!/bin/sh
 set -e
 cp /etc/postfix/master-$HANDOFF.cf /etc/postfix/master.cf
 mkdir -p /var/mail/all/tmp /var/mail/all/new /var/mail/all/cur
-chown -R {MAIL_UID}:{MAIL_UID} /var/mail/all
+# Not what is in them: other pods deliver there now.
+chown {MAIL_UID}:{MAIL_UID} /var/mail/all /var/mail/all/*
 chmod 755 /var/spool/postfix
 postfix check
 exec postfix start-fg

@@ -8,7 +8,8 @@ early      talks before the greeting has ended
 malformed  sends an HTTP request after EHLO
 held       as `good`, but waits for a line on stdin between the greeting and MAIL; prints `greeted` when it waits
 flow       mail after mail, each on a connection of its own, until stdin ends; prints a JSON object for each:
-           {"subject", "reply": the last, or the connection's error, "kind": the error's class or ""}
+           {"subject", "accepted": whether the whole mail was, "reply": the last that was heard or "",
+           "kind": the error's class or "", "took": seconds}
 
 Imports the standard library only. Every wait is bounded.
 """
@@ -27,11 +28,12 @@ PAUSE = 0.1
 
 
 class Session:
-    """A connection; `replies` are all that were heard."""
+    """A connection; `replies` are all that were heard. accepted: whether the mail's end was answered with 250."""
 
     def __init__(self, host: str, port: int) -> None:
         self.socket = socket.create_connection((host, port), TIMEOUT)
         self.replies: list[str] = []
+        self.accepted = False
         self._received = b""
 
     def reply(self) -> str:
@@ -53,10 +55,9 @@ class Session:
         self.socket.sendall(text.encode() + b"\r\n")
         return self.reply()
 
-    def mail(self, recipient: str, subject: str) -> str:
-        """A whole mail, or up to the first refusal; the last reply."""
+    def mail(self, recipient: str, subject: str) -> None:
+        """A whole mail, or up to the first refusal."""
         message = f"From: alice@client.example\r\nTo: {recipient}\r\nSubject: {subject}\r\n\r\nDear Bob\r\n."
-        said = ""
         for line in (
             "EHLO client.example",
             "MAIL FROM:<alice@client.example>",
@@ -64,11 +65,10 @@ class Session:
             "DATA",
             message,
         ):
-            said = self.ask(line)
-            if said[:1] not in "23":
-                return said
+            if self.ask(line)[:1] not in "23":
+                return
+        self.accepted = True
         self.ask("QUIT")
-        return said
 
 
 def play(kind: str, session: Session, recipient: str, subject: str) -> None:
@@ -116,24 +116,26 @@ def flow(host: str, port: int, recipient: str, subject: str) -> None:
         number += 1
         name = f"{subject}-{number}"
         start = time.monotonic()
-        kind, reply = "", ""
-        session = None
+        kind, session = "", None
         try:
             session = Session(host, port)
-            reply = session.reply()
-            if reply.startswith("220"):
-                reply = session.mail(recipient, name)
+            if session.reply().startswith("220"):
+                session.mail(recipient, name)
         except (EOFError, OSError) as error:
-            # What was heard before it ended: a mail whose 250 came is accepted, whatever became of QUIT.
             kind = type(error).__name__ + (" at connect" if session is None else "")
-            heard = [] if session is None else session.replies
-            accepted = [each for each in heard if each.startswith("250 2.0.0 Ok: queued")]
-            reply = accepted[-1] if accepted else (heard[-1] if heard else "")
         finally:
             if session is not None:
                 session.socket.close()
-        took = round(time.monotonic() - start, 2)
-        print(json.dumps({"subject": name, "reply": reply, "kind": kind, "took": took}), flush=True)
+        heard = [] if session is None else [each for each in session.replies if not each.startswith("221")]
+        told = {
+            "subject": name,
+            # A mail whose 250 came is accepted, whatever became of QUIT; a recipient's 250 is no mail's.
+            "accepted": session is not None and session.accepted,
+            "reply": heard[-1] if heard else "",
+            "kind": kind,
+            "took": round(time.monotonic() - start, 2),
+        }
+        print(json.dumps(told), flush=True)
 
 
 def main() -> None:
