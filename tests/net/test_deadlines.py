@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from postwarden_sidecar.net.deadlines import SLICES, Deadlines
@@ -84,3 +87,19 @@ def test_deadlines_taken_back_do_not_stay() -> None:
     while (found := deadlines.take(200.0)) is not None:
         due.append(found)
     assert due == kept
+
+
+@pytest.mark.parametrize("others", [0, 5])
+def test_who_is_gone_is_let_go_at_once_where_few_wait(others: int) -> None:
+    """A session knows the rules that it was decided by, and they are large."""
+    deadlines, kept = Deadlines(100.0), [Waiting() for _ in range(others)]
+    for handler in kept:
+        deadlines.set(handler, 400.0)
+    gone = Waiting()
+    deadlines.set(gone, 400.0)
+    deadlines.set(gone, None)
+    dead = weakref.ref(gone)
+    del gone
+    assert dead() is None
+    assert len(deadlines) == others
+    assert [deadlines.take(401.0) for _ in range(others + 1)] == [*kept, None]

@@ -10,6 +10,7 @@ import heapq
 from typing import Protocol
 
 SLICES = 16.0  # a second
+FEW = 16  # entries of a slice, that are looked through for one that is taken back: half a microsecond
 
 
 class Handler(Protocol):
@@ -50,9 +51,7 @@ class Deadlines:
         handler.deadline = when
         if when is None:
             if before is not None:
-                self._cancelled += 1
-                if self._cancelled > 64 and self._cancelled > self._entries // 2:
-                    self._compact()
+                self._take_back(handler)
             return
         queued_at = handler.queued_at
         if queued_at is None or when < queued_at:
@@ -101,6 +100,20 @@ class Deadlines:
         else:
             self._later[number] = [handler]
             heapq.heappush(self._slices, number)
+
+    def _take_back(self, handler: Handler) -> None:
+        """Its entry may be hours ahead, and would keep in memory what the handler was decided by: rules of long ago. Where few wait it goes
+        now; where many do, all entries go together that are taken back."""
+        number = -1 if handler.queued_at is None else int(handler.queued_at * SLICES)
+        entries = self._later.get(number)
+        if entries is not None and len(entries) <= FEW and handler in entries:
+            entries.remove(handler)
+            self._entries -= 1
+            handler.queued_at = None
+            return
+        self._cancelled += 1
+        if self._cancelled > 64 and self._cancelled > self._entries // 2:
+            self._compact()
 
     def _renew(self, handler: Handler) -> None:
         """Its entry is gone."""
