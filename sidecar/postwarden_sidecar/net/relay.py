@@ -145,6 +145,11 @@ class Relay:
     def handle_events(self, fd: int, events: int) -> None:
         """One of the two sockets is ready."""
         client, mta = self._client, self._mta
+        if events == select.EPOLLIN and self._owner is None and mta is not None:
+            source, target = (client, mta) if fd == client.socket.fileno() else (mta, client)
+            if not target.out:
+                self._pass_on(source, target)
+                return
         if fd == client.socket.fileno():
             if self._watch.stage is Stage.GREETING:
                 self._look_for_hangup(events)
@@ -160,6 +165,15 @@ class Relay:
             if events & (select.EPOLLIN | _GONE) and self._may_read_mta():
                 self._read_mta()
         self._settle()
+
+    def _pass_on(self, source: Side, target: Side) -> None:
+        """What nearly all events of a relay are: one side has said something, and the other takes it all. Then what is watched stays."""
+        data = source.read(READ_SIZE)
+        if data is not None:
+            self._moved_at = self._environment.loop.now
+            target.write(data)
+            if source.ended or target.out or target.broken:
+                self._settle()
 
     def _look_for_hangup(self, events: int) -> None:
         """The client has ended before the greeting: it is gone, unless it said something that the MTA is to
