@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,9 +13,7 @@ from typing import Any
 
 import pytest
 from harness.cluster_client import wait_for
-from harness.one_node.configuration import PAUSE_IMAGE
 from harness.one_node.fixtures import RealCluster
-from harness.one_node.node import OneNode
 from harness.polling import poll
 
 BIN = Path(sys.executable).parent
@@ -31,10 +28,12 @@ READY = 60.0
 def pod(name: str, container: str = "postwarden-sidecar", *arguments: str) -> dict[str, Any]:
     """A sidecar without an operator; or, under another name, a pod that does nothing."""
     ours = container == "postwarden-sidecar"
-    spec: dict[str, Any] = {"name": container, "image": SIDECAR_IMAGE if ours else PAUSE_IMAGE}
+    spec: dict[str, Any] = {"name": container, "image": SIDECAR_IMAGE}
     if ours:
         flags = ("--listen=:10025", "--upstream=127.0.0.1:25", "--handoff=plain", *arguments)
         spec |= {"args": ["run", *flags]}
+    else:
+        spec |= {"command": ["sleep", "infinity"]}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -49,10 +48,9 @@ def pod(name: str, container: str = "postwarden-sidecar", *arguments: str) -> di
 class Namespace:
     """Of the tests alone, with its pods."""
 
-    def __init__(self, cluster: OneNode) -> None:
+    def __init__(self, cluster: RealCluster) -> None:
         self.cluster = cluster
         self.name = f"questions-{secrets.token_hex(2)}"
-        self.user = cluster.kubeconfig
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         return self.cluster.kubectl(f"--namespace={self.name}", *arguments, stdin=stdin)
@@ -67,11 +65,21 @@ class Namespace:
 
     def visit(self, name: str) -> None:
         """A client connects to the pod's sidecar, and hears something."""
-        address = self.kubectl("get", "pod", name, "--output=jsonpath={.status.podIP}")
-        with socket.create_connection((address, 10025), 10) as client:
-            assert client.recv(100)
+        client = "import socket; print(socket.create_connection(('127.0.0.1', 10025), 10).recv(100))"
+        assert self.kubectl("exec", name, "--", "python3", "-c", client).strip() != "b''"
 
-    def command(self, *arguments: str, user: Path | None = None) -> list[str]:
+    def kubeconfig_of(self, account: str, folder: Path) -> Path:
+        """With the rights of a ServiceAccount, that is here."""
+        config = json.loads(
+            self.cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json")
+        )
+        config["users"][0]["user"] = {"token": self.kubectl("create", "token", account).strip()}
+        path = folder / "kubeconfig"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(config))
+        return path
+
+    def command(self, *arguments: str) -> list[str]:
         """kubectl finds the plugin on the PATH."""
         return [
             str(self.cluster._kubectl_binary),
@@ -129,11 +137,10 @@ class Tail:
 
 
 @pytest.fixture(scope="module")
-def pods(one_node: OneNode, installed: RealCluster) -> Iterator[Namespace]:
+def pods(installed: RealCluster) -> Iterator[Namespace]:
     """installed: for its CRD, and rights."""
-    assert installed is one_node
-    namespace = Namespace(one_node)
-    one_node.kubectl("create", "namespace", namespace.name)
+    namespace = Namespace(installed)
+    installed.kubectl("create", "namespace", namespace.name)
     wait_for(
         lambda: "default" in namespace.kubectl("get", "serviceaccounts", "--output=name"), what="its account"
     )
@@ -144,7 +151,7 @@ def pods(one_node: OneNode, installed: RealCluster) -> Iterator[Namespace]:
         pod("web-0", "nginx"),
     )
     yield namespace
-    one_node.kubectl("delete", "namespace", namespace.name, "--wait=false")
+    installed.kubectl("delete", "namespace", namespace.name, "--wait=false")
 
 
 def test_tail_joins_pods_that_come_and_lets_go_those_that_go(pods: Namespace, tmp_path: Path) -> None:
@@ -202,12 +209,14 @@ def test_a_pod_that_can_not_be_asked_is_one_sentence(pods: Namespace, name: str,
         assert len(err.splitlines()) == 1
 
 
-def test_who_may_see_pods_and_not_forward_their_ports_is_told_the_rights(pods: Namespace) -> None:
+def test_who_may_see_pods_and_not_forward_their_ports_is_told_the_rights(
+    pods: Namespace, tmp_path: Path
+) -> None:
     pods.kubectl("create", "serviceaccount", "reader")
     pods.kubectl(
         "create", "rolebinding", "reader", "--clusterrole=view", f"--serviceaccount={pods.name}:reader"
     )
-    reader = pods.cluster.kubeconfig_for("reader", pods.name)
+    reader = pods.kubeconfig_of("reader", tmp_path)
     code, _, err = pods.ask("tail", "mta-0", user=reader)
     assert code == 2
     assert "you may not forward ports of pods in namespace" in err

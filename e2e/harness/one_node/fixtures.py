@@ -23,6 +23,8 @@ RealCluster = OneNode | GivenCluster
 @pytest.fixture(scope="session")
 def one_node(pytestconfig: pytest.Config) -> Iterator[OneNode]:
     """Shared by all tests of the run that ask for it: use a namespace of your own."""
+    if given_kubeconfig() is not None:
+        pytest.skip("the tests run in a cluster that was given, and start none")
     with progress_seen(pytestconfig):
         binaries, images = node_parts()
     with OneNode(binaries, images) as cluster:
