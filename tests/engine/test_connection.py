@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from engine.recorded_player import log_words
 from engine.scene import HOST, POLICY, WALL, Scene, Wire, make_context, make_rules
 from postwarden_sidecar.checks.deep import TESTS as DEEP_TESTS
-from postwarden_sidecar.engine.actions import Close, Interest, LookupPass, StorePass
-from postwarden_sidecar.engine.connection import Connection
+from postwarden_sidecar.engine.actions import Close, Interest, LookupPass, PreparePass, StorePass
+from postwarden_sidecar.engine.connection import ENDING, Connection
 from postwarden_sidecar.engine.record import EventKind, Record, Verdict
-from postwarden_sidecar.rules.settings import Action, Mode
+from postwarden_sidecar.rules.settings import Action, Cache, Mode
 
 CLIENT = "192.0.2.7"
 TEASER = f"220-{HOST} ESMTP\r\n".encode()
@@ -113,7 +115,43 @@ def test_nobody_waits_longer_because_its_passes_were_looked_up() -> None:
     engine = Connection(make_context(make_rules(wait=6.0)), CLIENT, 4711, "192.0.2.25", 25, 100.0, WALL)
     assert isinstance(engine.next_action(), LookupPass)
     engine.receive_pass({}, 100.004)
+    assert engine.next_deadline() == pytest.approx(106.0 - ENDING)
+    engine.handle_timer(106.0 - ENDING)
     assert engine.next_deadline() == pytest.approx(106.0)
+
+
+@pytest.mark.parametrize(
+    ("cache", "keys"), [(Cache(), [CLIENT]), (Cache(prefix_ipv4=24), ["192.0.2.0/24", CLIENT])]
+)
+def test_passes_are_prepared_while_the_wait_ends(cache: Cache, keys: list[str]) -> None:
+    scene = Scene()
+    wire = scene.connect(make_context(replace(make_rules(wait=6.0), cache=cache)))
+    scene.wait(6.0 - 2 * ENDING)
+    before = len(wire.actions)
+    scene.wait(ENDING)
+    assert wire.actions[before:] == [PreparePass(key) for key in keys]
+    assert wire.engine.interest is Interest.PEEK
+    scene.wait(ENDING)
+    assert wire.actions[before + len(keys) :][: len(keys)] == [LookupPass(key) for key in keys]
+
+
+def test_who_speaks_while_the_wait_ends_has_spoken_too_early() -> None:
+    scene = Scene()
+    wire = scene.connect(make_context(make_rules(wait=6.0)))
+    scene.wait(6.0 - ENDING / 2)
+    wire.send(b"EHLO x\r\n")
+    wire.send(b"QUIT\r\n")
+    assert log_words(record_of(wire))[:2] == ["CONNECT", r"PREGREET 8: EHLO x\r\n"]
+
+
+def test_a_timer_that_comes_late_prepares_nothing() -> None:
+    engine = Connection(make_context(make_rules(wait=6.0)), CLIENT, 4711, "192.0.2.25", 25, 100.0, WALL)
+    assert isinstance(engine.next_action(), LookupPass)
+    engine.receive_pass({}, 100.0)
+    while engine.next_action() is not None:
+        pass
+    engine.handle_timer(106.5)
+    assert engine.next_action() == LookupPass(CLIENT)
 
 
 def test_who_waits_passes_and_is_remembered() -> None:

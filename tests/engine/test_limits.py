@@ -9,6 +9,7 @@ from engine.recorded_player import log_words
 from engine.scene import HOST, WALL, Scene, Wire, make_context, make_rules
 from msgspec.structs import replace as with_fields
 from postwarden_sidecar.engine.actions import DnsblAnswer, Load, LookupPass, QueryDnsbl, StorePass
+from postwarden_sidecar.engine.connection import ENDING
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.rules.settings import (
     Action,
@@ -115,7 +116,7 @@ def test_stress_shortens_the_wait_and_the_time_for_a_command() -> None:
     for load, wait, limit in ((FREE, 6.0, 300.5), (with_fields(FREE, stress=True), 2.0, 10.5)):
         scene = Scene()
         wire = connect(rules, load, scene)
-        assert wire.engine.next_deadline() == wait
+        assert wire.engine.next_deadline() == wait - ENDING
         scene.wait(wait)
         assert wire.engine.next_deadline() == wait + limit
 

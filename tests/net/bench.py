@@ -85,6 +85,7 @@ class MemoryHost:
         self.faults: list[UpstreamFault] = []
         self.inquiries: list[HeldInquiry] = []
         self.stress: list[tuple[bool, int]] = []
+        self.prepared: list[str] = []
         self.pauses: list[str] = []
         self.offered: tuple[str, ...] | None = None
         self._records: list[Record] = []
@@ -102,6 +103,9 @@ class MemoryHost:
 
     def lookup_pass(self, key: str, answer: Callable[[Mapping[str, float]], None]) -> None:
         answer(self.passes.get(key, {}))
+
+    def prepare_pass(self, key: str) -> None:
+        self.prepared.append(key)
 
     def remembered(self, key: str) -> Mapping[str, float]:
         return self.passes.get(key, {})

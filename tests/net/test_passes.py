@@ -12,7 +12,7 @@ from postwarden_sidecar.ipc.messages import MAX_PASS_KEYS, Applied, PassAnswer, 
 from postwarden_sidecar.ipc.pair import make_pair
 from postwarden_sidecar.net.loop import Loop
 from postwarden_sidecar.worker import passes
-from postwarden_sidecar.worker.passes import ANSWER_LIMIT, Passes
+from postwarden_sidecar.worker.passes import ANSWER_LIMIT, PREPARED_FOR, Passes
 
 LATER = time.time() + 1000
 
@@ -118,3 +118,62 @@ def test_what_the_control_pair_does_not_take_waits_bounded_and_is_sent_when_it_d
     keys = [message.key for message in found if isinstance(message, PassStored)]
     assert keys == sorted(keys, key=int)
     assert keys[-passes.MAX_UNSENT :] == [str(number) for number in range(20_000 - passes.MAX_UNSENT, 20_000)]
+
+
+CLIENT = "192.0.2.1"
+
+
+def test_who_is_prepared_is_answered_at_once_and_once(it: Supervised) -> None:
+    it.passes.prepare(CLIENT)
+    it.passes.ask()
+    assert it.read() == [PassQuery(1, (CLIENT,))]
+    it.passes.receive(PassAnswer(1, {}))
+    assert it.answers == []
+    it.passes.lookup(CLIENT, it.answers.append)
+    assert it.answers == [{}]
+    it.passes.lookup(CLIENT, it.answers.append)
+    it.passes.ask()
+    assert it.read() == [PassQuery(2, (CLIENT,))]
+
+
+def test_a_pass_that_was_found_or_earned_meanwhile_counts(it: Supervised) -> None:
+    for number, client in enumerate(("192.0.2.1", "192.0.2.2"), 1):
+        it.passes.prepare(client)
+        it.passes.ask()
+        it.passes.receive(PassAnswer(number, {"192.0.2.1": {"pregreet": LATER}}))
+    it.passes.store("192.0.2.2", {"pregreet": LATER + 1})
+    it.passes.lookup("192.0.2.1", it.answers.append)
+    it.passes.lookup("192.0.2.2", it.answers.append)
+    assert it.answers == [{"pregreet": LATER}, {"pregreet": LATER + 1}]
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_who_comes_before_the_answer_to_its_preparation_waits_for_that_and_no_longer(
+    it: Supervised, in_time: bool
+) -> None:
+    it.passes.prepare(CLIENT)
+    it.passes.ask()
+    it.loop.now += ANSWER_LIMIT - 0.001
+    it.passes.lookup(CLIENT, it.answers.append)
+    it.passes.ask()
+    assert it.read() == [PassQuery(1, (CLIENT,))]
+    assert it.answers == []
+    if in_time:
+        it.passes.receive(PassAnswer(1, {CLIENT: {"pregreet": LATER}}))
+    else:
+        it.loop.now += 0.002
+        it.passes.handle_deadline()
+    assert it.answers == [{"pregreet": LATER} if in_time else {}]
+
+
+def test_what_was_prepared_long_ago_counts_no_more_and_is_not_kept(it: Supervised) -> None:
+    it.passes.prepare(CLIENT)
+    it.passes.ask()
+    it.passes.receive(PassAnswer(1, {}))
+    it.loop.now += PREPARED_FOR + 0.001
+    it.passes.lookup(CLIENT, it.answers.append)
+    assert it.answers == []
+    for number in range(1000):
+        it.passes.prepare(f"198.51.100.{number}")
+        it.loop.now += 0.001
+    assert len(it.passes._prepared) <= PREPARED_FOR * 1000 + 2

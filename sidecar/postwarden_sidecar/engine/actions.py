@@ -61,6 +61,13 @@ class LookupPass(msgspec.Struct, frozen=True, gc=False):
     key: str
 
 
+class PreparePass(msgspec.Struct, frozen=True, gc=False):
+    """LookupPass is likely to come in ENDING seconds: the store may be asked now, so that the client does not wait for the answer then.
+    What it knows by then counts, so nothing is told of it by `receive_pass`."""
+
+    key: str
+
+
 class QueryDnsbl(msgspec.Struct, frozen=True, gc=False):
     """Ask each zone of the rules' sites about address, once a zone; the answers come by `receive_dnsbl`, one a zone."""
 
@@ -166,7 +173,7 @@ class Observe(msgspec.Struct, frozen=True, gc=False):
     record: Record
 
 
-EngineAction = Send | LookupPass | QueryDnsbl | StorePass | HandOff | HandOver | Close | Observe
+EngineAction = Send | LookupPass | PreparePass | QueryDnsbl | StorePass | HandOff | HandOver | Close | Observe
 
 
 @plain_members

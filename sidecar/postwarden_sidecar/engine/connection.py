@@ -1,16 +1,15 @@
 """One connection, without I/O: PROXY header, early tests, then the hand-off to the MTA or our own dialogue, and from there the hand-over.
 
-    HEADER -> (limits, access) -> LOOKUP -> WAIT -> RECHECK -> HANDOFF -> CLOSED
-                 |                            |         |          | failed, and the greeting is open
-                 +-> drop, HANDOFF            +---------+-> DIALOG +-> LAST_WORD -> CLOSED
-                                                             |   ^
-                                                             v   | not taken
-                                                           HANDOVER -> CLOSED
+    HEADER -> (limits, access) -> LOOKUP -> WAIT -> ENDING -> RECHECK -> HANDOFF -> CLOSED
+                 |                            |        |         |          | failed, and the greeting is open
+                 +-> drop, HANDOFF            +--------+---------+-> DIALOG +-> LAST_WORD -> CLOSED
+                                                                      |   ^
+                                                                      v   | not taken
+                                                                    HANDOVER -> CLOSED
 
 The driver calls `receive_*`, `handle_timer` and `shut_down`, then takes actions by `next_action` until it gets None. Every state but
 HANDOFF and HANDOVER (the driver's) and CLOSED has a deadline. Each connection ends with one Observe, and with Close unless the MTA has the
-client. A balancer's probes leave no record: a trusted proxy that closes without a byte, and LOCAL without a byte behind it. What is
-decided is `screening`'s, what is said `dialog`'s; here is who is asked when.
+client; a balancer's probes leave no record. What is decided is `screening`'s, what is said `dialog`'s; here is who is asked when.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from postwarden_sidecar.engine.actions import (
     Load,
     LookupPass,
     Observe,
+    PreparePass,
     QueryDnsbl,
     Send,
     direct,
@@ -49,8 +49,9 @@ from postwarden_sidecar.rules.settings import Rules
 
 UNNAMED_HANDOVER = "Inline"  # of a session handed over in its middle, where the driver does not say how
 LOOKUP_LIMIT = 1.0  # seconds; the driver answers within 5 ms, this is for one that does not
-_HEADER, _LOOKUP, _WAIT, _RECHECK, _HANDOFF, _DIALOG, _HANDOVER, _LAST_WORD, _CLOSED = range(9)
-_STAGES = ("screening",) * 4 + ("handoff", "dialog", "handoff", "dialog", "dialog")
+ENDING = 0.005  # seconds of the wait that are left when passes are prepared: as long as the driver's answer may take
+_HEADER, _LOOKUP, _WAIT, _ENDING, _RECHECK, _HANDOFF, _DIALOG, _HANDOVER, _LAST_WORD, _CLOSED = range(10)
+_STAGES = ("screening",) * 5 + ("handoff", "dialog", "handoff", "dialog", "dialog")
 
 
 class Connection:
@@ -114,7 +115,7 @@ class Connection:
             return 0
         if self._state == _HEADER and self._header is not None:
             return self._receive_header(self._header, data, now)
-        if self._state == _WAIT and self._rules is not None:
+        if self._state in (_WAIT, _ENDING) and self._rules is not None:
             self._step_on(self._screening.spoke(self._rules, data, now), now)
         return 0
 
@@ -129,8 +130,7 @@ class Connection:
                 self._turn_away(answer, now)
 
     def receive_eof(self, now: float) -> None:
-        """The client sent FIN: it counts as gone, for a mail client never closes one half only. In a hand-off the MTA decides what
-        it means."""
+        """The client sent FIN: it counts as gone, for no mail client closes one half only. In a hand-off the MTA decides."""
         if self._state not in (_HANDOFF, _HANDOVER):
             self._hang_up(now, answer=True)
 
@@ -145,9 +145,8 @@ class Connection:
         self._take(self._screening.receive_pass(self._rules, expiries, self.endpoints, now), now)
 
     def receive_dnsbl(self, answer: DnsblAnswer, now: float) -> bool:
-        """An answer to QueryDnsbl; one that comes late, or twice, changes nothing. Whether there is something to do now: the others but
-        the last answer need not be followed by `next_action`."""
-        if self._rules is None or self._state != _WAIT:
+        """An answer to QueryDnsbl; one that comes late, or twice, changes nothing. Whether `next_action` is to be asked now."""
+        if self._rules is None or self._state not in (_WAIT, _ENDING):
             return False
         step = self._screening.receive_dnsbl(self._rules, answer, now)
         if step is not None:
@@ -155,8 +154,7 @@ class Connection:
         return step is not None
 
     def receive_handover(self, outcome: HandoverOutcome, reply: bytes, now: float) -> None:
-        """The end of HandOver. reply: what the client is to hear: the MTA's word on this request, or the driver's own (4xx). With DONE it
-        is the hand-off's name, as `receive_handoff` gets it."""
+        """The end of HandOver. reply: what the client is to hear: the MTA's word, or the driver's (4xx); with DONE the hand-off's name."""
         conversation = self._conversation
         if self._state != _HANDOVER or conversation is None:
             return
@@ -213,7 +211,10 @@ class Connection:
             return
         if self._state == _HEADER:
             self._refuse_header("sent no whole PROXY header in time", now)
-        elif self._state == _WAIT and self._rules is not None:
+        elif self._state == _WAIT and self._rules is not None and now < self._deadline + ENDING:
+            self._actions += tuple(PreparePass(key) for key in self._screening.keys_asked_again(self._rules))
+            self._enter(_ENDING, self.interest, self._deadline + ENDING)
+        elif self._state in (_WAIT, _ENDING) and self._rules is not None:
             self._take(self._screening.waited(self._rules, now), now)
         elif self._state == _DIALOG and self._conversation is not None:
             self._go_on(self._conversation, self._conversation.too_slow(now), now)
@@ -233,8 +234,7 @@ class Connection:
 
     def take_reply(self) -> bytes:
         """What is to be sent, if that is the next thing to do, to send it with what was taken before; else b""."""
-        first = self._actions[0] if self._actions else None
-        if not isinstance(first, Send):
+        if not (self._actions and isinstance(first := self._actions[0], Send)):
             return b""
         self._actions = self._actions[1:]
         return first.data
@@ -257,7 +257,7 @@ class Connection:
         self._turn_away(replies.NO_RESOURCES, now)
 
     def _header_cut_off(self, now: float, *, answer: bool) -> None:
-        """FIN or RST in place of a PROXY header, or within it."""
+        """FIN or RST in place of a PROXY header, which balancers' probes do, or within it."""
         if answer:
             self._send(replies.NO_RESOURCES)
         if self._header is None or not self._header.size:
@@ -307,7 +307,7 @@ class Connection:
                 self._greeting_open = True
             if early.asks:
                 self._actions += (QueryDnsbl(screening.facts.address),)
-            self._enter(_WAIT, Interest.PEEK if early.listens else Interest.HANGUP, asked + wait)
+            self._enter(_WAIT, Interest.PEEK if early.listens else Interest.HANGUP, asked + wait - ENDING)
         else:
             self._open_dialog(rules, now)
 
@@ -318,8 +318,7 @@ class Connection:
         self._journal.dialog_start = now - self._journal.began
 
     def _open_dialog(self, rules: Rules, now: float) -> None:
-        """A client that is to be tested further, or refused. One that is refused for speaking into a begun greeting gets no second
-        line of it (as postscreen does)."""
+        """To test further, or to refuse. Who is refused for speaking into a begun greeting gets no second line of it (as postscreen)."""
         early = self._screening.early
         self._complete_greeting(now, silent=self._greeting_open and early is not None and early.refused)
         self._conversation = Conversation(self._context, rules, self._screening, self._journal, now)
@@ -357,7 +356,7 @@ class Connection:
         if self._state == _HEADER:
             self._header_cut_off(now, answer=answer)
         elif self._header and self._header.is_local and not (self._screening.facts.said or self._read):
-            self._leave()  # the proxy speaks for itself, and said nothing more
+            self._leave()  # the proxy speaks for itself, and said nothing more: a probe
         elif self._state in (_HANDOFF, _HANDOVER):
             self._screening.judge_lost()
             self._finish(now)
@@ -390,9 +389,8 @@ class Connection:
         """The verdict is known: the record."""
         self._enter(_CLOSED, Interest.HANGUP, None)
         proxied = self._header is not None and self._header.announced is not None
-        record = final_record(
-            self._journal, self._screening, self._conversation, self.endpoints, proxied, self._rules, now
-        )
+        screening, talk = self._screening, self._conversation
+        record = final_record(self._journal, screening, talk, self.endpoints, proxied, self._rules, now)
         record.handoff = handoff
         self._actions += (Observe(record),)
 

@@ -52,23 +52,9 @@ class Screening:
     """
 
     __slots__ = (
-        "_asked",
-        "_context",
-        "_journal",
-        "_load",
-        "_stored",
-        "busy",
-        "due",
-        "early",
-        "facts",
-        "load",
-        "lookup_key",
-        "passed",
-        "reason",
-        "session",
-        "verdict",
-        "vetoed",
-    )
+        "_asked", "_context", "_journal", "_load", "_stored", "busy", "due", "early", "facts", "load", "lookup_key", "passed",
+        "reason", "session", "verdict", "vetoed",
+    )  # fmt: skip
 
     def __init__(
         self, context: Context, facts: Facts, journal: Journal, load: Callable[[str], Load] = lambda key: IDLE
@@ -182,8 +168,12 @@ class Screening:
     def _keys(self, rules: Rules) -> tuple[str, ...]:
         """Whose passes count: the client's prefix, and its exact address for DNSBL, where these differ."""
         cache, address = rules.cache, self.facts.address
-        key = prefix.key(self.facts.address, self.facts.packed, cache.prefix_ipv4, cache.prefix_ipv6)
+        key = prefix.key(address, self.facts.packed, cache.prefix_ipv4, cache.prefix_ipv6)
         return (address,) if key == address else (key, address)
+
+    def keys_asked_again(self, rules: Rules) -> tuple[str, ...]:
+        """Whose passes are looked up at the end of the wait, as far as is known now."""
+        return self._keys(rules) if self.fit and not self.suspect else ()
 
     def _look_up(self, rules: Rules) -> Step:
         self._asked = NO_PASSES

@@ -39,6 +39,9 @@ class Host(Protocol):
     def lookup_pass(self, key: str, answer: Callable[[Mapping[str, float]], None]) -> None:
         """Call answer once: at once or within 5 ms; {}: not known."""
 
+    def prepare_pass(self, key: str) -> None:
+        """`lookup_pass` is likely to come within some milliseconds: ask now."""
+
     def remembered(self, key: str) -> Mapping[str, float]:
         """What is known of the passes of key at once, as `lookup_pass` would answer; {}: nothing, or it is to be asked."""
 

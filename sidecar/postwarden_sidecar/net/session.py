@@ -24,6 +24,7 @@ from postwarden_sidecar.engine.actions import (
     Interest,
     LookupPass,
     Observe,
+    PreparePass,
     QueryDnsbl,
     Send,
     StorePass,
@@ -175,6 +176,8 @@ class Session:
             self._observe(action.record)
         elif isinstance(action, LookupPass):
             host.lookup_pass(action.key, self._receive_pass)
+        elif isinstance(action, PreparePass):
+            host.prepare_pass(action.key)
         elif isinstance(action, QueryDnsbl):
             assert self._context.rules is not None  # without rules there are no lists to ask
             self._dnsbl = host.query_dnsbl(action.address, self._context.rules, self._receive_dnsbl)

@@ -17,11 +17,35 @@ from postwarden_sidecar.ipc.messages import MAX_PASS_KEYS, PassAnswer, PassQuery
 from postwarden_sidecar.net.loop import Loop
 
 ANSWER_LIMIT = 0.005  # seconds (design)
+PREPARED_FOR = 0.02  # seconds from `prepare` to a `lookup` for which it counts: four times what it is asked ahead (`engine.connection`)
 MAX_KEYS = 65_536  # clients in memory, about 20 MB; the one kept longest makes room
 MAX_UNSENT = 4_096  # passes that wait for the control pair; a lost one costs a client its wait
 
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 Answer = Callable[[Mapping[str, float]], None]
+
+
+class _Prepared:
+    """A question whose answer waits for who takes it, or the other way round."""
+
+    __slots__ = ("_known", "_taken", "until")
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self._known: Mapping[str, float] | None = None
+        self._taken: Answer | None = None
+
+    def __call__(self, known: Mapping[str, float]) -> None:
+        """The answer."""
+        self._known = known
+        if self._taken is not None:
+            self._taken(known)
+
+    def take(self, answer: Answer) -> None:
+        """Call answer once, now or then."""
+        self._taken = answer
+        if self._known is not None:
+            answer(self._known)
 
 
 class Passes:
@@ -37,6 +61,7 @@ class Passes:
         self._asked: dict[
             int, tuple[float, list[tuple[str, Answer]]]
         ] = {}  # time limit and questions, by age
+        self._prepared: dict[str, _Prepared] = {}  # the oldest first
         self._next = 0
         self._unsent: deque[PassStored] = deque(maxlen=MAX_UNSENT)
 
@@ -46,12 +71,24 @@ class Passes:
         if known and max(known.values()) > time.time():
             answer(known)
             return
+        prepared = self._prepared.pop(key, None)
+        if prepared is not None and prepared.until >= self._loop.now:
+            prepared.take(answer)
+            return
         if (
             self._channel.wants_write
         ):  # behind a hundred others it would have no answer in time; and rules need the room
             answer({})
             return
         self._asking.append((key, answer))
+
+    def prepare(self, key: str) -> None:
+        """`lookup` is likely to come in some milliseconds: ask now, and keep the answer so long."""
+        now, prepared = self._loop.now, self._prepared
+        while prepared and (oldest := next(iter(prepared))) and prepared[oldest].until < now:
+            del prepared[oldest]  # it has left
+        self.lookup(key, asked := _Prepared(now + PREPARED_FOR))
+        prepared[key] = asked
 
     def remembered(self, key: str) -> Mapping[str, float]:
         """What is in memory, expired or not; {}: nothing."""

@@ -140,6 +140,11 @@ class Worker:
         else:
             answer({})
 
+    def prepare_pass(self, key: str) -> None:
+        """See Passes."""
+        if self._control_open:
+            self._passes.prepare(key)
+
     def remembered(self, key: str) -> Mapping[str, float]:
         """See Passes."""
         return self._passes.remembered(key)
