@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from postwarden_sidecar.checks import dnsbl
-from postwarden_sidecar.checks.dnsbl import Answer
 from postwarden_sidecar.rules.settings import Dnsbl, DnsblSite
+
+
+class Answer(NamedTuple):
+    addresses: tuple[bytes, ...]
+    ttl: float
+    failed: bool = False
 
 
 def octets(text: str) -> bytes:
@@ -44,6 +51,7 @@ def answers(**found: Answer) -> dict[str, Answer]:
         ({}, 0, ""),
         ({"bl1": NOT_LISTED}, 0, ""),
         ({"bl1": LISTED}, 2, "lists.example.net"),
+        ({"bl1": LISTED._replace(failed=True)}, 0, ""),
         ({"bl2": LISTED}, 1, "bl2."),
         ({"bl2": Answer((octets("127.0.0.5"),), 1.0)}, 0, ""),  # no filter wants it
         ({"bl2": Answer((octets("127.0.1.2"),), 1.0)}, 0, ""),

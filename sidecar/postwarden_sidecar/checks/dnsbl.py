@@ -7,18 +7,24 @@ nothing: an error never counts against a client.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from postwarden_sidecar.rules.settings import Dnsbl, DnsblSite, Rules
 
 TEST = "dnsbl"
 
 
-class Answer(NamedTuple):
-    """addresses: four octets each, those that count; empty: not listed. ttl: seconds."""
+class Answer(Protocol):
+    """addresses: four octets each, those that count; empty: not listed. ttl: seconds. failed: there was no usable answer."""
 
-    addresses: tuple[bytes, ...]
-    ttl: float
+    @property
+    def addresses(self) -> tuple[bytes, ...]: ...
+
+    @property
+    def ttl(self) -> float: ...
+
+    @property
+    def failed(self) -> bool: ...
 
 
 class Score(NamedTuple):
@@ -49,7 +55,7 @@ _remembered: tuple[Dnsbl | None, frozenset[str]] = (None, frozenset())
 
 
 def score(dnsbl: Dnsbl, answers: Mapping[str, Answer]) -> Score:
-    """The score of the usable answers so far, by zone.
+    """The score of the usable ones among the answers so far, by zone.
 
     The pass's time is postscreen's (measured): with a score above 0 positive weights that were answered and negative ones that were
     not set it, otherwise the reverse; the shortest counts, within the policy's bounds; its least where none was answered.
@@ -60,7 +66,7 @@ def score(dnsbl: Dnsbl, answers: Mapping[str, Answer]) -> Score:
     passing: list[float] = []
     for site in dnsbl.sites:
         answer = answers.get(site.zone)
-        if answer is None:
+        if answer is None or answer.failed:
             continue
         if answer.addresses and (site.replies is None or _matches(site.replies, answer.addresses)):
             total += site.weight

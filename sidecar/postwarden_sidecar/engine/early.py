@@ -7,7 +7,6 @@ without a greeting test the lists' last answer ends it (measured on postscreen).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 
 from postwarden_sidecar.checks import dnsbl, passes, pregreet
 from postwarden_sidecar.checks.facts import NO_PASSES, Facts
@@ -17,8 +16,7 @@ from postwarden_sidecar.engine.record import MAX_TEXT, EventKind
 from postwarden_sidecar.rules.settings import Action, Rules
 
 SILENT = "timeout"  # the outcome of a look-up that nobody answered (`dns.outcome`)
-_NO_ZONES: frozenset[str] = frozenset()
-_NO_ANSWERS: Mapping[str, dnsbl.Answer] = MappingProxyType({})
+_NO_ANSWERS: dict[str, DnsblAnswer] = {}  # of all who wait for the first; replaced, never filled
 MAX_PREGREET = 1023  # bytes of what is said too early that are counted; as much as postscreen looks at
 
 
@@ -36,7 +34,6 @@ class EarlyTests:
         "_pending",
         "_rules",
         "_silence_over",
-        "_silent",
         "passed",
         "refused",
     )
@@ -57,10 +54,9 @@ class EarlyTests:
         self._journal = journal
         self._due = due
         self._began = now
-        # Sets that never change are replaced, not made for each client that waits: an empty one is the same for all.
-        self._answers: Mapping[str, dnsbl.Answer] = _NO_ANSWERS
-        self._pending = dnsbl.zones(rules.dnsbl) if self.asks else _NO_ZONES
-        self._silent = _NO_ZONES
+        self._answers = _NO_ANSWERS  # by zone, usable or not
+        # How many zones are waited for.
+        self._pending = len(dnsbl.zones(rules.dnsbl)) if self.asks else 0
         self.passed: Mapping[str, float] = NO_PASSES
         # Beside each other: compiled they share a word of each client that waits.
         self._earns = earns
@@ -101,15 +97,17 @@ class EarlyTests:
 
     def answered(self, answer: DnsblAnswer, now: float) -> None:
         """A list has answered; an answer that comes twice, or of a zone that was not asked, is left out."""
-        if answer.zone not in self._pending or answer.zone in self._silent:
+        zone, answers = answer.zone, self._answers
+        if zone in answers or not self.asks or zone not in dnsbl.zones(self._rules.dnsbl):
             return
-        self._note(answer.zone, answer.outcome, answer.start, answer.end)
+        self._note(zone, answer.outcome, answer.start, answer.end)
+        if answers:
+            answers[zone] = answer
+        else:
+            self._answers = {zone: answer}
         if answer.outcome == SILENT:
-            self._silent |= {answer.zone}
             return  # one that is silent is waited for till the end (measured)
-        self._pending -= {answer.zone}
-        if not answer.failed:
-            self._answers = {**self._answers, answer.zone: dnsbl.Answer(answer.addresses, answer.ttl)}
+        self._pending -= 1
         if not self._pending and not self._facts.said:
             self._allow(now)
 
@@ -148,17 +146,18 @@ class EarlyTests:
         self._silence_over = True
         if not self.asks:
             return None
-        for zone in sorted(self._pending - self._silent):  # the wait was shorter than the lists' time limit
-            self._note(zone, SILENT, self._began, now)
+        if self._pending:
+            # The wait was shorter than the lists' time limit.
+            for zone in sorted(dnsbl.zones(rules.dnsbl) - self._answers.keys()):
+                self._note(zone, SILENT, self._began, now)
         score = dnsbl.score(rules.dnsbl, self._answers)
         if self._pending:  # some are silent: what the others said counts
             self._allow(now)
         detail = f"score {score.total}"
         if score.total < rules.dnsbl.threshold:
             self._pass(dnsbl.TEST, wall + score.ttl)
-            known = (
-                True if self._answers else None
-            )  # no list gave a usable answer: nothing is known against it
+            # If no list gave a usable answer, nothing is known against it.
+            known = True if any(not answer.failed for answer in self._answers.values()) else None
             self._journal.test(dnsbl.TEST, known, "", self._began, now, detail)
             return None
         self._journal.event(EventKind.DNSBL, now, score.label, score.total)

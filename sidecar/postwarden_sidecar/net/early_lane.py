@@ -21,7 +21,7 @@ from postwarden_sidecar.net.environment import Environment
 from postwarden_sidecar.net.fault_record import fault_record
 from postwarden_sidecar.net.lane import Lane
 from postwarden_sidecar.net.last_reply import say_last
-from postwarden_sidecar.net.lingering import discard_input, input_waits
+from postwarden_sidecar.net.lingering import discard_input
 from postwarden_sidecar.net.occupancy import Presence
 
 
@@ -186,7 +186,6 @@ def _say(client: socket.SocketType, reply: bytes) -> None:
     """And nothing more; what has come meanwhile is discarded."""
     try:
         say_last(client, reply)
-        if input_waits(client):
-            discard_input(client)
+        discard_input(client)
     except OSError:  # it was reset: that changes nothing of the verdict
         return

@@ -176,13 +176,13 @@ class Session:
             self._observe(action.record)
         elif isinstance(action, LookupPass):
             host.lookup_pass(action.key, self._receive_pass)
-        elif isinstance(action, PreparePass):
-            host.prepare_pass(action.key)
         elif isinstance(action, QueryDnsbl):
             assert self._context.rules is not None  # without rules there are no lists to ask
             self._dnsbl = host.query_dnsbl(action.address, self._context.rules, self._receive_dnsbl)
         elif isinstance(action, StorePass):
             host.store_pass(action.key, action.expiries)
+        elif isinstance(action, PreparePass):
+            host.prepare_pass(action.key)
         elif isinstance(action, HandOff):
             self._hand_off(action)
         else:
