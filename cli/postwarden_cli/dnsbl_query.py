@@ -63,11 +63,7 @@ def query(settings: Dnsbl, address: str, resolv_conf: Path = RESOLV_CONF) -> Que
     resolvers = tuple(found for text in texts for found in _addresses(text))
     findings = _look_up(settings, address, resolvers)
     refused = asyncio.run(_unwell([zone for zone, found in findings.items() if found.addresses], resolvers))
-    answers = {
-        zone: Answer(found.addresses, found.ttl)
-        for zone, found in findings.items()
-        if not found.failed and zone not in refused
-    }
+    answers = {zone: found for zone, found in findings.items() if not found.failed and zone not in refused}
     total = dnsbl.score(settings, answers).total
     return QueryResult(
         tuple(_site(site, findings[site.zone], refused, answers) for site in settings.sites),
