@@ -8,7 +8,14 @@ import pytest
 from engine.recorded_player import log_words
 from engine.scene import HOST, WALL, Scene, Wire, make_context, make_rules
 from msgspec.structs import replace as with_fields
-from postwarden_sidecar.engine.actions import DnsblAnswer, Load, LookupPass, QueryDnsbl, StorePass
+from postwarden_sidecar.engine.actions import (
+    DnsblAnswer,
+    Load,
+    LookupPass,
+    PreparePass,
+    QueryDnsbl,
+    StorePass,
+)
 from postwarden_sidecar.engine.connection import ENDING
 from postwarden_sidecar.engine.record import Record, Verdict
 from postwarden_sidecar.rules.settings import (
@@ -188,6 +195,19 @@ def test_a_listed_client_waits_to_the_end_and_is_then_dropped() -> None:
     reply = b"521 5.7.1 Service unavailable; client [192.0.2.7] blocked using bl.example\r\n"
     assert wire.received == TEASER + reply
     assert record_of(wire).test == "dnsbl"
+
+
+@pytest.mark.parametrize(
+    ("said", "prepared"),
+    [([], True), ([answer()], True), ([answer(failed=True)], True), ([answer(listed=True)], False)],
+)
+def test_passes_of_a_client_that_is_listed_are_not_prepared(said: list[DnsblAnswer], prepared: bool) -> None:
+    scene = Scene()
+    wire = connect(make_rules(dnsbl=lists()), scene=scene)
+    for each in said:
+        wire.tell(each)
+    scene.wait(6.0)
+    assert (PreparePass(CLIENT) in wire.actions) is prepared
 
 
 @pytest.mark.parametrize(("zone", "again"), [("bl.example.", False), ("other.example.", True)])

@@ -173,7 +173,8 @@ class Screening:
 
     def keys_asked_again(self, rules: Rules) -> tuple[str, ...]:
         """Whose passes are looked up at the end of the wait, as far as is known now."""
-        return self._keys(rules) if self.fit and not self.suspect else ()
+        listed = self.early is not None and self.early.listed
+        return self._keys(rules) if self.fit and not listed and not self.suspect else ()
 
     def _look_up(self, rules: Rules) -> Step:
         self._asked = NO_PASSES
