@@ -153,7 +153,7 @@ async def test_what_can_not_be_asked_is_one_sentence_and_exit_code_2(
     pods.add(pod("pending-0", phase="Pending"))
     code, out, err = await told(pods, *arguments)
     assert (code, out) == (2, "")
-    assert said in err.splitlines()[-1]
+    assert said in err.splitlines()[-1], err
     assert "Traceback" not in err
 
 
