@@ -86,9 +86,11 @@ async def _compare(
 
     async def question(api: ClusterApi, pod: SidecarPod, pods: Sequence[SidecarPod]) -> Comparison:
         nonlocal wanted
-        if wanted is None:
-            wanted = asyncio.create_task(wishes(api, selection.namespace, pods))
         answer = await ask(way_to(api, pod, port), "/rules")
+        if (
+            wanted is None
+        ):  # by the first that answers: what nobody waits for would outlive the client, and end in a traceback
+            wanted = asyncio.create_task(wishes(api, selection.namespace, pods))
         return compared(answer, (await wanted)[pod.name])
 
     return await ask_each(selection, port, question)
