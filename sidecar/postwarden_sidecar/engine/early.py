@@ -156,7 +156,7 @@ class EarlyTests:
             return None
         if self._pending:
             # The wait was shorter than the lists' time limit.
-            for zone in sorted(dnsbl.zones(rules.dnsbl) - self._answers.keys()):
+            for zone in sorted([zone for zone in dnsbl.zones(rules.dnsbl) if zone not in self._answers]):
                 self._note(zone, SILENT, self._began, now)
         score = dnsbl.score(rules.dnsbl, self._answers)
         if self._pending:  # some are silent: what the others said counts
