@@ -87,9 +87,8 @@ async def _compare(
     async def question(api: ClusterApi, pod: SidecarPod, pods: Sequence[SidecarPod]) -> Comparison:
         nonlocal wanted
         answer = await ask(way_to(api, pod, port), "/rules")
-        if (
-            wanted is None
-        ):  # by the first that answers: what nobody waits for would outlive the client, and end in a traceback
+        # By the first that answers: what nobody waits for would outlive the client, and end in a traceback.
+        if wanted is None:
             wanted = asyncio.create_task(wishes(api, selection.namespace, pods))
         return compared(answer, (await wanted)[pod.name])
 

@@ -68,17 +68,6 @@ class Namespace:
         client = "import socket; print(socket.create_connection(('127.0.0.1', 10025), 10).recv(100))"
         assert self.kubectl("exec", name, "--", "python3", "-c", client).strip() != "b''"
 
-    def kubeconfig_of(self, account: str, folder: Path) -> Path:
-        """With the rights of a ServiceAccount, that is here."""
-        config = json.loads(
-            self.cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json")
-        )
-        config["users"][0]["user"] = {"token": self.kubectl("create", "token", account).strip()}
-        path = folder / "kubeconfig"
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(config))
-        return path
-
     def command(self, *arguments: str) -> list[str]:
         """kubectl finds the plugin on the PATH."""
         return [
@@ -209,14 +198,12 @@ def test_a_pod_that_can_not_be_asked_is_one_sentence(pods: Namespace, name: str,
         assert len(err.splitlines()) == 1
 
 
-def test_who_may_see_pods_and_not_forward_their_ports_is_told_the_rights(
-    pods: Namespace, tmp_path: Path
-) -> None:
+def test_who_may_see_pods_and_not_forward_their_ports_is_told_the_rights(pods: Namespace) -> None:
     pods.kubectl("create", "serviceaccount", "reader")
     pods.kubectl(
         "create", "rolebinding", "reader", "--clusterrole=view", f"--serviceaccount={pods.name}:reader"
     )
-    reader = pods.kubeconfig_of("reader", tmp_path)
+    reader = pods.cluster.kubeconfig_for("reader", pods.name)
     code, _, err = pods.ask("tail", "mta-0", user=reader)
     assert code == 2
     assert "you may not forward ports of pods in namespace" in err

@@ -44,6 +44,21 @@ class GivenCluster(ClusterClient):
             raise ApiError(0, str(error)) from error
         return answer if isinstance(answer, dict) else {}
 
+    def kubeconfig_for(self, service_account: str, namespace: str = "default", seconds: int = 3600) -> Path:
+        """As ClusterClient's, by kubectl alone."""
+        account = {"name": service_account, "namespace": namespace}
+        self.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+        told = self.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json")
+        token = self.kubectl(
+            *("create", "token", service_account, f"--namespace={namespace}", f"--duration={seconds}s")
+        )
+        config = json.loads(told)
+        config["users"][0]["user"] = {"token": token.strip()}
+        path = self.directory / f"{namespace}.{service_account}.kubeconfig"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(config))
+        return path
+
     def load_image(self, image: Image) -> None:
         """Fails the test where `kind load` fails."""
         context = self.kubectl("config", "current-context").strip()

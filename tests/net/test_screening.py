@@ -41,6 +41,13 @@ def test_a_silent_client_passes_once_and_is_known_the_second_time() -> None:
         assert [record.verdict for record in bench.host.records(2)] == ["pass_new", "pass_old"]
 
 
+def test_passes_are_prepared_before_the_end_of_the_wait() -> None:
+    with ScriptedMta(serve_mail) as mta, Bench(mta.target, rules=make_rules(wait=0.02)) as bench:
+        with bench.connect() as client:
+            assert client.hear_reply().startswith(b"220")
+        assert bench.host.prepared == ["127.0.0.1"]
+
+
 def test_a_permitted_client_sees_the_mta_at_once() -> None:
     rules = make_rules(permitted=LOOPBACK, wait=60)
     with ScriptedMta(serve_mail) as mta, Bench(mta.target, rules=rules) as bench, bench.connect() as client:
