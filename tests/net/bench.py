@@ -34,6 +34,7 @@ from postwarden_sidecar.rules.settings import (
 )
 
 TIMEOUT = 10.0  # seconds; a test that gets here fails
+FEW_TURNS = 30  # of the loop in a connection's life; one that spins makes thousands a second
 SHORT = Timeouts(
     connect_unix=0.3, connect_tcp=0.3, greeting=0.3, half_closed=0.3, pass_control=0.3, flush=0.3
 )

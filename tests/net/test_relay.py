@@ -10,7 +10,7 @@ import threading
 from dataclasses import replace
 
 import pytest
-from net.bench import SHORT, Bench, Client
+from net.bench import FEW_TURNS, SHORT, Bench, Client
 from net.scripted_mta import Conversation, ScriptedMta, serve_mail
 from postwarden_sidecar.net.relay import MAX_BUFFER, READ_SIZE, Relay
 from postwarden_sidecar.net.timeouts import Timeouts
@@ -244,3 +244,35 @@ def test_both_sockets_of_a_relay_are_kept_alive_and_undelayed() -> None:
         done.set()
         client.hear_all()
         client.end()
+
+
+def test_ended_sides_of_a_relay_do_not_make_the_loop_spin() -> None:
+    def script(conversation: Conversation) -> None:
+        conversation.say(GREETING)
+        conversation.hear_line()
+        conversation.say(b"250 mta.example\r\n")
+        conversation.hear_all()
+        ended.set()
+        assert go_on.wait(5)
+
+    ended, go_on = threading.Event(), threading.Event()
+    with (
+        ScriptedMta(script) as mta,
+        Bench(mta.target, timeouts=Timeouts()) as bench,
+        bench.connect() as client,
+    ):
+        client.hear_reply()
+        client.say(b"EHLO client.example\r\n")
+        client.hear_reply()
+        client.end()
+        assert ended.wait(5)
+        before = bench.turns
+        passed = threading.Event()
+        bench.call(passed.set)
+        assert passed.wait(5)
+        client.socket.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.socket.recv(1)
+        assert bench.turns - before < FEW_TURNS
+        client.reset()
+        go_on.set()

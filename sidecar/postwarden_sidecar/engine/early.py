@@ -80,10 +80,9 @@ class EarlyTests:
     @property
     def listed(self) -> bool:
         """By the lists that have answered so far."""
-        answers = self._answers
-        if not any(answer.addresses for answer in answers.values()):
-            return False
-        return dnsbl.score(self._rules.dnsbl, answers).total >= self._rules.dnsbl.threshold
+        return (
+            self.asks and dnsbl.score(self._rules.dnsbl, self._answers).total >= self._rules.dnsbl.threshold
+        )
 
     def spoke(self, data: bytes, now: float) -> Action | None:
         """The client spoke before the greeting was complete. Returns the action acted upon, None if it had spoken before."""

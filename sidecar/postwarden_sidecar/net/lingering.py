@@ -11,7 +11,7 @@ _discarded = bytearray(LINGER_DISCARD)  # nobody reads it
 _NOTHING = bytes(4)  # an int
 
 
-def input_waits(client: socket.SocketType) -> bool:
+def _input_waits(client: socket.SocketType) -> bool:
     """Whether bytes are there to be read. Asked for their number, and not by a read: its exception costs five times as much. Raises
     OSError."""
     return fcntl.ioctl(client.fileno(), termios.FIONREAD, _NOTHING) != _NOTHING
@@ -21,7 +21,7 @@ def discard_input(client: socket.SocketType) -> None:
     """Take what waits now, LINGER_DISCARD at most. A short read is no proof that nothing more waits."""
     left = LINGER_DISCARD
     try:
-        while left > 0 and input_waits(client):
+        while left > 0 and _input_waits(client):
             left -= client.recv_into(_discarded, left, socket.MSG_DONTWAIT) or left
     except OSError:  # the client is gone
         return

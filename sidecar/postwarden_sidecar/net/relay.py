@@ -168,12 +168,16 @@ class Relay:
 
     def _pass_on(self, source: Side, target: Side) -> None:
         """What nearly all events of a relay are: one side has said something, and the other takes it all. Then what is watched stays."""
+        self._move(source, target)
+        if source.ended or target.out or target.broken:
+            self._settle()
+
+    def _move(self, source: Side, target: Side) -> None:
+        """What one side has said goes to the other as it is."""
         data = source.read(READ_SIZE)
         if data is not None:
             self._moved_at = self._environment.loop.now
             target.write(data)
-            if source.ended or target.out or target.broken:
-                self._settle()
 
     def _look_for_hangup(self, events: int) -> None:
         """The client has ended before the greeting: it is gone, unless it said something that the MTA is to
@@ -205,26 +209,28 @@ class Relay:
 
     def _read_client(self) -> None:
         assert self._mta is not None
-        over = self._owner is None
-        data = self._client.read(READ_SIZE if over else _OPENING_READ)
+        if self._owner is None:
+            self._move(self._client, self._mta)
+            return
+        data = self._client.read(_OPENING_READ)
         if data is None:
             return
         self._moved_at = self._environment.loop.now
         if data:
-            self._mta.write(data if over else self._watch.receive_from_client(data))
-        elif not over:
+            self._mta.write(self._watch.receive_from_client(data))
+        else:
             self._mta.write(self._watch.receive_client_eof())
             self._opened()
 
     def _read_mta(self) -> None:
         assert self._mta is not None
+        if self._owner is None:
+            self._move(self._mta, self._client)
+            return
         data = self._mta.read(READ_SIZE)
         if data is None:
             return
         self._moved_at = self._environment.loop.now
-        if self._owner is None:
-            self._client.write(data)
-            return
         if data:
             self._presence.end()  # the MTA has answered: it serves this client
         else:

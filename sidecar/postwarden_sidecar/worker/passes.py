@@ -85,7 +85,7 @@ class Passes:
     def prepare(self, key: str) -> None:
         """`lookup` is likely to come in some milliseconds: ask now, and keep the answer so long."""
         now, prepared = self._loop.now, self._prepared
-        while prepared and (oldest := next(iter(prepared))) and prepared[oldest].until < now:
+        while prepared and prepared[oldest := next(iter(prepared))].until < now:
             del prepared[oldest]  # it has left
         self.lookup(key, asked := _Prepared(now + PREPARED_FOR))
         prepared[key] = asked
