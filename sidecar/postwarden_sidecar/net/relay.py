@@ -260,13 +260,13 @@ class Relay:
         if self._owner is not None and mta.ended:
             self._give_back(HandoffOutcome.UNREACHABLE, "the connection to the MTA broke")
             return
+        if client.ended and mta.ended and not client.out and not mta.out:
+            self.close()
+            return
         for source, target in ((client, mta), (mta, client)):
             if source.ended and not target.out and not target.shut:
                 target.shut_write()
                 self._arm_idle()
-        if client.shut and mta.shut:
-            self.close()
-            return
         self._watch_both()
 
     def _watch_both(self) -> None:
