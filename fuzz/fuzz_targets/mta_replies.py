@@ -67,8 +67,8 @@ def _read(pieces: list[bytes]) -> tuple[list[Reply], bool]:
             assert len(str(error)) < MAX_SENTENCE
             assert str(error).isprintable()
             return replies, True
-        assert len(parser._buffer) < MAX_LINE
-        assert len(parser._raw) <= KEPT
+        assert len(parser._buffer) - parser._parsed < MAX_LINE
+        assert parser._parsed <= KEPT
     assert b"".join(reply.raw for reply in replies) + parser.take_rest() == fed
     return replies, False
 

@@ -14,7 +14,6 @@ MAX_LINE = 2048  # bytes of a reply line; RFC 5321, 4.5.3.1.5 says 512, servers 
 MAX_LINES = 100  # lines of one reply; the longest EHLO replies in the field have about 30
 MAX_DETAIL = 160  # characters of a peer's words that we repeat in a sentence of ours
 
-_LINE = re.compile(rb"([2-5][0-9][0-9])([ -]?)(.*)\Z", re.DOTALL)
 # Exim's 554 to who talks before its greeting (measured, 4.96): to a PROXY header that it does not expect. It is not about the client.
 _OUT_OF_STEP = re.compile(rb"(?i)\bsynchronization error\b")
 _ENHANCED = re.compile(rb"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9.])")
@@ -77,19 +76,18 @@ class ReplyParser:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._code = 0
+        self._parsed = 0  # bytes of it that are lines of a reply whose last line is not here
+        self._code = b""
         self._lines: list[bytes] = []
-        self._raw = bytearray()
 
     @property
     def empty(self) -> bool:
         """No byte of a further reply is here."""
-        return not self._buffer and not self._lines
+        return not self._buffer
 
     def starts_with(self, prefix: bytes) -> bool:
         """Whether what waits, if anything, is or may become a further reply that begins so."""
-        waiting = bytes((self._raw + self._buffer)[: len(prefix)])
-        return prefix.startswith(waiting)
+        return prefix.startswith(bytes(self._buffer[: len(prefix)]))
 
     def receive(self, data: bytes) -> None:
         """Take bytes. At most one reply too many is kept: the caller asks `next_reply` after each call."""
@@ -97,31 +95,33 @@ class ReplyParser:
 
     def next_reply(self) -> Reply | None:
         """The next whole reply, or None. Raises BadReply; the parser is of no use afterwards."""
-        while (end := self._buffer.find(b"\n", 0, MAX_LINE)) >= 0:
-            raw = bytes(self._buffer[: end + 1])
-            del self._buffer[: end + 1]
-            line = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
-            match = _LINE.match(line)
-            if match is None or (not match[2] and match[3]):
+        buffer = self._buffer
+        while (end := buffer.find(b"\n", self._parsed, self._parsed + MAX_LINE)) >= 0:
+            line = bytes(buffer[self._parsed : end]).removesuffix(b"\r")
+            code, separator = line[:3], line[3:4]
+            if not (
+                len(code) == 3 and code.isdigit() and b"2" <= code < b"6" and separator in (b" ", b"-", b"")
+            ):
                 raise BadReply(f"no SMTP reply: {escaped(line)}")
-            code = int(match[1])
             if self._lines and code != self._code:
-                raise BadReply(f"a reply that changes its code from {self._code}: {escaped(line)}")
+                raise BadReply(f"a reply that changes its code from {self._code.decode()}: {escaped(line)}")
             if len(self._lines) == MAX_LINES:
                 raise BadReply(f"a reply of more than {MAX_LINES} lines")
             self._code = code
-            self._lines.append(match[3])
-            self._raw += raw
-            if match[2] != b"-":
-                reply = Reply(code, tuple(self._lines), bytes(self._raw))
-                self._lines, self._raw = [], bytearray()
+            self._lines.append(line[4:])
+            self._parsed = end + 1
+            if separator != b"-":
+                reply = Reply(int(code), tuple(self._lines), bytes(buffer[: self._parsed]))
+                del buffer[: self._parsed]
+                self._lines, self._parsed = [], 0
                 return reply
-        if len(self._buffer) >= MAX_LINE:
-            raise BadReply(f"a line of more than {MAX_LINE} bytes: {escaped(bytes(self._buffer[:64]))}")
+        if len(buffer) - self._parsed >= MAX_LINE:
+            long = bytes(buffer[self._parsed : self._parsed + 64])
+            raise BadReply(f"a line of more than {MAX_LINE} bytes: {escaped(long)}")
         return None
 
     def take_rest(self) -> bytes:
         """All bytes that are no part of a reply returned so far; the parser forgets them."""
-        rest = bytes(self._raw + self._buffer)
-        self._lines, self._raw, self._buffer = [], bytearray(), bytearray()
+        rest = bytes(self._buffer)
+        self._lines, self._parsed, self._buffer = [], 0, bytearray()
         return rest
