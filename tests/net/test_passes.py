@@ -10,9 +10,10 @@ import pytest
 from postwarden_sidecar.ipc.channel import Channel
 from postwarden_sidecar.ipc.messages import MAX_PASS_KEYS, Applied, PassAnswer, PassQuery, PassStored
 from postwarden_sidecar.ipc.pair import make_pair
+from postwarden_sidecar.ipc.pass_filter import SIZE, PassFilter
 from postwarden_sidecar.net.loop import Loop
 from postwarden_sidecar.worker import passes
-from postwarden_sidecar.worker.passes import ANSWER_LIMIT, PREPARED_FOR, Passes
+from postwarden_sidecar.worker.passes import ANSWER_LIMIT, PREPARED_FOR, STRANGERS_WAIT, Passes
 
 LATER = time.time() + 1000
 
@@ -24,9 +25,17 @@ class Supervised:
         near, self.far = make_pair()
         self.loop = Loop()
         self.channel = Channel(near)
-        self.passes = Passes(self.loop, self.channel)
+        self.stored = PassFilter(memoryview(bytearray(SIZE)))  # nothing is known of what is stored
+        self.passes = Passes(self.loop, self.channel, self.stored)
         self.supervisor = Channel(self.far)
         self.answers: list[object] = []
+
+    def pass_time(self, seconds: float) -> None:
+        """As a turn of the loop does it."""
+        self.loop.now += seconds
+        while self.passes.deadline is not None and self.passes.deadline <= self.loop.now:
+            self.loop.set_deadline(self.passes, None)
+            self.passes.handle_deadline()
 
     def read(self) -> list[object]:
         """What the supervisor finds."""
@@ -121,6 +130,49 @@ def test_what_the_control_pair_does_not_take_waits_bounded_and_is_sent_when_it_d
 
 
 CLIENT = "192.0.2.1"
+
+
+def test_strangers_are_answered_together_after_their_wait_and_not_asked_for(it: Supervised) -> None:
+    it.stored.renew(["192.0.2.9"])
+    for client in (CLIENT, "192.0.2.9"):
+        it.passes.lookup(client, it.answers.append)
+    it.passes.ask()
+    assert it.read() == [PassQuery(1, ("192.0.2.9",))]
+    it.loop.now += STRANGERS_WAIT / 2
+    it.passes.lookup("192.0.2.2", it.answers.append)
+    it.pass_time(STRANGERS_WAIT / 2 - 1e-6)
+    assert it.answers == []
+    it.pass_time(2e-6)
+    assert it.answers == [{}, {}]
+    it.pass_time(ANSWER_LIMIT)
+    assert it.answers == [{}, {}, {}], "the question has its own limit"
+
+
+def test_a_stranger_that_passed_meanwhile_is_none(it: Supervised) -> None:
+    it.stored.renew([])
+    it.passes.lookup(CLIENT, it.answers.append)
+    it.passes.store(CLIENT, {"pregreet": LATER})
+    it.pass_time(STRANGERS_WAIT)
+    assert it.answers == [{"pregreet": LATER}]
+
+
+def test_strangers_that_come_by_an_answer_wait_their_own_time(it: Supervised) -> None:
+    it.stored.renew([])
+    it.passes.lookup(CLIENT, lambda known: it.passes.lookup("192.0.2.2", it.answers.append))
+    it.pass_time(STRANGERS_WAIT)
+    assert it.answers == []
+    it.pass_time(STRANGERS_WAIT)
+    assert it.answers == [{}]
+    assert it.passes.deadline is None
+
+
+def test_a_stranger_that_is_prepared_is_answered_at_once(it: Supervised) -> None:
+    it.stored.renew([])
+    it.passes.prepare(CLIENT)
+    it.pass_time(STRANGERS_WAIT)
+    it.passes.lookup(CLIENT, it.answers.append)
+    assert it.answers == [{}]
+    assert it.read() == []
 
 
 def test_who_is_prepared_is_answered_at_once_and_once(it: Supervised) -> None:

@@ -83,6 +83,15 @@ async def test_a_sweep_removes_keys_whose_passes_all_expired_longer_ago_than_the
     assert await store.sweep(NOW + RETENTION + 1, RETENTION) == 1
 
 
+async def test_a_store_that_has_all_in_memory_can_say_what_it_has(store: PassStore) -> None:
+    can = store.keys() is not None
+    for number in (1, 2):
+        await store.put(f"192.0.2.{number}", {"pregreet": NOW}, NOW)
+    keys = store.keys()
+    assert keys is None or sorted(keys) == ["192.0.2.1", "192.0.2.2"]
+    assert can, "each is empty at first"
+
+
 class AgainstADict(RuleBasedStateMachine):
     """The store does what a dict of dicts would, in any order of calls. A subclass a store."""
 
@@ -121,6 +130,11 @@ class AgainstADict(RuleBasedStateMachine):
     @rule(key=keys)
     def get(self, key: str) -> None:
         assert self.run(self.store.get(key)) == self.model.get(key, {})
+
+    @rule()
+    def keys_of_all(self) -> None:
+        keys = self.store.keys()
+        assert keys is None or sorted(keys) == sorted(self.model)
 
     @rule(now=times)
     def sweep(self, now: float) -> None:

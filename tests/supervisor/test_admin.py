@@ -164,7 +164,9 @@ async def test_explain_says_what_becomes_of_an_address(tmp_path: Path) -> None:
         assert found["passes"] == {}
         assert isinstance(found["steps"], list)
         assert "passes: it holds none that is valid" in found["steps"]
-        await asks.running.supervisor._store.put("192.0.2.1", {"dnsbl": 4_000_000_000.0}, 0.0)
+        passes = asks.running.supervisor._passes
+        assert passes is not None
+        await passes.store.put("192.0.2.1", {"dnsbl": 4_000_000_000.0}, 0.0)
         _, found = await asks.get("/explain?address=192.0.2.1")
         assert found["passes"] == {"dnsbl": "2096-10-02T07:06:40Z"}
 

@@ -13,8 +13,9 @@ import os
 from collections.abc import Iterator
 
 from postwarden_sidecar.engine.record import Verdict
-from postwarden_sidecar.ipc import lookup_counts
+from postwarden_sidecar.ipc import lookup_counts, pass_filter
 from postwarden_sidecar.ipc.lookup_counts import LookupCounts
+from postwarden_sidecar.ipc.pass_filter import PassFilter
 
 MAX_WORKERS = 64  # slots; more cores than this are left to other pods
 SUPERVISOR = MAX_WORKERS  # one more slot, which the supervisor writes
@@ -93,11 +94,13 @@ CELLS = {name: index for index, name in enumerate((*GAUGES, STRESS, *COUNTERS))}
 _SLOT_CELLS = -(-len(CELLS) // 8) * 8  # whole cache lines of 64 bytes: two workers never write the same one
 _SLOTS_SIZE = (MAX_WORKERS + 1) * _SLOT_CELLS * 8  # bytes
 _COUNT_SIZE = 8  # bytes, the last: how many workers there are
-SIZE = _SLOTS_SIZE + lookup_counts.size(MAX_WORKERS) + _COUNT_SIZE  # bytes
+_PASSES_AT = _SLOTS_SIZE + lookup_counts.size(MAX_WORKERS)  # bytes from the beginning
+SIZE = _PASSES_AT + pass_filter.SIZE + _COUNT_SIZE  # bytes
 
 
 class Page:
-    """A mapping of the page. The supervisor creates it, workers open it by the inherited descriptor. lookups: of block lists, by zone."""
+    """A mapping of the page. The supervisor creates it, workers open it by the inherited descriptor. lookups: of block lists, by zone.
+    passes: whom the pass store may know."""
 
     def __init__(self, descriptor: int) -> None:
         """Map the memory file. Raises OSError or ValueError if it is not such a file."""
@@ -105,7 +108,8 @@ class Page:
         self._map = mmap.mmap(descriptor, SIZE)
         memory = memoryview(self._map)
         self._cells = memory[:_SLOTS_SIZE].cast("Q")
-        self.lookups = LookupCounts(memory[_SLOTS_SIZE:-_COUNT_SIZE])
+        self.lookups = LookupCounts(memory[_SLOTS_SIZE:_PASSES_AT])
+        self.passes = PassFilter(memory[_PASSES_AT:-_COUNT_SIZE])
         self._count = memory[-_COUNT_SIZE:].cast("Q")
         self._columns: dict[str, memoryview] = {}
 
@@ -157,4 +161,5 @@ class Page:
         self._cells.release()
         self._count.release()
         self.lookups.release()
+        self.passes.release()
         self._map.close()

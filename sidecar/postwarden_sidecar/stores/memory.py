@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 MAX_KEYS = 200_000  # about 60 MB; beyond that the oldest entry goes, which costs its client a wait
 
@@ -20,6 +20,10 @@ class MemoryStore:
     async def get_many(self, keys: Sequence[str]) -> dict[str, dict[str, float]]:
         """See PassStore."""
         return {key: dict(found) for key in keys if (found := self._passes.get(key))}
+
+    def keys(self) -> Collection[str]:
+        """See PassStore."""
+        return self._passes.keys()
 
     async def put(self, key: str, expiries: Mapping[str, float], now: float) -> None:
         """See PassStore."""

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -91,6 +91,10 @@ class SqliteStore:
             return {key: dict(rows) for key, rows in found if rows}
 
         return known | await self._run("read", select)
+
+    def keys(self) -> Collection[str] | None:
+        """See PassStore."""
+        return self._memory.keys() if self._whole else None
 
     async def put(self, key: str, expiries: Mapping[str, float], now: float) -> None:
         """See PassStore."""

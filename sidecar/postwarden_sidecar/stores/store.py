@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 
@@ -20,6 +20,9 @@ class PassStore(Protocol):
 
     async def get_many(self, keys: Sequence[str]) -> dict[str, dict[str, float]]:
         """As `get`, of those keys that have any. Raises StoreError."""
+
+    def keys(self) -> Collection[str] | None:
+        """All keys that have passes; None: it can't say without asking somebody."""
 
     async def put(self, key: str, expiries: Mapping[str, float], now: float) -> None:
         """The newest word counts for each test named, also an earlier expiry (an expiry too far ahead must not

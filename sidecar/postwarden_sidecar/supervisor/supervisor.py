@@ -10,43 +10,39 @@ import contextlib
 import logging
 import os
 import socket
-import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Sequence
+from typing import BinaryIO
 
 from postwarden_sidecar.controlclient.client import UPSTREAM_EXPOSED, ControlClient
 from postwarden_sidecar.engine import alike
 from postwarden_sidecar.engine.record import Record, Recorded, Verdict
 from postwarden_sidecar.handoff.proof import PROVED, ProofResult
-from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
 from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.net.listener import ListenError, listen
 from postwarden_sidecar.net.steering import Steering
-from postwarden_sidecar.rules.settings import Cache, PolicyRef, Rules
-from postwarden_sidecar.stores.memory import MemoryStore
-from postwarden_sidecar.stores.sqlite import SqliteStore
-from postwarden_sidecar.stores.store import PassStore, StoreError
+from postwarden_sidecar.rules.settings import PolicyRef, Rules
+from postwarden_sidecar.stores.store import PassStore
 from postwarden_sidecar.supervisor import admin, prober
 from postwarden_sidecar.supervisor.applied_rules import AppliedRules
 from postwarden_sidecar.supervisor.closing import close_when_empty
 from postwarden_sidecar.supervisor.dnsbl_health import DnsblHealth
 from postwarden_sidecar.supervisor.endpoints import EndpointFailed, Endpoints
+from postwarden_sidecar.supervisor.kept_tasks import keep
 from postwarden_sidecar.supervisor.lost_address import LostAddress
 from postwarden_sidecar.supervisor.questions import Questions
 from postwarden_sidecar.supervisor.reporting import make_telemetry, state_of
 from postwarden_sidecar.supervisor.settings import SidecarSettings, WithoutRules
 from postwarden_sidecar.supervisor.state_directory import ADMIN_SOCKET, PASSES, Learned, StateDirectory
 from postwarden_sidecar.supervisor.steering_report import SteeringReport
+from postwarden_sidecar.supervisor.stored_passes import StoredPasses
 from postwarden_sidecar.supervisor.tail import Tail
 from postwarden_sidecar.supervisor.upstreams import Upstreams, choose
-from postwarden_sidecar.supervisor.worker_process import WorkerProcess
 from postwarden_sidecar.supervisor.workers import Workers
 from postwarden_sidecar.telemetry.own_log import STDOUT, LogStream
 from postwarden_sidecar.telemetry.pipeline import PROMETHEUS_CONTENT_TYPE, Telemetry
 
 FIRST_PROOF = 3.0  # seconds that wait_ready waits for the first proof's result (design)
 NEWER_RULES = 0.5  # seconds; an operator that is there sends within tens of milliseconds
-SWEEP_INTERVAL = 3600.0  # seconds; postscreen's cache is swept each 12 h, ours is cheaper to sweep
 _NOT_HANDED_OVER = (Verdict.DEFERRED, Verdict.ERROR)
 
 _log = logging.getLogger(__name__)
@@ -78,14 +74,12 @@ class Supervisor:
         self._on_records = on_records
         self._on_applied = on_applied
         self._tasks: set[asyncio.Task[None]] = set()
-        self._retention = Cache().retention
-        self._store_work: set[asyncio.Task[None]] = set()  # finished, not cancelled: a pass is worth it
         self._listeners: list[socket.socket] = []
         self._state: StateDirectory | None = None
         self._page: Page | None = None
         self._telemetry: Telemetry | None = None
         self._tail = Tail()
-        self._store: PassStore = MemoryStore()
+        self._passes: StoredPasses | None = None
         self._workers: Workers | None = None
         self._upstreams: Upstreams | None = None
         self._dnsbl: DnsblHealth | None = None
@@ -176,9 +170,8 @@ class Supervisor:
             await self._workers.stop()
         close_when_empty(self._listeners)
         self._listeners = []
-        if self._store_work:
-            await asyncio.wait(self._store_work)
-        await self._store.close()
+        if self._passes is not None:
+            await self._passes.close()
         if self._telemetry is not None:
             await self._telemetry.close()
         if self._page is not None:
@@ -214,12 +207,13 @@ class Supervisor:
             self._log_stream,
             lambda: state_of(self._rules, self._upstreams, self._client, self._dnsbl),
         )
-        self._store = await self._open_store()
+        file = None if self._state is None else self._state.path / PASSES
+        self._passes = passes = await StoredPasses.open(file, self._page.passes)
         self._workers = Workers(
             self._listeners,
             self._page,
             on_records=self._recorded,
-            on_pass=self._asked_for_pass,
+            on_pass=passes.received,
             on_fault=lambda fault: upstreams.fault(fault),
             on_stress=self._telemetry.stress,
             on_probe_wanted=lambda zone: dnsbl.wanted(zone),
@@ -244,18 +238,18 @@ class Supervisor:
                 settings.control, self._rules, extra_trust=trust, pushed=self._telemetry.policy_pushed
             )
             steering.tell_again()
-        await self._open_endpoints(self._workers, upstreams, self._rules)
+        await self._open_endpoints(self._workers, upstreams, self._rules, passes.store)
         try:
             self._workers.start()
         except OSError as error:
             raise StartFailed(f"a worker can't be started: {error}") from error
         self._upstreams.want(choose(settings.flags, None, settings.bootstrap))
         await self._rules.begin(expect_operator=self._client is not None)
-        self._keep(self._upstreams.run())
-        self._keep(dnsbl.run())
-        self._keep(self._sweep())
+        keep(self._upstreams.run(), self._tasks)
+        keep(dnsbl.run(), self._tasks)
+        keep(passes.sweep(), self._tasks)
         if self._client is not None:
-            self._keep(self._client.run())
+            keep(self._client.run(), self._tasks)
 
     def _make_upstreams(self, workers: Workers) -> Upstreams:
         return Upstreams(
@@ -268,16 +262,9 @@ class Supervisor:
             learn=self._learn,
         )
 
-    async def _open_store(self) -> PassStore:
-        if self._state is None:
-            return MemoryStore()
-        try:
-            return await SqliteStore.open(self._state.path / PASSES)
-        except StoreError as error:
-            _log.warning("passes are kept in memory only: %s", error)
-            return MemoryStore()
-
-    async def _open_endpoints(self, workers: Workers, upstreams: Upstreams, rules: AppliedRules) -> None:
+    async def _open_endpoints(
+        self, workers: Workers, upstreams: Upstreams, rules: AppliedRules, store: PassStore
+    ) -> None:
         telemetry = self._telemetry
         assert telemetry is not None
         self._endpoints = Endpoints(
@@ -287,7 +274,7 @@ class Supervisor:
             metrics_type=PROMETHEUS_CONTENT_TYPE,
             drain=self.drain,
         )
-        questions = Questions(self._settings, rules, workers, upstreams, self._store, lambda: self.connected)
+        questions = Questions(self._settings, rules, workers, upstreams, store, lambda: self.connected)
         asked = admin.routes(self._tail, questions.rules, questions.explain)
         try:
             await self._endpoints.open(self._settings.health, self._settings.metrics)
@@ -311,12 +298,13 @@ class Supervisor:
         assert self._telemetry is not None
         assert self._workers is not None
         assert self._dnsbl is not None
+        assert self._passes is not None
         policy = None if rules is None else rules.upstream
         self._upstreams.want(choose(self._settings.flags, policy, self._settings.bootstrap))
         self._dnsbl.set_rules(rules)
         if rules is not None:
             limits, cache = rules.limits, rules.cache
-            self._retention = cache.retention
+            self._passes.retention = cache.retention
             self._workers.set_prefixes(
                 min(limits.prefix_ipv4, cache.prefix_ipv4), min(limits.prefix_ipv6, cache.prefix_ipv6)
             )
@@ -337,34 +325,6 @@ class Supervisor:
         if self._on_records is not None:
             self._on_records(alike.all_whole(records))
 
-    def _asked_for_pass(self, worker: WorkerProcess, message: PassQuery | PassStored) -> None:
-        if isinstance(message, PassQuery):
-            self._keep(self._answer_pass(worker, message), self._store_work)
-        else:
-            self._keep(self._store_pass(message), self._store_work)
-
-    async def _answer_pass(self, worker: WorkerProcess, query: PassQuery) -> None:
-        try:
-            known = await self._store.get_many(query.keys)
-        except StoreError as error:
-            _log.warning("%s", error)
-            known = {}
-        worker.send(PassAnswer(query.query, known))
-
-    async def _store_pass(self, stored: PassStored) -> None:
-        try:
-            await self._store.put(stored.key, stored.expiries, time.time())
-        except StoreError as error:
-            _log.warning("%s", error)
-
-    async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_INTERVAL)
-            try:
-                await self._store.sweep(time.time(), self._retention)
-            except StoreError as error:
-                _log.warning("%s", error)
-
     async def _learn(self, learned: Learned) -> None:
         if self._state is not None:
             await asyncio.to_thread(self._state.save_learned, learned)
@@ -382,15 +342,3 @@ class Supervisor:
             state, detail = UPSTREAM_EXPOSED, exposed
         if self._client is not None:
             await self._client.report(state, detail)
-
-    def _keep(self, work: Coroutine[Any, Any, None], among: set[asyncio.Task[None]] | None = None) -> None:
-        tasks = self._tasks if among is None else among
-        task = asyncio.create_task(work)
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        task.add_done_callback(_say_why_it_failed)
-
-
-def _say_why_it_failed(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.error("a part of the supervisor failed", exc_info=error)

@@ -83,7 +83,7 @@ class Worker:
         self._loop = Loop()
         self._channel = channel
         self._records = records
-        self._passes = Passes(self._loop, channel)
+        self._passes = Passes(self._loop, channel, page.passes)
         self._cells = cells
         self._suspect = ""
         self._driver = Driver(
