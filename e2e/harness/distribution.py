@@ -1,7 +1,7 @@
 """Which tests run in the same process when several run at once (pytest-xdist, `--dist loadfile`), in which order, and in how many.
 
 Contract: a file's tests stay together, and all of e2e/cluster/ do: they share one cluster, which is dear to start and large. They begin
-first, for nothing else takes as long; then an outage of minutes, and the files with most tests. `--numprocesses auto` is one process
+first, for nothing else takes as long; then an outage of minutes, compiled code's unit tests, and the files with most tests. `--numprocesses auto` is one process
 more than there are cores.
 """
 
@@ -13,7 +13,7 @@ from xdist.scheduler import LoadFileScheduling
 
 CLUSTER_FOLDER = "e2e/cluster/"
 
-FIRST = (CLUSTER_FOLDER, "e2e/test_long_outage.py")
+FIRST = (CLUSTER_FOLDER, "e2e/test_long_outage.py", "e2e/test_compiled.py")
 """In this order. At the end all others would wait for one that only waits itself."""
 
 

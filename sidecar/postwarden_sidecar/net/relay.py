@@ -243,8 +243,8 @@ class Relay:
         except WrongAnswer as error:
             self._give_back(HandoffOutcome.WRONG_ANSWER, str(error))
             return
-        except Refused as error:
-            self._give_back(HandoffOutcome.REFUSED, str(error))
+        except Refused as refusal:  # compiled, a name has one type in a function
+            self._give_back(HandoffOutcome.REFUSED, str(refusal))
             return
         if greeting and self._watch.stage is not Stage.GREETING:
             self._hangup_seen = False
