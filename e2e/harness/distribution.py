@@ -1,8 +1,8 @@
 """Which tests run in the same process when several run at once (pytest-xdist, `--dist loadfile`), in which order, and in how many.
 
 Contract: a file's tests stay together, and all of e2e/cluster/ do: they share one cluster, which is dear to start and large. They begin
-first, for nothing else takes as long; then an outage of minutes, compiled code's unit tests, and the files with most tests. `--numprocesses auto` is one process
-more than there are cores.
+first, for nothing else takes as long; then an outage of minutes, the unit tests of compiled code, and the files with most tests.
+`--numprocesses auto` is one process more than there are cores.
 """
 
 import os

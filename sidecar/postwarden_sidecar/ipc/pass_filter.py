@@ -2,7 +2,8 @@
 
 Nearly all who come are zombies that no store knows, and each had a question to the supervisor and an answer: a part of what they cost that
 could be spared (docs/performance.md). The supervisor marks the place of each key that is stored; a key without a mark was never stored, one
-with a mark is asked for, whoever it is the mark of. Until all marks are there every key is asked for, and where the store can't say what it has.
+with a mark is asked for, whoever it is the mark of. Until all marks are there every key is asked for, and for good where the store can't
+say what it has.
 
 Only the supervisor writes. A mark is a byte, which is written at once.
 """
