@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from unittest.mock import create_autospec
 
 import pytest
 from eventually import until
@@ -14,10 +13,18 @@ from postwarden_sidecar.ipc.page import Page
 from postwarden_sidecar.stores.sqlite import SqliteStore
 from postwarden_sidecar.supervisor import stored_passes
 from postwarden_sidecar.supervisor.stored_passes import StoredPasses
-from postwarden_sidecar.supervisor.worker_process import WorkerProcess
 
 LATER = time.time() + 1000
-WORKER = create_autospec(WorkerProcess, instance=True)
+
+
+class Worker:
+    """told: what it was sent."""
+
+    def __init__(self) -> None:
+        self.told: list[PassAnswer] = []
+
+    def send(self, message: PassAnswer) -> None:
+        self.told.append(message)
 
 
 def known(page: Page) -> list[bool]:
@@ -28,13 +35,14 @@ def known(page: Page) -> list[bool]:
 async def test_a_key_is_marked_once_it_is_stored_and_asked_for_by_who_knows_the_mark(
     page: Page, tmp_path: Path, in_file: bool
 ) -> None:
+    worker = Worker()
     passes = await StoredPasses.open(tmp_path / "passes" if in_file else None, page.passes)
     assert known(page) == [False, False]
-    passes.received(WORKER, PassStored("192.0.2.1", {"pregreet": LATER}))
-    passes.received(WORKER, PassQuery(7, ("192.0.2.1", "192.0.2.2")))
+    passes.received(worker, PassStored("192.0.2.1", {"pregreet": LATER}))
+    passes.received(worker, PassQuery(7, ("192.0.2.1", "192.0.2.2")))
     await passes.close()
     assert known(page) == [True, False]
-    WORKER.send.assert_called_with(PassAnswer(7, {"192.0.2.1": {"pregreet": LATER}}))
+    assert worker.told == [PassAnswer(7, {"192.0.2.1": {"pregreet": LATER}})]
 
 
 async def test_what_a_file_has_is_marked_at_the_start(page: Page, tmp_path: Path) -> None:
@@ -55,7 +63,7 @@ async def test_of_a_store_that_can_not_say_what_it_has_all_are_asked_for(page: P
 async def test_a_store_that_outgrows_its_memory_loses_no_mark(page: Page, tmp_path: Path) -> None:
     passes = StoredPasses(await SqliteStore.open(tmp_path / "passes", in_memory=1), page.passes)
     for key in ("192.0.2.1", "192.0.2.2"):
-        passes.received(WORKER, PassStored(key, {"pregreet": LATER}))
+        passes.received(Worker(), PassStored(key, {"pregreet": LATER}))
     await passes.close()
     assert known(page) == [True, True]
     assert not page.passes.may_know("192.0.2.3")

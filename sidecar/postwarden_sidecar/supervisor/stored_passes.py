@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from pathlib import Path
+from typing import Protocol
 
 from postwarden_sidecar.ipc.messages import PassAnswer, PassQuery, PassStored
 from postwarden_sidecar.ipc.pass_filter import PassFilter
@@ -17,11 +18,17 @@ from postwarden_sidecar.stores.memory import MemoryStore
 from postwarden_sidecar.stores.sqlite import SqliteStore
 from postwarden_sidecar.stores.store import PassStore, StoreError
 from postwarden_sidecar.supervisor.kept_tasks import keep
-from postwarden_sidecar.supervisor.worker_process import WorkerProcess
 
 SWEEP_INTERVAL = 3600.0  # seconds; postscreen's cache is swept each 12 h, ours is cheaper to sweep
 
 _log = logging.getLogger(__name__)
+
+
+class Asker(Protocol):
+    """A worker."""
+
+    def send(self, message: PassAnswer) -> None:
+        """The answer to its question."""
 
 
 class StoredPasses:
@@ -44,12 +51,12 @@ class StoredPasses:
                 _log.warning("passes are kept in memory only: %s", error)
         return cls(MemoryStore(), marks)
 
-    def received(self, worker: WorkerProcess, message: PassQuery | PassStored) -> None:
+    def received(self, worker: Asker, message: PassQuery | PassStored) -> None:
         """A worker asks, or has something to be stored."""
         work = self._answer(worker, message) if isinstance(message, PassQuery) else self._put(message)
         keep(work, self._work)
 
-    async def _answer(self, worker: WorkerProcess, query: PassQuery) -> None:
+    async def _answer(self, worker: Asker, query: PassQuery) -> None:
         try:
             known = await self.store.get_many(query.keys)
         except StoreError as error:

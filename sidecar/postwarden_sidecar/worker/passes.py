@@ -21,9 +21,7 @@ from postwarden_sidecar.ipc.pass_filter import PassFilter
 from postwarden_sidecar.net.loop import Loop
 
 ANSWER_LIMIT = 0.005  # seconds (design)
-STRANGERS_WAIT = (
-    0.001  # seconds; no client waits longer for it, as its wait began when its passes were asked for
-)
+STRANGERS_WAIT = 0.001  # seconds; a part of the client's wait, which began when its passes were asked for
 PREPARED_FOR = 0.02  # seconds from `prepare` to a `lookup` for which it counts: four times what it is asked ahead (`engine.connection`)
 MAX_KEYS = 65_536  # clients in memory, about 20 MB; the one kept longest makes room
 MAX_UNSENT = 4_096  # passes that wait for the control pair; a lost one costs a client its wait
